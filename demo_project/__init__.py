@@ -1,0 +1,1 @@
+"""The demo site: one small app for each way to stream."""

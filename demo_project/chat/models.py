@@ -1,0 +1,116 @@
+"""Rooms, what was said in them, and who is connected."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TypedDict
+
+from django.db import models, transaction
+from django.db.models import F
+from django.utils import timezone
+
+from django_sse import publish
+
+MAX_TEXT = 1000
+MAX_USERNAME = 24
+
+
+class Line(TypedDict, total=False):
+    """What an event of a room carries; ``id`` only with ``usermessage``."""
+
+    id: int
+    username: str
+    time: datetime
+    text: str
+
+
+class Room(models.Model):
+    """A place to talk; the rooms are made by a migration."""
+
+    slug = models.SlugField(max_length=40, unique=True)
+    title = models.CharField(max_length=80)
+
+    def __str__(self) -> str:
+        return self.title
+
+    @property
+    def channel(self) -> str:
+        """The channel that carries what happens here."""
+        return f"chat-{self.slug}"
+
+    def history(self, limit: int = 50) -> list[Message]:
+        """The newest messages, oldest first."""
+        return list(self.messages.order_by("-pk")[:limit])[::-1]
+
+    def usernames(self) -> list[str]:
+        """Who is here, as far as connects and disconnects tell."""
+        here = self.participants.filter(connections__gt=0)
+        return list(here.order_by("username").values_list("username", flat=True))
+
+    def join(self, username: str) -> None:
+        """Count a connection of ``username``; the first one is announced."""
+        with transaction.atomic():
+            person, _ = self.participants.get_or_create(username=username)
+            first = self._count(person, 1) == 1
+            if first:
+                self._announce("userconnect", username, "joined")
+
+    def leave(self, username: str) -> None:
+        """Discount a connection of ``username``; the last one is announced."""
+        with transaction.atomic():
+            person = self.participants.filter(username=username).first()
+            if person is not None and self._count(person, -1) <= 0:
+                person.delete()
+                self._announce("userdisconnect", username, "left")
+
+    def _count(self, person: Participant, change: int) -> int:
+        # The UPDATE takes the row's lock, so that of two connections that come at the same time
+        # exactly one reads back the 1.
+        self.participants.filter(pk=person.pk).update(connections=F("connections") + change)
+        person.refresh_from_db(fields=["connections"])
+        return person.connections
+
+    def _announce(self, event: str, username: str, text: str) -> None:
+        data: Line = {"username": username, "time": timezone.now(), "text": text}
+        publish(self.channel, data, event=event)
+
+
+class Message(models.Model):
+    """One thing somebody said."""
+
+    room = models.ForeignKey(Room, on_delete=models.CASCADE, related_name="messages")
+    username = models.CharField(max_length=MAX_USERNAME)
+    text = models.CharField(max_length=MAX_TEXT)
+    created = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return f"{self.username}: {self.text[:40]}"
+
+    def as_data(self) -> Line:
+        """The data of its ``usermessage`` event."""
+        return {
+            "id": self.pk,
+            "username": self.username,
+            "time": self.created,
+            "text": self.text,
+        }
+
+
+class Participant(models.Model):
+    """A name with at least one open stream in a room.
+
+    A server that is killed counts nobody down: names can stay behind. A presence with a time to
+    live is a feature to come.
+    """
+
+    room = models.ForeignKey(Room, on_delete=models.CASCADE, related_name="participants")
+    username = models.CharField(max_length=MAX_USERNAME)
+    connections = models.IntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["room", "username"], name="participant_once_a_room"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.username} ({self.connections})"

@@ -1,0 +1,116 @@
+"""Settings of the demo site: SQLite, daphne under ``runserver``, nothing to configure.
+
+Every environment variable read here is optional:
+
+``DEMO_DB``               path of the SQLite file (default: ``demo.sqlite3`` beside ``manage.py``)
+``DEMO_DEBUG``            ``0`` turns the debug pages off
+``DEMO_SECRET_KEY``       the signing key, for a demo that others can reach
+``DEMO_ALLOWED_HOSTS``    host names beside localhost, with commas: a phone needs the desk's address
+``DEMO_CORS_ORIGINS``     origins whose pages may read the streams with credentials, with commas
+``DEMO_PACE``             factor on every pause of the demo; tests run at a tenth
+``OPENAI_BASE_URL``, ``OPENAI_API_KEY``, ``OPENAI_MODEL``
+                          the upstream of the assistant; without the first, the stand-in of the demo
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from corsheaders.defaults import default_headers
+
+
+def _listed(name: str) -> list[str]:
+    return [item.strip() for item in os.environ.get(name, "").split(",") if item.strip()]
+
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+DEBUG = os.environ.get("DEMO_DEBUG", "1") != "0"
+SECRET_KEY = os.environ.get("DEMO_SECRET_KEY", "insecure-the-demo-signs-nothing-of-value")
+ALLOWED_HOSTS = ["localhost", ".localhost", "127.0.0.1", "[::1]", *_listed("DEMO_ALLOWED_HOSTS")]
+
+INSTALLED_APPS = [
+    "daphne",  # first, so that its runserver (ASGI) wins over the one of staticfiles
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "corsheaders",
+    "django_sse",
+    "demo_project.home",
+    "demo_project.chat",
+    "demo_project.assistant",
+    "demo_project.clock",
+    "demo_project.interval",
+    "demo_project.progress",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "demo_project.middleware.ContentSecurityPolicyMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "demo_project.middleware.ClearErrorsMiddleware",
+]
+
+ROOT_URLCONF = "demo_project.urls"
+ASGI_APPLICATION = "demo_project.asgi.application"
+WSGI_APPLICATION = "demo_project.wsgi.application"
+CSRF_FAILURE_VIEW = "demo_project.errors.csrf_failure"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "demo_project" / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": os.environ.get("DEMO_DB") or BASE_DIR / "demo.sqlite3",
+        "OPTIONS": {
+            # A transaction that reads first and writes later cannot be upgraded while another
+            # one writes: SQLite fails it at once, whatever the time-out. IMMEDIATE waits in line.
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        },
+    },
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STATICFILES_DIRS = [BASE_DIR / "demo_project" / "static"]
+
+CORS_ALLOWED_ORIGINS = _listed("DEMO_CORS_ORIGINS")
+CORS_ALLOW_CREDENTIALS = True
+CORS_URLS_REGEX = r"^/.+/events/$"
+CORS_ALLOW_HEADERS = (*default_headers, "last-event-id")
+
+DEMO_PACE = float(os.environ.get("DEMO_PACE", "1"))
+
+OPENAI_BASE_URL = os.environ.get("OPENAI_BASE_URL", "")
+OPENAI_API_KEY = os.environ.get("OPENAI_API_KEY", "")
+OPENAI_MODEL = os.environ.get("OPENAI_MODEL", "gpt-4o-mini")

@@ -1,0 +1,11 @@
+"""The models of the stand-in: one that answers, and one for each way an upstream can fail."""
+
+from __future__ import annotations
+
+BEHAVIOURS = {
+    "answer": "answers",
+    "status": "answers 500",
+    "garbage": "sends garbage",
+    "endless-line": "never ends a line",
+    "hang-up": "hangs up in the middle",
+}

@@ -1,0 +1,146 @@
+"""Every setting: its name, type, default and why. One dict in the project's settings::
+
+    DJANGO_SSE = {"HEARTBEAT": 20, "NOTIFIER": "database"}
+
+Read at the moment of use, so ``override_settings`` works.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+
+from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NAME = "DJANGO_SSE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The values of ``settings.DJANGO_SSE``. Times are seconds unless said otherwise."""
+
+    LOG: str = "django_sse.log.model.ModelLog"
+    """Dotted path of the ``EventLog``. ``django_sse.log.memory.MemoryLog`` keeps events in the
+    process only: for tests and for channels nobody needs to replay after a restart."""
+
+    DATABASE: str = "default"
+    """Alias of the database that holds the log. Publishes share the fate of its transactions."""
+
+    NOTIFIER: str = "auto"
+    """Who wakes the other processes: ``auto``, ``local``, ``database``, or the dotted path of a
+    ``Notifier``."""
+
+    JSON_ENCODER: str = "django.core.serializers.json.DjangoJSONEncoder"
+    """Dotted path of the encoder for data that is not a ``str``."""
+
+    HEARTBEAT: float = 15.0
+    """A stream that was silent this long sends a comment. Proxies cut silent streams after 60 s
+    (nginx's ``proxy_read_timeout``), event-source-polyfill after 45 s."""
+
+    RETRY: int = 2000
+    """Milliseconds. The reconnection time that ``stream-open`` tells the client."""
+
+    RETRY_JITTER: int = 5000
+    """Milliseconds. When a server stops or is overloaded, its clients are told to come back at
+    random between RETRY and RETRY + this, so that they do not return all at once."""
+
+    OPEN_TIMEOUT: float = 1.0
+    """How long a generator's first item is awaited before the headers go out without it."""
+
+    POLL_INTERVAL: float = 0.02
+    """Pause between two looks of the ``database`` notifier at SQLite's ``data_version`` (about
+    10 us each)."""
+
+    HEAD_INTERVAL: float = 0.25
+    """Pause between two head queries of the ``database`` notifier on other databases."""
+
+    SAFETY_INTERVAL: float = 5.0
+    """Pause between two safety polls: one query a process that finds what no wake-up told."""
+
+    COALESCE: float = 0.005
+    """Under load a channel's clients are woken at most this often and get several events in one
+    write; after a quiet moment they are woken at once."""
+
+    GAP_WAIT: float = 0.005
+    """How long a frame that came before its predecessor waits for it, until the log is read."""
+
+    TOPIC_LINGER: float = 30.0
+    """How long a channel's ring outlives its last client in this process."""
+
+    RING_BYTES: int = 1 << 20
+    """Bytes of frames kept in memory for each channel in each process; the cap that counts."""
+
+    RING_EVENTS: int = 1024
+    """Frames kept in memory for each channel in each process, if RING_BYTES is not met before."""
+
+    MAX_EVENT_BYTES: int = 256 << 10
+    """A published event larger than this is refused; it must stay well below RING_BYTES."""
+
+    PAGE_EVENTS: int = 500
+    """Rows a replay reads at once: what bounds its memory."""
+
+    WRITE_BYTES: int = 64 << 10
+    """At most this much is joined into one write."""
+
+    READER_THREADS: int = 2
+    """Threads a process has for the library's own queries. They give their connection back and
+    end when idle."""
+
+    THREAD_IDLE: float = 1.0
+    """After this long without work a thread of the library closes its connections and ends."""
+
+    SYNC_GENERATORS: int = 64
+    """Sync generators that stream at the same time in one process: each needs a thread."""
+
+    TRIM_AGE: float | None = 7 * 86400.0
+    """``sse_trim`` removes events older than this many seconds. None: keep."""
+
+    TRIM_COUNT: int | None = None
+    """``sse_trim`` keeps at most this many events a channel. None: keep."""
+
+
+def _check_type(name: str, value: Any, expected: Any) -> None:
+    accepted = get_args(expected) if get_origin(expected) else (expected,)
+    if float in accepted:
+        accepted += (int,)
+    if isinstance(value, bool) or not isinstance(value, accepted):
+        wanted = " or ".join(kind.__name__ for kind in accepted)
+        raise ImproperlyConfigured(f'{NAME}["{name}"] is {value!r}: it must be {wanted}.')
+    if isinstance(value, int | float) and value < 0:
+        raise ImproperlyConfigured(f'{NAME}["{name}"] is {value!r}: it must not be negative.')
+
+
+def parse(values: Mapping[str, Any]) -> Settings:
+    """The typed form of a ``DJANGO_SSE`` dict.
+
+    Raises ``ImproperlyConfigured`` for an unknown name or a value of the wrong type.
+    """
+    hints = get_type_hints(Settings)
+    known = {field.name for field in fields(Settings)}
+    for name, value in values.items():
+        if name not in known:
+            raise ImproperlyConfigured(
+                f'{NAME}["{name}"] is not a setting. Known: {", ".join(sorted(known))}.'
+            )
+        _check_type(name, value, hints[name])
+    return Settings(**values)
+
+
+@cache
+def current() -> Settings:
+    """The settings in force. Raises ``ImproperlyConfigured`` where they are wrong."""
+    return parse(getattr(django_settings, NAME, None) or {})
+
+
+def _forget(*, setting: str, **kwargs: Any) -> None:
+    if setting == NAME:
+        current.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="django_sse.conf")

@@ -1,0 +1,281 @@
+"""One hub per process and event loop: its topics, its open streams, and the tasks they share.
+
+Ten thousand idle streams have one heartbeat tick, one listener and one safety poll.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from contextlib import suppress
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
+
+from django_sse import conf
+from django_sse.exceptions import LogUnavailable
+from django_sse.hub import database, registry
+from django_sse.hub.topic import Topic
+from django_sse.log import get_log
+from django_sse.notifiers import get_notifier
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from typing import ParamSpec, TypeVar
+
+    from django_sse.hub.stream import Stream
+    from django_sse.hub.topic import Waiter
+    from django_sse.log.base import Appended, EventLog, Head
+    from django_sse.notifiers import Wakeup
+
+    P = ParamSpec("P")
+    T = TypeVar("T")
+
+logger = logging.getLogger("django_sse")
+
+_RESTART_PAUSE = 1.0
+# Streams that one turn of the loop beats; the rest wait for the next, so that ten thousand
+# heartbeats do not hold up the events.
+_BEATS_A_TURN = 500
+
+
+class Hub:
+    """Lives on one loop; ``deliver`` and ``drain`` may be called from any thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.topics: dict[str, Topic] = {}
+        self.streams: set[Stream] = set()
+        self._loop = loop
+        self._opening: dict[str, asyncio.Task[None]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._inbox: deque[Appended] = deque()
+        self._listening: asyncio.Event = asyncio.Event()
+        self._check_wanted: asyncio.Event = asyncio.Event()
+
+    @property
+    def log(self) -> EventLog:
+        """The log in force."""
+        return get_log()
+
+    async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """``call`` in one of the library's database threads."""
+        return await database.run(call, *args, **kwargs)
+
+    def run_later(self, call: Callable[[], object]) -> None:
+        """``call`` in one of the library's database threads; an error is logged."""
+        database.run_later(call)
+
+    # -- streams
+
+    def register(self, stream: Stream) -> None:
+        """Beat and drain ``stream`` from now on."""
+        self.streams.add(stream)
+        self._ensure_running()
+
+    def discard(self, stream: Stream) -> None:
+        """``stream`` has ended."""
+        self.streams.discard(stream)
+
+    def drain(self) -> None:
+        """End all streams: the server stops."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._drain)
+
+    def _drain(self) -> None:
+        for stream in list(self.streams):
+            stream.drain()
+
+    # -- topics
+
+    async def topic(self, channel: str, waiter: Waiter) -> Topic:
+        """The live side of ``channel``, with ``waiter`` among those it wakes.
+
+        Listens first and reads the head after that: what is published in between is heard. The
+        topic is registered before its head is read, so a commit of this process in between is
+        noted, too.
+        """
+        self._ensure_running()
+        topic = self.topics.get(channel)
+        if topic is None:
+            topic = self.topics[channel] = Topic(self, channel)
+            self._opening[channel] = self._spawn(self._open(topic))
+        topic.waiters.add(waiter)
+        topic.unused_since = None
+        opening = self._opening.get(channel)
+        if opening is not None:
+            await asyncio.shield(opening)
+        return topic
+
+    async def _open(self, topic: Topic) -> None:
+        try:
+            await self._listening.wait()
+            (head,) = await self.run(self.log.open, [topic.channel])
+            topic.start(head)
+        except BaseException:
+            self.topics.pop(topic.channel, None)
+            raise
+        finally:
+            self._opening.pop(topic.channel, None)
+
+    def release(self, topics: Sequence[Topic]) -> None:
+        """A stream has left ``topics``; those without streams are dropped after a while."""
+        for topic in topics:
+            if not topic.waiters:
+                topic.unused_since = self._loop.time()
+
+    def _drop_unused(self) -> None:
+        linger = conf.current().TOPIC_LINGER
+        now = self._loop.time()
+        for channel, topic in list(self.topics.items()):
+            since = topic.unused_since
+            if not topic.waiters and since is not None and now - since >= linger:
+                del self.topics[channel]
+
+    # -- what arrives
+
+    def deliver(self, appended: Sequence[Appended]) -> None:
+        """What this process has just committed; from any thread."""
+        wanted = [each for each in appended if each.channel in self.topics]
+        if wanted:
+            self._inbox.extend(wanted)
+            # A loop that closes meanwhile has no streams left to deliver to.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._empty_inbox)
+
+    def _empty_inbox(self) -> None:
+        while self._inbox:
+            appended = self._inbox.popleft()
+            if topic := self.topics.get(appended.channel):
+                topic.deliver(appended)
+
+    def _woken(self, wakeup: Wakeup | None) -> None:
+        """A notifier's hint; believed only as far as to look."""
+        self._listening.set()
+        if wakeup is None:
+            self._check_wanted.set()
+        elif topic := self.topics.get(wakeup.channel):
+            if topic.epoch != wakeup.epoch:
+                self._check_wanted.set()
+            elif wakeup.seq > topic.ring.tail:
+                topic.look()
+
+    # -- comparing with the log
+
+    async def check(self, topic: Topic) -> None:
+        """Compare one topic with the log."""
+        await self._compare([topic])
+
+    async def _compare(self, topics: Sequence[Topic]) -> list[tuple[Topic, int]]:
+        """Compare ``topics`` with the log; those that were behind it, with the seq they lacked.
+
+        The tails are taken before the query: a head below them then means that the log was
+        rewound, not that the answer is old.
+        """
+        before = [(topic, topic.epoch, topic.ring.tail) for topic in topics if topic.epoch]
+        heads = await self.run(self.log.heads, [topic.channel for topic, _, _ in before])
+        behind = []
+        for topic, epoch, tail in before:
+            if topic.epoch != epoch:
+                continue
+            head = heads.get(topic.channel)
+            if head is None or head.epoch != epoch or head.head < tail:
+                await self._restart(topic, head)
+                continue
+            if head.redactions != topic.redactions:
+                topic.forget_frames(head.redactions)
+            if head.state:
+                topic.terminal = head.head
+            if head.head > topic.ring.tail:
+                behind.append((topic, head.head))
+        return behind
+
+    async def _restart(self, topic: Topic, head: Head | None) -> None:
+        epoch = topic.epoch
+        reason = "unknown"
+        if head is not None and head.epoch == epoch:
+            # Compare-and-set: of several processes that see it, one rotates.
+            reason = "rewound"
+            await self.run(self.log.rotate, topic.channel, epoch)
+        (head,) = await self.run(self.log.open, [topic.channel])
+        if topic.epoch == epoch and head.epoch != epoch:
+            topic.restart(head, reason)
+
+    # -- the shared tasks
+
+    def _ensure_running(self) -> None:
+        if not self._tasks:
+            self._tasks = [
+                self._spawn(self._supervise(work))
+                for work in (self._listen, self._check, self._tick, self._safety_poll)
+            ]
+
+    async def _supervise(self, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await work()
+            except LogUnavailable as error:
+                logger.warning("%s waits for the log: %s", work.__name__, error)
+            except Exception:
+                logger.exception("The hub's task %s died and is started again.", work.__name__)
+            await asyncio.sleep(_RESTART_PAUSE)
+
+    async def _listen(self) -> None:
+        # Set even if the notifier is away: then the safety poll carries on alone.
+        self._loop.call_later(_RESTART_PAUSE, self._listening.set)
+        self._check_wanted.set()
+        notifier = get_notifier()
+        if not notifier.supports_other_processes:
+            self._listening.set()
+        await notifier.listen(self._woken)
+
+    async def _check(self) -> None:
+        while True:
+            await self._check_wanted.wait()
+            self._check_wanted.clear()
+            for topic, seq in await self._compare(list(self.topics.values())):
+                topic.expect(seq)
+
+    async def _tick(self) -> None:
+        while self.streams or self.topics:
+            await asyncio.sleep(conf.current().HEARTBEAT / 2)
+            for count, stream in enumerate(list(self.streams), start=1):
+                stream.beat()
+                if count % _BEATS_A_TURN == 0:
+                    await asyncio.sleep(0)
+            self._drop_unused()
+        self._stop()
+
+    def _stop(self) -> None:
+        """Nothing to do any more: an idle process must not poll."""
+        tasks, self._tasks = self._tasks, []
+        self._listening.clear()
+        for task in tasks:
+            task.cancel()
+
+    async def _safety_poll(self) -> None:
+        while True:
+            await asyncio.sleep(conf.current().SAFETY_INTERVAL)
+            orphans = await self.run(self.log.orphans)
+            if orphans:
+                registry.announce(await self.run(self.log.sequence, orphans))
+            for topic, seq in await self._compare(list(self.topics.values())):
+                self._loop.call_later(_RESTART_PAUSE, self._repair, topic, seq)
+                if topic.terminal is None:
+                    topic.look()
+
+    def _repair(self, topic: Topic, seq: int) -> None:
+        if topic.known < seq:
+            topic.expect(seq)
+
+    def _spawn(self, work: Any) -> asyncio.Task[Any]:
+        return self._loop.create_task(work, context=Context())
+
+
+def get_hub() -> Hub:
+    """The hub of the running loop. Raises ``RuntimeError`` where none runs."""
+    loop = asyncio.get_running_loop()
+    hub = registry.find(loop)
+    if hub is None:
+        hub = Hub(loop)
+        registry.add(loop, hub)
+    return hub

@@ -1,0 +1,113 @@
+"""From what a client brings to where its stream begins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, TypeAlias
+
+from django_sse.wire.cursor import Cursor
+from django_sse.wire.errors import InvalidCursor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from django_sse.log.base import EventLog, Head
+
+# A client's word that the log was rewound is taken once an hour a channel, not more often: with it a
+# single client could otherwise reset all the others as often as it likes.
+ROTATION_SECONDS = 3600
+
+Since: TypeAlias = "str | int | datetime | Cursor"
+
+
+@dataclass(slots=True)
+class Settled:
+    """Where a stream begins: a head and a cursor for each channel, and which of them (by index)
+    could not be honoured, with the reason."""
+
+    heads: list[Head]
+    cursors: list[int]
+    resets: dict[int, str] = field(default_factory=dict)
+    rewound: list[int] = field(default_factory=list)
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing will ever come after these positions."""
+        return not self.resets and all(
+            head.state and cursor >= head.head
+            for head, cursor in zip(self.heads, self.cursors, strict=True)
+        )
+
+
+def check_since(since: object) -> None:
+    """Raises ``TypeError`` or ``ValueError`` for what cannot be a ``since``."""
+    if isinstance(since, bool) or not isinstance(since, str | int | datetime | Cursor):
+        raise TypeError(
+            "since is 'now', 'earliest', a cursor, a datetime or the number of newest events, not "
+            f"{type(since).__name__}."
+        )
+    if isinstance(since, int) and since < 0:
+        raise ValueError("since, as the number of newest events, must not be negative.")
+
+
+def settle(
+    log: EventLog, channels: Sequence[str], last_event_id: str | None, since: Since
+) -> Settled:
+    """Where a stream of ``channels`` begins for a client that brings ``last_event_id``.
+
+    One that brings none begins at ``since``. Reads the log; raises ``LogUnavailable``.
+    """
+    heads = log.open(channels)
+    if last_event_id is not None:
+        return _resume(heads, last_event_id)
+    if isinstance(since, Cursor):
+        return _resume(heads, str(since))
+    if isinstance(since, str) and since not in ("now", "earliest"):
+        return _resume(heads, since)
+    return Settled(heads, [_begin(log, head, since) for head in heads])
+
+
+def _begin(log: EventLog, head: Head, since: Since) -> int:
+    if since == "now":
+        return head.head
+    if since == "earliest":
+        return head.floor
+    if isinstance(since, int):
+        return max(head.floor, head.head - since)
+    assert isinstance(since, datetime)  # noqa: S101 - check_since() saw to it
+    return log.seq_before(head, since)
+
+
+def _resume(heads: list[Head], text: str) -> Settled:
+    settled = Settled(heads, [head.head for head in heads])
+    try:
+        cursor = Cursor.parse(text)
+    except InvalidCursor:
+        settled.resets = dict.fromkeys(range(len(heads)), "malformed")
+        return settled
+    for index, head in enumerate(heads):
+        seq = cursor.seq(head.epoch)
+        if seq is None:
+            settled.resets[index] = "unknown"
+        elif seq > head.head:
+            settled.resets[index] = "rewound"
+            settled.rewound.append(index)
+        elif seq < head.floor:
+            settled.resets[index] = "trimmed"
+        else:
+            settled.cursors[index] = seq
+    return settled
+
+
+def rotate_rewound(log: EventLog, settled: Settled, now: datetime) -> None:
+    """Give the channels whose clients are ahead of the log a new epoch: their next events will
+    carry numbers that those clients have seen before, on other events."""
+    for index in settled.rewound:
+        head = settled.heads[index]
+        if (now - head.epoch_created).total_seconds() >= ROTATION_SECONDS:
+            log.rotate(head.channel, head.epoch)
+    if settled.rewound:
+        settled.heads = log.open([head.channel for head in settled.heads])
+        for index in settled.rewound:
+            settled.cursors[index] = settled.heads[index].head

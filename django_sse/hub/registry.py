@@ -1,0 +1,59 @@
+"""All hubs of this process, and telling them and the other processes what was committed."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from typing import TYPE_CHECKING
+
+from django_sse.notifiers import Wakeup, get_notifier
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Sequence
+
+    from django_sse.hub.hub import Hub
+    from django_sse.log.base import Appended
+
+_lock = threading.Lock()
+_hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = weakref.WeakKeyDictionary()
+
+
+def hubs() -> list[Hub]:
+    """The hubs of the loops that are open, from any thread."""
+    with _lock:
+        return [hub for loop, hub in _hubs.items() if not loop.is_closed()]
+
+
+def find(loop: asyncio.AbstractEventLoop) -> Hub | None:
+    """The hub of ``loop``, if it has one."""
+    with _lock:
+        return _hubs.get(loop)
+
+
+def add(loop: asyncio.AbstractEventLoop, hub: Hub) -> None:
+    """Register the hub of ``loop``."""
+    with _lock:
+        _hubs[loop] = hub
+
+
+def announce(appended: Sequence[Appended]) -> None:
+    """Hand what this process committed to its hubs and wake the other processes. Any thread."""
+    if not appended:
+        return
+    for hub in hubs():
+        hub.deliver(appended)
+    get_notifier().notify(
+        [Wakeup(each.channel, each.epoch, each.records[-1].seq) for each in appended]
+    )
+
+
+def _forget_after_fork() -> None:
+    # The child has the parent's hubs, but none of their loops runs in it.
+    global _lock  # noqa: PLW0603
+    _lock = threading.Lock()
+    _hubs.clear()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)

@@ -1,0 +1,126 @@
+"""The newest frames of one channel, in memory, shared by all who read it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from django_sse.log.base import Kind
+from django_sse.wire.encoder import encode_body, with_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from django_sse.log.base import Record
+
+# Joined slices kept. Most clients stand at the same place, the rest at a few.
+_CACHED_SLICES = 8
+
+
+class Frame(NamedTuple):
+    """An encoded event: ``data`` with the id of a single-channel stream before the body.
+
+    A redacted event is an empty frame: it moves the cursor and sends nothing.
+    """
+
+    seq: int
+    data: bytes
+    id_size: int
+    terminal: bool
+
+    @property
+    def body(self) -> bytes:
+        """The frame without its id, for streams of several channels."""
+        return self.data[self.id_size :]
+
+
+def encode_record(epoch: str, record: Record) -> Frame:
+    """The frame of a record of the log."""
+    if record.kind == Kind.REDACTED:
+        return Frame(record.seq, b"", 0, terminal=False)
+    body = encode_body(record.type or None, record.data)
+    data = with_id(f"{epoch}-{record.seq}", body)
+    return Frame(record.seq, data, len(data) - len(body), record.kind == Kind.TERMINAL)
+
+
+def join(frames: Iterable[Frame], limit: int) -> tuple[bytes, int | None]:
+    """The leading ``frames`` as one ``bytes`` of at most ``limit``, at least one frame; and the
+    seq of the last that is in it (None when there was none)."""
+    parts: list[bytes] = []
+    size, seq = 0, None
+    for frame in frames:
+        size += len(frame.data)
+        if parts and size > limit:
+            break
+        parts.append(frame.data)
+        seq = frame.seq
+    return b"".join(parts), seq
+
+
+class Ring:
+    """Frames ``start + 1`` … ``tail`` without holes; bounded in bytes first, then in count.
+
+    The newest frame always stays, so that a lone event larger than the bound is still delivered.
+    """
+
+    def __init__(self, tail: int, *, max_bytes: int, max_events: int) -> None:
+        self.tail = tail
+        self._max_bytes = max_bytes
+        self._max_events = max_events
+        self._frames: dict[int, Frame] = {}
+        self._size = 0
+        self._slices: dict[tuple[int, int], tuple[bytes, int]] = {}
+
+    @property
+    def start(self) -> int:
+        """The lowest cursor that can be served from here."""
+        return self.tail - len(self._frames)
+
+    def restart(self, tail: int) -> None:
+        """Forget all frames; the next is ``tail + 1``."""
+        self._frames.clear()
+        self._slices.clear()
+        self._size = 0
+        self.tail = tail
+
+    def append(self, frames: Iterable[Frame]) -> None:
+        """Add the frames after ``tail``. Raises ``ValueError`` for any other."""
+        for frame in frames:
+            if frame.seq != self.tail + 1:
+                raise ValueError(f"frame {frame.seq} does not follow {self.tail}")
+            self._frames[frame.seq] = frame
+            self._size += len(frame.data)
+            self.tail = frame.seq
+        self._slices.clear()
+        while len(self._frames) > 1 and (
+            self._size > self._max_bytes or len(self._frames) > self._max_events
+        ):
+            self._size -= len(self._frames.pop(self.start + 1).data)
+
+    def prepend(self, frames: Sequence[Frame]) -> None:
+        """Add the frames up to ``start``, as many of the newest as there is room for."""
+        for frame in reversed(frames):
+            room = self._max_bytes - self._size
+            if frame.seq != self.start or len(frame.data) > room:
+                return
+            if len(self._frames) >= self._max_events:
+                return
+            self._frames[frame.seq] = frame
+            self._size += len(frame.data)
+
+    def frames(self, after: int) -> Iterator[Frame]:
+        """The frames with ``seq > after``; ``after`` must not be below ``start``."""
+        for seq in range(after + 1, self.tail + 1):
+            yield self._frames[seq]
+
+    def slice(self, after: int, limit: int) -> tuple[bytes, int]:
+        """The frames after the cursor ``after``, joined, and the cursor behind them."""
+        if after >= self.tail:
+            return b"", after
+        found = self._slices.get((after, limit))
+        if found is None:
+            data, seq = join(self.frames(after), limit)
+            found = data, after if seq is None else seq
+            if len(self._slices) >= _CACHED_SLICES:
+                self._slices.clear()
+            self._slices[after, limit] = found
+        return found

@@ -1,0 +1,246 @@
+"""A stream of the events of one or more channels: a cursor, not a queue."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from django.utils import timezone
+
+from django_sse import conf
+from django_sse.hub.hub import get_hub
+from django_sse.hub.position import Settled, Since, check_since, rotate_rewound, settle
+from django_sse.hub.registry import announce
+from django_sse.hub.ring import Frame, join
+from django_sse.hub.stream import Stream
+from django_sse.hub.topic import Hole, Topic
+from django_sse.log import get_log
+from django_sse.log.entries import validate_channel
+from django_sse.wire.cursor import MAX_CHANNELS
+from django_sse.wire.encoder import dumps, encode, encode_body, with_id
+from django_sse.wire.event import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django_sse.hub.hub import Hub
+
+logger = logging.getLogger("django_sse")
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where the stream stands in one channel. ``page`` holds frames read from the log while the
+    cursor is behind the ring."""
+
+    topic: Topic
+    cursor: int
+    generation: int
+    page: list[Frame]
+    reset: str = ""
+
+    @property
+    def ended(self) -> bool:
+        return self.topic.terminal is not None and self.cursor >= self.topic.terminal
+
+    @property
+    def behind(self) -> bool:
+        return self.cursor < self.topic.ring.start
+
+    @property
+    def stale(self) -> bool:
+        return bool(self.reset) or self.generation != self.topic.generation
+
+
+class Subscription(Stream):
+    """Made by ``subscribe``. Replay, catching up after a stall and live are one path: take what is
+    after the cursor, from the ring or, behind it, from a page of the log."""
+
+    def __init__(
+        self,
+        *channels: str,
+        since: Since = "now",
+        on_open: Callable[[], object] | None = None,
+        on_close: Callable[[], object] | None = None,
+    ) -> None:
+        super().__init__()
+        self.channels = tuple(validate_channel(channel) for channel in channels)
+        if not self.channels:
+            raise ValueError("subscribe() needs the name of at least one channel.")
+        if len(self.channels) > MAX_CHANNELS:
+            raise ValueError(f"One stream carries at most {MAX_CHANNELS} channels.")
+        if len(set(self.channels)) < len(self.channels):
+            raise ValueError("A channel is named twice in one subscribe().")
+        check_since(since)
+        self._since = since
+        self._on_open = on_open
+        self._on_close = on_close
+        self._settled: Settled | None = None
+        self._live: Hub | None = None
+        self._places: list[_Place] = []
+        self._opening = b""
+        self._limit = conf.current().WRITE_BYTES
+
+    # -- the position
+
+    def settle(self, last_event_id: str | None = None) -> bool:
+        """Read the log and decide where the stream begins: before the headers, off the loop.
+
+        ``last_event_id`` goes before ``since``. Returns whether anything can still come: a stream
+        that is at its end is answered with 204. Raises ``LogUnavailable``.
+        """
+        log = get_log()
+        announce(log.sequence(self.channels))
+        self._settled = settle(log, self.channels, last_event_id, self._since)
+        rotate_rewound(log, self._settled, timezone.now())
+        return not self._settled.finished
+
+    async def _start(self) -> None:
+        hub = get_hub()
+        self._live = hub
+        if self._settled is None:
+            await hub.run(self.settle)
+        settled = self._settled
+        assert settled is not None  # noqa: S101 - settle() has set it
+        for index, (head, cursor) in enumerate(zip(settled.heads, settled.cursors, strict=True)):
+            topic = await hub.topic(head.channel, self)
+            place = _Place(topic, cursor, topic.generation, [], settled.resets.get(index, ""))
+            if topic.epoch == head.epoch:
+                topic.expect(head.head)
+            elif not place.reset:
+                place.reset = "unknown"
+            self._places.append(place)
+        self.attach(hub)
+        self._opening = self._reset() + self._open()
+        if self._on_open is not None:
+            await hub.run(self._on_open)
+
+    def _id(self) -> str:
+        return ".".join(f"{place.topic.epoch}-{place.cursor}" for place in self._places)
+
+    def _open(self) -> bytes:
+        event = Event("{}", event="stream-open", id=self._id(), retry=conf.current().RETRY)
+        return encode(event)
+
+    def _reset(self) -> bytes:
+        """The frame that says which channels go on from their head instead of the client's
+        position; empty when none does."""
+        stale = [index for index, place in enumerate(self._places) if place.stale]
+        if not stale:
+            return b""
+        reason = ""
+        for index in stale:
+            place = self._places[index]
+            reason = reason or place.reset or place.topic.reason
+            place.reset = ""
+            place.generation = place.topic.generation
+            place.cursor = place.topic.ring.tail
+            place.page = []
+        data = dumps({"reason": reason, "channels": stale})
+        return with_id(self._id(), encode_body("stream-reset", data))
+
+    # -- the frames
+
+    def _take(self) -> bytes | None:
+        if self._opening:
+            opening, self._opening = self._opening, b""
+            return opening
+        if any(place.stale for place in self._places):
+            return self._reset()
+        if len(self._places) == 1:
+            return self._take_single(self._places[0])
+        return self._take_joined()
+
+    def _take_single(self, place: _Place) -> bytes | None:
+        chunk = b""
+        while not chunk and not place.ended:
+            before = place.cursor
+            if place.page:
+                chunk, seq = join(place.page, self._limit)
+                place.cursor = before if seq is None else seq
+                place.page = place.page[place.cursor - before :]
+            elif not place.behind:
+                chunk, place.cursor = place.topic.ring.slice(before, self._limit)
+            if place.cursor == before:
+                break
+        return None if place.ended and not chunk else chunk
+
+    def _take_joined(self) -> bytes | None:
+        """The next frames of all channels, each with the composite id that it leads to.
+
+        A channel's terminal event is only sent when it ends the last of them: on the others it
+        would make the client close a stream that goes on.
+        """
+        parts: list[bytes] = []
+        size = 0
+        for place in self._places:
+            frames = place.page or ([] if place.behind else place.topic.ring.frames(place.cursor))
+            used = 0
+            for frame in frames:
+                if size > self._limit:
+                    break
+                used += 1
+                place.cursor = frame.seq
+                if not frame.data or (frame.terminal and not self._ended):
+                    continue
+                parts.append(with_id(self._id(), frame.body))
+                size += len(parts[-1])
+            place.page = place.page[used:]
+        return None if self._ended and not parts else b"".join(parts)
+
+    @property
+    def _ended(self) -> bool:
+        return all(place.ended for place in self._places)
+
+    async def _wait(self) -> None:
+        behind = [place for place in self._places if place.behind and not place.page]
+        if not behind:
+            return await super()._wait()
+        for place in behind:
+            generation = place.topic.generation
+            try:
+                page = await place.topic.page(place.cursor)
+            except Hole:
+                await self._check(place)
+            else:
+                if generation == place.topic.generation:
+                    place.page = page
+        return None
+
+    async def _check(self, place: _Place) -> None:
+        """The log has a hole after the cursor: it was trimmed, or it is another log by now. The
+        check comes first, so that the client is told once, of the log there is now."""
+        assert self._live is not None  # noqa: S101 - set by _start()
+        await self._live.check(place.topic)
+        if not place.stale:
+            place.reset = "trimmed"
+
+    # -- the end
+
+    def _end(self) -> None:
+        for place in self._places:
+            place.topic.waiters.discard(self)
+        if self._live is not None:
+            self._live.release(self._places and [place.topic for place in self._places] or [])
+            if self._started and self._on_close is not None:
+                self._live.run_later(self._on_close)
+
+
+def subscribe(
+    *channels: str,
+    since: Since = "now",
+    on_open: Callable[[], object] | None = None,
+    on_close: Callable[[], object] | None = None,
+) -> Subscription:
+    """A stream of the events of ``channels`` (1 to 32 names), to be returned from a view.
+
+    A client that brings a position (Last-Event-ID) is replayed what came after it; others begin at
+    ``since``: ``"now"``, ``"earliest"``, a cursor from ``cursor()``, a datetime, or the number of
+    newest events to begin with. ``on_open`` and ``on_close`` are called without arguments, in a
+    thread of the library's, when the stream begins and when it ended; a process that is killed calls
+    neither.
+
+    Raises ``InvalidChannel``, ``ValueError`` and ``TypeError`` for arguments that cannot be.
+    """
+    return Subscription(*channels, since=since, on_open=on_open, on_close=on_close)

@@ -1,0 +1,293 @@
+"""The live side of a channel in one process: its ring, and how the ring keeps up with the log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextvars import Context
+from typing import TYPE_CHECKING, Protocol
+
+from django_sse import conf
+from django_sse.exceptions import LogUnavailable
+from django_sse.hub.ring import Frame, Ring, encode_record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+    from typing import Any, ParamSpec, TypeVar
+
+    from django_sse.log.base import Appended, EventLog, Head, Record
+
+    P = ParamSpec("P")
+    T = TypeVar("T")
+
+logger = logging.getLogger("django_sse")
+
+# Rows of a channel's first page, before the size of its events is known.
+_FIRST_PAGE = 64
+_RETRY_LOG = 0.5
+
+
+class Waiter(Protocol):
+    """Who is woken when a topic has something new."""
+
+    def wake(self) -> None: ...
+
+
+class Database(Protocol):
+    """What a topic asks of its hub."""
+
+    @property
+    def log(self) -> EventLog: ...
+
+    async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T: ...
+
+    async def check(self, topic: Topic) -> None: ...
+
+
+class Hole(Exception):
+    """Events after a position are not in the log any more."""
+
+
+class Topic:
+    """All reads of the log for one channel go through here and are shared by who waits for them.
+
+    ``generation`` moves when the log turned out to be another one than before (wiped, rewound,
+    rotated); a stream that sees it move tells its client.
+    """
+
+    def __init__(self, hub: Database, channel: str) -> None:
+        settings = conf.current()
+        self.channel = channel
+        self.epoch = ""
+        self.key = 0
+        self.generation = 0
+        self.reason = ""
+        self.terminal: int | None = None
+        self.redactions = 0
+        self.ring = Ring(0, max_bytes=settings.RING_BYTES, max_events=settings.RING_EVENTS)
+        self.waiters: set[Waiter] = set()
+        self.unused_since: float | None = None
+        self._hub = hub
+        self._settings = settings
+        self._loop = asyncio.get_running_loop()
+        # The highest seq that the database, or a commit of this process, says is there.
+        self._known = 0
+        self._early: dict[int, Appended] = {}
+        self._pages: dict[int, asyncio.Task[list[Frame]]] = {}
+        self._page_size = min(_FIRST_PAGE, settings.PAGE_EVENTS)
+        self._catching_up: asyncio.Task[None] | None = None
+        self._filling: asyncio.Task[None] | None = None
+        self._look_again = False
+        self._last_wake = 0.0
+        self._wake_timer: asyncio.TimerHandle | None = None
+
+    @property
+    def known(self) -> int:
+        """The highest seq that is known to be committed."""
+        return self._known
+
+    # -- where the channel stands
+
+    def start(self, head: Head) -> None:
+        """Take over a head that was read after the hub began to listen."""
+        self.epoch, self.key = head.epoch, head.key
+        self.redactions = head.redactions
+        self.terminal = head.head if head.state else None
+        self.ring.restart(head.head)
+        self._filling = None
+        self._early.clear()
+        missed = self._known
+        self._known = head.head
+        self.expect(missed)
+
+    def restart(self, head: Head, reason: str) -> None:
+        """The log is another one now: every stream has to tell its client."""
+        logger.warning("The log of channel %r is not what it was: %s.", self.channel, reason)
+        self.generation += 1
+        self.reason = reason
+        self._pages.clear()
+        self._known = 0
+        self.start(head)
+        self._wake_all()
+
+    def expect(self, seq: int) -> None:
+        """``seq`` is committed: read up to it."""
+        self._known = max(self._known, seq)
+        if self._known > self.ring.tail:
+            self.look()
+
+    def forget_frames(self, redactions: int) -> None:
+        """An event was emptied: drop what is in memory; readers go to the log."""
+        self.redactions = redactions
+        self._pages.clear()
+        self._filling = None
+        self.ring.restart(self.ring.tail)
+
+    # -- what arrives
+
+    def deliver(self, appended: Appended) -> None:
+        """Events that this process has just committed."""
+        if not self.epoch:
+            self._known = max(self._known, appended.records[-1].seq)
+            return
+        if appended.epoch != self.epoch:
+            self._spawn(self._hub.check(self))
+            return
+        first, last = appended.records[0].seq, appended.records[-1].seq
+        self._known = max(self._known, last)
+        if first > self.ring.tail + 1:
+            # Two threads committed one after the other and arrive in the other order.
+            self._early[first] = appended
+            self._loop.call_later(self._settings.GAP_WAIT, self.expect, last)
+            return
+        self._append(appended.records)
+        while self._early and (later := self._early.pop(self.ring.tail + 1, None)):
+            self._append(later.records)
+
+    def _append(self, records: Sequence[Record]) -> None:
+        tail = self.ring.tail
+        frames = [encode_record(self.epoch, record) for record in records if record.seq > tail]
+        if not frames:
+            return
+        self.ring.append(frames)
+        if frames[-1].terminal:
+            self.terminal = frames[-1].seq
+        self._early = {first: each for first, each in self._early.items() if first > self.ring.tail}
+        self.wake()
+
+    # -- catching up with the log
+
+    def look(self) -> None:
+        """Read what the log has after the ring's tail. A hint is enough reason: if it was false
+        the page is empty."""
+        self._look_again = True
+        if self._catching_up is None and self.epoch:
+            self._catching_up = self._spawn(self._catch_up())
+            self._catching_up.add_done_callback(self._caught_up)
+
+    def _caught_up(self, task: asyncio.Task[None]) -> None:
+        self._catching_up = None
+        if task.cancelled():
+            return
+        if error := task.exception():
+            logger.error("Channel %r could not catch up; again.", self.channel, exc_info=error)
+            self._loop.call_later(_RETRY_LOG, self.look)
+        elif self._look_again:
+            self.look()
+
+    async def _catch_up(self) -> None:
+        while self._look_again:
+            self._look_again = False
+            self._skip_what_the_ring_cannot_hold()
+            generation, after, known = self.generation, self.ring.tail, self._known
+            records = await self._read(after)
+            if generation != self.generation:
+                return
+            if records and records[-1].seq > self.ring.tail:
+                if records[0].seq > self.ring.tail + 1:
+                    self.ring.restart(records[0].seq - 1)
+                self._append(records)
+                self._look_again = True
+            elif known > self.ring.tail:
+                self.ring.restart(known)
+                await self._hub.check(self)
+                self.wake()
+
+    def _skip_what_the_ring_cannot_hold(self) -> None:
+        behind = self._known - self.ring.tail
+        if behind > self._settings.RING_EVENTS:
+            self.ring.restart(self._known - self._settings.RING_EVENTS)
+
+    async def _read(self, after: int, limit: int | None = None) -> list[Record]:
+        """One page, however long the database is away."""
+        limit = limit or self._page_size
+        while True:
+            try:
+                records = await self._hub.run(self._hub.log.read, self.key, after, limit)
+            except LogUnavailable as error:
+                logger.warning("Streams of channel %r wait for the log: %s", self.channel, error)
+                await asyncio.sleep(_RETRY_LOG)
+            else:
+                self._adapt_page_size(records)
+                return records
+
+    def _adapt_page_size(self, records: Sequence[Record]) -> None:
+        # A page of large events must not need more memory than one of small ones.
+        if records:
+            average = 1 + sum(len(each.data) for each in records) // len(records)
+            most = self._settings.RING_BYTES // average
+            self._page_size = max(1, min(self._settings.PAGE_EVENTS, most))
+
+    # -- replay
+
+    async def page(self, after: int) -> list[Frame]:
+        """The frames after a cursor that the ring no longer covers; one read for all who ask.
+
+        Empty when the ring covers it by now. Raises ``Hole`` when the log no longer has the event
+        that follows ``after``.
+        """
+        if self._filling is None and self.ring.start - after <= self._settings.RING_EVENTS:
+            self._filling = self._spawn(self._fill())
+        if self._filling is not None and not self._filling.done():
+            await asyncio.shield(self._filling)
+        if after >= self.ring.start:
+            return []
+        task = self._pages.get(after)
+        if task is None:
+            task = self._pages[after] = self._spawn(self._load(after))
+            task.add_done_callback(lambda done: self._loaded(after, done))
+        # Shielded: one reader's client leaving must not cancel the read of the others.
+        return await asyncio.shield(task)
+
+    async def _fill(self) -> None:
+        """Put the newest events into a new topic's ring: ten thousand clients that come back after
+        a deploy, each from a place of its own, are then one replay."""
+        generation = self.generation
+        while (start := self.ring.start) > 0:
+            after = max(0, start - self._page_size)
+            records = await self._read(after, start - after)
+            if generation != self.generation:
+                return
+            self.ring.prepend([encode_record(self.epoch, each) for each in records])
+            if self.ring.start != after:
+                return
+
+    def _loaded(self, after: int, task: asyncio.Task[list[Frame]]) -> None:
+        if self._pages.get(after) is task:
+            del self._pages[after]
+        if not task.cancelled():
+            task.exception()
+
+    async def _load(self, after: int) -> list[Frame]:
+        known, epoch = self._known, self.epoch
+        records = await self._read(after)
+        if not records:
+            if known > after:
+                raise Hole
+            return []
+        if records[0].seq != after + 1 or records[-1].seq - after != len(records):
+            raise Hole
+        return [encode_record(epoch, record) for record in records]
+
+    # -- waking
+
+    def wake(self) -> None:
+        """Wake who waits: at once after a quiet moment, else at most every few milliseconds, so
+        that each gets several events in one write."""
+        if self._wake_timer is not None:
+            return
+        rest = self._last_wake + self._settings.COALESCE - self._loop.time()
+        if rest <= 0:
+            self._wake_all()
+        else:
+            self._wake_timer = self._loop.call_later(rest, self._wake_all)
+
+    def _wake_all(self) -> None:
+        self._wake_timer = None
+        self._last_wake = self._loop.time()
+        for waiter in self.waiters:
+            waiter.wake()
+
+    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        # A fresh context: the caller's would keep its request, and its thread, alive.
+        return self._loop.create_task(work, context=Context())

@@ -1,0 +1,159 @@
+"""The contract of a log.
+
+A log holds channels; a channel is a sequence of events numbered 1, 2, 3 … without holes.
+
+- **Dense, in sequencing order.** A reader that has seen ``n`` never later learns of an ``m < n``.
+  An append that starts after another one returned comes after it.
+- **Fate.** An event is readable only once it is committed. What is deferred inside the caller's
+  transaction becomes readable after its commit, or never.
+- **Finished is final.** After a channel's terminal event ``append`` raises ``ChannelFinished`` and
+  what was deferred for it is dropped, logged and signalled.
+- **Holes are the reader's to find.** ``read`` returns what is stored after a position; a reader
+  compares the first row with its position, and an empty page with the head it knew *before* it read.
+- **Epoch.** Random, made with the channel. A log that was wiped, or rewound and rotated, has another.
+
+All methods are synchronous, may be called from any thread and raise ``LogUnavailable`` when the
+storage does not answer.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from django_sse.models import Kind, State
+from django_sse.signals import events_dropped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from datetime import datetime, timedelta
+
+__all__ = ["Appended", "Entry", "EventLog", "Head", "Kind", "Record", "State"]
+
+logger = logging.getLogger("django_sse")
+
+
+class Entry(NamedTuple):
+    """An event on its way into the log; made by ``django_sse.log.entries``."""
+
+    channel: str
+    type: str
+    data: str
+    kind: int = Kind.EVENT
+    state: str = State.OPEN
+
+
+class Record(NamedTuple):
+    """An event of the log."""
+
+    seq: int
+    type: str
+    data: str
+    kind: int = Kind.EVENT
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a channel stands. ``key`` is what ``read`` takes; it lives as long as the rows do."""
+
+    channel: str
+    key: int
+    epoch: str
+    head: int
+    floor: int
+    state: str
+    redactions: int
+    epoch_created: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """Events that were sequenced together, in order; never empty."""
+
+    channel: str
+    epoch: str
+    records: Sequence[Record]
+
+
+class EventLog(ABC):
+    """See the module's docstring for what every implementation must hold."""
+
+    @abstractmethod
+    def in_transaction(self) -> bool:
+        """Whether the caller is inside a transaction whose fate its events must share.
+
+        Raises ``PublishNotAllowed`` where no promise can be kept (autocommit is off).
+        """
+
+    @abstractmethod
+    def defer(
+        self, entries: Sequence[Entry], announce: Callable[[list[Appended]], None]
+    ) -> None:
+        """Hand over ``entries`` with the caller's transaction; ``announce`` is called with what
+        its commit sequenced."""
+
+    @abstractmethod
+    def append(self, entries: Sequence[Entry]) -> list[Appended]:
+        """Sequence and commit ``entries`` together, after what was deferred and committed before.
+
+        One ``Appended`` a channel, with the deferred events first. All or nothing. Raises
+        ``ChannelFinished``.
+        """
+
+    @abstractmethod
+    def finish(self, entry: Entry) -> list[Appended]:
+        """Append the terminal ``entry``; empty when the channel has a terminal state already."""
+
+    @abstractmethod
+    def sequence(self, channels: Iterable[str]) -> list[Appended]:
+        """Sequence what was deferred for ``channels``, committed, and not yet sequenced."""
+
+    @abstractmethod
+    def orphans(self, limit: int = 100) -> list[str]:
+        """Channels with committed events that nobody has sequenced yet."""
+
+    @abstractmethod
+    def open(self, channels: Sequence[str]) -> list[Head]:
+        """The heads of ``channels`` in their order; a channel that is not there is made."""
+
+    @abstractmethod
+    def heads(self, channels: Iterable[str]) -> dict[str, Head]:
+        """The heads of those of ``channels`` that are there."""
+
+    @abstractmethod
+    def read(self, key: int, after: int, limit: int) -> list[Record]:
+        """At most ``limit`` stored records with ``seq > after``, ascending."""
+
+    @abstractmethod
+    def seq_before(self, head: Head, moment: datetime) -> int:
+        """The highest seq whose event is older than ``moment``, at least ``head.floor``."""
+
+    @abstractmethod
+    def trim(
+        self, channel: str, *, age: timedelta | None = None, count: int | None = None
+    ) -> int:
+        """Remove events older than ``age`` and all but the newest ``count``; how many went."""
+
+    @abstractmethod
+    def channels(self) -> Iterable[str]:
+        """The names of all channels."""
+
+    @abstractmethod
+    def redact(self, channel: str, seq: int) -> bool:
+        """Empty one event for good, leaving a tombstone; False when there is no such event."""
+
+    @abstractmethod
+    def rotate(self, channel: str, epoch: str) -> bool:
+        """Give ``channel`` a new epoch if it still has ``epoch``; False when it has not."""
+
+
+def report_dropped(channel: str, count: int) -> None:
+    """Say in the log and by signal that deferred events came after the channel's end."""
+    logger.warning(
+        "%d events for the channel %r were committed after it had finished: dropped.",
+        count,
+        channel,
+    )
+    events_dropped.send(EventLog, channel=channel, count=count)

@@ -1,0 +1,79 @@
+"""From what a caller wrote to an ``Entry``, or an error that says what was wrong with it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from django.utils.module_loading import import_string
+
+from django_sse import conf
+from django_sse.exceptions import EventTooLarge, InvalidChannel, InvalidEvent
+from django_sse.log.base import Entry, Kind, State
+from django_sse.models import NAME_LENGTH, TYPE_LENGTH
+from django_sse.wire.encoder import data_text
+from django_sse.wire.event import Event
+
+if TYPE_CHECKING:
+    import json
+
+# C0, DEL, C1; and surrogates, which no database can store as UTF-8.
+_REFUSED_IN_NAMES = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def validate_channel(name: object) -> str:
+    """``name`` itself, or ``InvalidChannel``."""
+    if not isinstance(name, str):
+        raise InvalidChannel(f"A channel's name must be a str, not {type(name).__name__}.")
+    if not name:
+        raise InvalidChannel("A channel's name must not be empty.")
+    if len(name) > NAME_LENGTH:
+        raise InvalidChannel(
+            f"A channel's name has at most {NAME_LENGTH} characters, this one has {len(name)}."
+        )
+    if _REFUSED_IN_NAMES.search(name):
+        raise InvalidChannel(f"A channel's name has no control characters: {name!r}.")
+    return name
+
+
+def json_encoder() -> type[json.JSONEncoder]:
+    """The encoder that ``DJANGO_SSE["JSON_ENCODER"]`` names."""
+    encoder: type[json.JSONEncoder] = import_string(conf.current().JSON_ENCODER)
+    return encoder
+
+
+def as_event(data: Any, event: str | None = None) -> Event:
+    """``data`` as an ``Event``. An ``Event`` passes as it is; then ``event`` must be None."""
+    if not isinstance(data, Event):
+        return Event(data, event=event)
+    if event is not None:
+        raise InvalidEvent("Give the event type in the Event or as event=, not both.")
+    return data
+
+
+def make_entry(
+    channel: str, event: Event, *, kind: Kind = Kind.EVENT, state: str = State.OPEN
+) -> Entry:
+    """The entry for ``event``.
+
+    Raises ``InvalidChannel``, ``InvalidEvent``, ``DataNotSerializable``, ``EventTooLarge``.
+    """
+    validate_channel(channel)
+    if event.id is not None or event.retry is not None:
+        raise InvalidEvent(
+            "A published event has no id and no retry of its own: the log numbers it, and the "
+            "stream tells the reconnection time. Remove them."
+        )
+    kind_of_event = event.event or ""
+    if len(kind_of_event) > TYPE_LENGTH:
+        raise InvalidEvent(f"A published event's type has at most {TYPE_LENGTH} characters.")
+    text = data_text(event.data, json_encoder())
+    if "\x00" in text:
+        raise InvalidEvent("The data has a NUL character, which PostgreSQL cannot store.")
+    size, most = len(text.encode()), conf.current().MAX_EVENT_BYTES
+    if size > most:
+        raise EventTooLarge(
+            f"The data is {size} bytes, more than MAX_EVENT_BYTES ({most}). Store it elsewhere and "
+            "publish a reference to it."
+        )
+    return Entry(channel, kind_of_event, text, kind, state)

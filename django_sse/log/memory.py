@@ -1,0 +1,205 @@
+"""A log in the memory of this process: for tests, and for what nobody replays after a restart."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from django.db import transaction
+from django.utils import timezone
+
+from django_sse import conf
+from django_sse.exceptions import ChannelFinished
+from django_sse.log import transactions
+from django_sse.log.base import Appended, Entry, EventLog, Head, Kind, Record, State, report_dropped
+from django_sse.wire.cursor import make_epoch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from datetime import datetime, timedelta
+
+
+@dataclass(slots=True)
+class _Channel:
+    name: str
+    key: int
+    epoch: str = field(default_factory=make_epoch)
+    epoch_created: datetime = field(default_factory=timezone.now)
+    floor: int = 0
+    state: str = State.OPEN
+    redactions: int = 0
+    records: list[Record] = field(default_factory=list)
+    created: list[datetime] = field(default_factory=list)
+
+    @property
+    def head(self) -> int:
+        return self.floor + len(self.records)
+
+    def append(self, entry: Entry) -> Record:
+        record = Record(self.head + 1, entry.type, entry.data, entry.kind)
+        self.records.append(record)
+        now = timezone.now()
+        self.created.append(max(now, self.created[-1]) if self.created else now)
+        if entry.kind == Kind.TERMINAL:
+            self.state = entry.state
+        return record
+
+    def snapshot(self) -> Head:
+        return Head(
+            self.name,
+            self.key,
+            self.epoch,
+            self.head,
+            self.floor,
+            self.state,
+            self.redactions,
+            self.epoch_created,
+        )
+
+
+class MemoryLog(EventLog):
+    """Deferred events are kept by ``transaction.on_commit``: a process that dies between commit
+    and hook loses them, as it loses the whole log."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._channels: dict[str, _Channel] = {}
+        self._keys: dict[int, _Channel] = {}
+        self._next_key = 1
+
+    def clear(self) -> None:
+        """Forget everything, as between two tests."""
+        with self._lock:
+            self._channels.clear()
+            self._keys.clear()
+
+    def _channel(self, name: str) -> _Channel:
+        channel = self._channels.get(name)
+        if channel is None:
+            channel = self._channels[name] = _Channel(name, self._next_key)
+            self._keys[self._next_key] = channel
+            self._next_key += 1
+        return channel
+
+    def in_transaction(self) -> bool:
+        return transactions.shares_fate(conf.current().DATABASE)
+
+    def defer(
+        self, entries: Sequence[Entry], announce: Callable[[list[Appended]], None]
+    ) -> None:
+        with self._lock:
+            self._refuse_finished(entries)
+        transaction.on_commit(
+            partial(self._append_and_announce, entries, announce),
+            using=conf.current().DATABASE,
+            robust=True,
+        )
+
+    def _append_and_announce(
+        self, entries: Sequence[Entry], announce: Callable[[list[Appended]], None]
+    ) -> None:
+        dropped: Counter[str] = Counter()
+        taken: list[Entry] = []
+        with self._lock:
+            for entry in entries:
+                if self._channel(entry.channel).state:
+                    dropped[entry.channel] += 1
+                else:
+                    taken.append(entry)
+            appended = self.append(taken) if taken else []
+        for name, count in dropped.items():
+            report_dropped(name, count)
+        if appended:
+            announce(appended)
+
+    def _refuse_finished(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            channel = self._channels.get(entry.channel)
+            if channel is not None and channel.state:
+                raise ChannelFinished.of(channel.name, channel.state)
+
+    def append(self, entries: Sequence[Entry]) -> list[Appended]:
+        with self._lock:
+            self._refuse_finished(entries)
+            done: dict[str, list[Record]] = {}
+            for entry in entries:
+                record = self._channel(entry.channel).append(entry)
+                done.setdefault(entry.channel, []).append(record)
+            return [
+                Appended(name, self._channels[name].epoch, records)
+                for name, records in done.items()
+            ]
+
+    def finish(self, entry: Entry) -> list[Appended]:
+        with self._lock:
+            return [] if self._channel(entry.channel).state else self.append([entry])
+
+    def sequence(self, channels: Iterable[str]) -> list[Appended]:
+        return []
+
+    def orphans(self, limit: int = 100) -> list[str]:
+        return []
+
+    def open(self, channels: Sequence[str]) -> list[Head]:
+        with self._lock:
+            return [self._channel(name).snapshot() for name in channels]
+
+    def heads(self, channels: Iterable[str]) -> dict[str, Head]:
+        with self._lock:
+            return {n: self._channels[n].snapshot() for n in channels if n in self._channels}
+
+    def read(self, key: int, after: int, limit: int) -> list[Record]:
+        with self._lock:
+            channel = self._keys.get(key)
+            if channel is None:
+                return []
+            start = max(0, after - channel.floor)
+            return channel.records[start : start + limit]
+
+    def seq_before(self, head: Head, moment: datetime) -> int:
+        with self._lock:
+            channel = self._keys[head.key]
+            return channel.floor + bisect_left(channel.created, moment)
+
+    def trim(
+        self, channel: str, *, age: timedelta | None = None, count: int | None = None
+    ) -> int:
+        with self._lock:
+            found = self._channels.get(channel)
+            if found is None:
+                return 0
+            floor = found.floor if count is None else max(found.floor, found.head - count)
+            if age is not None:
+                floor = max(floor, self.seq_before(found.snapshot(), timezone.now() - age))
+            removed = floor - found.floor
+            del found.records[:removed], found.created[:removed]
+            found.floor = floor
+            return removed
+
+    def channels(self) -> list[str]:
+        with self._lock:
+            return list(self._channels)
+
+    def redact(self, channel: str, seq: int) -> bool:
+        with self._lock:
+            found = self._channels.get(channel)
+            index = seq - found.floor - 1 if found else -1
+            if found is None or not 0 <= index < len(found.records):
+                return False
+            if found.records[index].kind != Kind.EVENT:
+                return False
+            found.records[index] = Record(seq, "", "", Kind.REDACTED)
+            found.redactions += 1
+            return True
+
+    def rotate(self, channel: str, epoch: str) -> bool:
+        with self._lock:
+            found = self._channels.get(channel)
+            if found is None or found.epoch != epoch:
+                return False
+            found.epoch, found.epoch_created = make_epoch(), timezone.now()
+            return True

@@ -1,0 +1,170 @@
+"""The log in the project's database, through the ORM: the default."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from django_sse import conf
+from django_sse.exceptions import ChannelFinished
+from django_sse.log import sequencer, transactions, trimming
+from django_sse.log.base import Appended, Entry, EventLog, Head, Kind, Record
+from django_sse.log.sequencer import BATCH, channel_hash
+from django_sse.models import Channel, OutboxEvent, StoredEvent
+from django_sse.wire.cursor import make_epoch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from datetime import datetime, timedelta
+
+
+def _head(row: Channel) -> Head:
+    return Head(
+        row.name,
+        row.pk,
+        row.epoch,
+        row.head,
+        row.floor,
+        row.state,
+        row.redactions,
+        row.epoch_created,
+    )
+
+
+class ModelLog(EventLog):
+    """``Channel``, ``StoredEvent`` and ``OutboxEvent`` in ``DJANGO_SSE["DATABASE"]``.
+
+    All reads go to the database for writes: a replica that lags looks like a log that was rewound.
+    """
+
+    @property
+    def alias(self) -> str:
+        return conf.current().DATABASE
+
+    def in_transaction(self) -> bool:
+        return transactions.shares_fate(self.alias)
+
+    def defer(
+        self, entries: Sequence[Entry], announce: Callable[[list[Appended]], None]
+    ) -> None:
+        alias = self.alias
+        names = list(dict.fromkeys(entry.channel for entry in entries))
+        self._refuse_finished(alias, names)
+        OutboxEvent.objects.using(alias).bulk_create(
+            [
+                OutboxEvent(
+                    name=entry.channel,
+                    name_hash=channel_hash(entry.channel),
+                    kind=entry.kind,
+                    state=entry.state,
+                    type=entry.type,
+                    data=entry.data,
+                )
+                for entry in entries
+            ],
+            batch_size=BATCH,
+        )
+        # On every call: a savepoint that rolls back takes its hooks along, so "once a
+        # transaction" would lose it. The first hook drains, the rest find nothing. Robust: an
+        # earlier hook of the project's that raises must not keep ours from running.
+        transaction.on_commit(
+            partial(self._sequence_and_announce, names, announce), using=alias, robust=True
+        )
+
+    def _refuse_finished(self, alias: str, names: Sequence[str]) -> None:
+        hashes = [channel_hash(name) for name in names]
+        ended = Channel.objects.using(alias).filter(name_hash__in=hashes).exclude(state="").first()
+        if ended is not None:
+            raise ChannelFinished.of(ended.name, ended.state)
+
+    def _sequence_and_announce(
+        self, names: Sequence[str], announce: Callable[[list[Appended]], None]
+    ) -> None:
+        if appended := self.sequence(names):
+            announce(appended)
+
+    def append(self, entries: Sequence[Entry]) -> list[Appended]:
+        return sequencer.append(self.alias, entries)
+
+    def finish(self, entry: Entry) -> list[Appended]:
+        try:
+            return sequencer.append(self.alias, [entry])
+        except ChannelFinished:
+            return []
+
+    def sequence(self, channels: Iterable[str]) -> list[Appended]:
+        return sequencer.drain(self.alias, channels)
+
+    def orphans(self, limit: int = 100) -> list[str]:
+        waiting = OutboxEvent.objects.using(self.alias).order_by()
+        names = waiting.values_list("name", flat=True).distinct()[:limit]
+        return transactions.run(self.alias, lambda: list(names.all()))
+
+    def open(self, channels: Sequence[str]) -> list[Head]:
+        found = self.heads(channels)
+        if missing := [name for name in channels if name not in found]:
+            transactions.run(self.alias, lambda: sequencer.make_channels(self.alias, missing))
+            found |= self.heads(missing)
+        return [found[name] for name in channels]
+
+    def heads(self, channels: Iterable[str]) -> dict[str, Head]:
+        hashes = [channel_hash(name) for name in channels]
+        found: dict[str, Head] = {}
+        for start in range(0, len(hashes), BATCH):
+            rows = Channel.objects.using(self.alias).filter(
+                name_hash__in=hashes[start : start + BATCH]
+            )
+            for row in transactions.run(self.alias, lambda rows=rows: list(rows.all())):
+                found[row.name] = _head(row)
+        return found
+
+    def read(self, key: int, after: int, limit: int) -> list[Record]:
+        rows = (
+            StoredEvent.objects.using(self.alias)
+            .filter(channel_id=key, seq__gt=after)
+            .order_by("seq")
+            .values_list("seq", "type", "data", "kind")[:limit]
+        )
+        return transactions.run(self.alias, lambda: [Record(*row) for row in rows.all()])
+
+    def seq_before(self, head: Head, moment: datetime) -> int:
+        return transactions.run(
+            self.alias, lambda: trimming.seq_before(self.alias, head, moment)
+        )
+
+    def trim(
+        self, channel: str, *, age: timedelta | None = None, count: int | None = None
+    ) -> int:
+        head = self.heads([channel]).get(channel)
+        return trimming.trim(self.alias, head, age=age, count=count) if head else 0
+
+    def channels(self) -> Iterator[str]:
+        names = Channel.objects.using(self.alias).order_by("pk").values_list("name", flat=True)
+        return iter(names.iterator(chunk_size=BATCH))
+
+    def redact(self, channel: str, seq: int) -> bool:
+        rows = Channel.objects.using(self.alias).filter(name_hash=channel_hash(channel))
+
+        def empty() -> bool:
+            with transaction.atomic(using=self.alias):
+                events = StoredEvent.objects.using(self.alias).filter(
+                    channel__in=rows.values("pk"), seq=seq, kind=Kind.EVENT
+                )
+                if not events.update(kind=Kind.REDACTED, type="", data=""):
+                    return False
+                rows.update(redactions=F("redactions") + 1)
+                return True
+
+        return transactions.run(self.alias, empty)
+
+    def rotate(self, channel: str, epoch: str) -> bool:
+        row = Channel.objects.using(self.alias).filter(
+            name_hash=channel_hash(channel), epoch=epoch
+        )
+        return transactions.run(
+            self.alias, lambda: bool(row.update(epoch=make_epoch(), epoch_created=Now()))
+        )

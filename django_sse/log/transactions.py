@@ -1,0 +1,94 @@
+"""What state the caller's transaction is in, and trying again when the database asks for it."""
+
+from __future__ import annotations
+
+import random
+import time
+import warnings
+from typing import TYPE_CHECKING, TypeVar
+
+from django.db import InterfaceError, OperationalError, connections
+
+from django_sse.exceptions import LogUnavailable, PublishNotAllowed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+T = TypeVar("T")
+
+TRIES = 8
+# PostgreSQL: serialization_failure, deadlock_detected.
+_SQLSTATES = frozenset({"40001", "40P01"})
+# MySQL and MariaDB: lock wait time-out, deadlock, record changed since the snapshot.
+_ERRNOS = frozenset({1205, 1213, 1020})
+
+
+def in_testcase(connection: BaseDatabaseWrapper) -> bool:
+    """Whether ``connection`` is inside the transaction that ``django.test.TestCase`` rolls back.
+
+    That transaction never commits: what waits for it would wait for ever. Django marks its
+    blocks with ``_from_testcase`` (private; it is what ``atomic(durable=True)`` asks, too).
+    """
+    return any(getattr(block, "_from_testcase", False) for block in connection.atomic_blocks)
+
+
+def shares_fate(alias: str) -> bool:
+    """Whether a publish on this thread must share the fate of a transaction on ``alias``.
+
+    Raises ``PublishNotAllowed`` with autocommit off: nobody could say when that commits.
+    """
+    connection = connections[alias]
+    if connection.in_atomic_block:
+        return not in_testcase(connection)
+    if not connection.get_autocommit():
+        raise PublishNotAllowed(
+            f"Autocommit is off on the database {alias!r}, so there is no commit to wait for. "
+            "Publish inside transaction.atomic(), or turn autocommit on."
+        )
+    _warn_of_other_transactions(alias)
+    return False
+
+
+def _warn_of_other_transactions(alias: str) -> None:
+    for other in connections.all(initialized_only=True):
+        if other.alias != alias and other.in_atomic_block and not in_testcase(other):
+            warnings.warn(
+                f"publish() inside a transaction on {other.alias!r}: the log is on {alias!r}, so "
+                "the event does not share its fate. Publish from transaction.on_commit().",
+                RuntimeWarning,
+                stacklevel=5,
+            )
+
+
+def _may_be_tried_again(error: Exception) -> bool:
+    cause = error.__cause__
+    if getattr(cause, "sqlstate", None) in _SQLSTATES:
+        return True
+    args = getattr(cause, "args", ())
+    if args and args[0] in _ERRNOS:
+        return True
+    return "is locked" in str(error)
+
+
+def run(alias: str, work: Callable[[], T]) -> T:
+    """``work()``, which runs one transaction of its own, or one query, on ``alias``.
+
+    It is run again, a bounded number of times, when the database gave up on it in favour of
+    another (deadlock, serialization failure, a locked SQLite file). Inside a transaction of the
+    caller's that would be of no use, so there it is run once. Raises ``LogUnavailable`` from the
+    database's error.
+    """
+    connection = connections[alias]
+    for attempt in range(1, TRIES + 1):
+        try:
+            return work()
+        except (OperationalError, InterfaceError) as error:
+            if connection.in_atomic_block:
+                raise
+            if attempt == TRIES or not _may_be_tried_again(error):
+                connection.close_if_unusable_or_obsolete()
+                raise LogUnavailable(f"The event log's database {alias!r}: {error}") from error
+        time.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter, not a secret
+    raise AssertionError("unreachable")

@@ -1,0 +1,66 @@
+"""Taking old events out of the log, without a reader mistaking the hole for the end.
+
+The new floor is committed first, then the rows go in bounded batches: a reader that finds its next
+event gone finds the floor that says so.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db.models.functions import Now
+
+from django_sse.log import transactions
+from django_sse.models import Channel, StoredEvent
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+    from django_sse.log.base import Head
+
+BATCH = 1000
+
+
+def seq_before(alias: str, head: Head, moment: datetime) -> int:
+    """The highest seq older than ``moment``: a binary search, since ``created`` never decreases
+    within a channel and has no index."""
+    events = StoredEvent.objects.using(alias).filter(channel_id=head.key)
+    low, high = head.floor, head.head
+    while low < high:
+        middle = (low + high + 1) // 2
+        created = events.filter(seq=middle).values_list("created", flat=True).first()
+        # A row that is gone was trimmed meanwhile, so it is older than all that are left.
+        if created is None or created < moment:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def trim(alias: str, head: Head, *, age: timedelta | None, count: int | None) -> int:
+    """Remove what is older than ``age`` and all but the newest ``count`` of one channel."""
+    floor = head.floor
+    if count is not None:
+        floor = max(floor, head.head - count)
+    if age is not None:
+        floor = max(floor, transactions.run(alias, lambda: _older_than(alias, head, age)))
+    channel = Channel.objects.using(alias).filter(pk=head.key, floor__lt=floor)
+    transactions.run(alias, lambda: channel.update(floor=floor))
+    return _delete(alias, head.key, floor)
+
+
+def _older_than(alias: str, head: Head, age: timedelta) -> int:
+    now = Channel.objects.using(alias).filter(pk=head.key).values_list(Now(), flat=True).get()
+    return seq_before(alias, head, now - age)
+
+
+def _delete(alias: str, key: int, floor: int) -> int:
+    events = StoredEvent.objects.using(alias).filter(channel_id=key)
+    removed = 0
+    while True:
+        first = events.filter(seq__lte=floor).order_by("seq").values_list("seq", flat=True).first()
+        if first is None:
+            return removed
+        last = min(floor, first + BATCH - 1)
+        batch = events.filter(seq__lte=last)
+        removed += transactions.run(alias, lambda batch=batch: batch.delete()[0])

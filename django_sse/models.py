@@ -1,0 +1,119 @@
+"""The tables of the log. Written only by ``django_sse.log.model``, which holds the rules."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from django_sse.wire.cursor import EPOCH_LENGTH
+
+NAME_LENGTH = 200
+TYPE_LENGTH = 200
+
+
+class Kind(models.IntegerChoices):
+    """What a row of the log is to its readers."""
+
+    EVENT = 0, _("event")
+    TERMINAL = 1, _("terminal event")
+    REDACTED = 2, _("redacted")
+
+
+class State(models.TextChoices):
+    """How a channel ended."""
+
+    OPEN = "", _("open")
+    DONE = "done", _("done")
+    ERROR = "error", _("error")
+    ABORTED = "aborted", _("aborted")
+
+
+class Channel(models.Model):
+    """A named sequence of events; the row every append locks.
+
+    ``name_hash`` is unique instead of ``name``: some databases take ``order-a`` for ``Order-A``.
+    Nothing that an append writes here is indexed, so that PostgreSQL can update in place (HOT).
+    """
+
+    name = models.CharField(_("name"), max_length=NAME_LENGTH)
+    name_hash = models.CharField(max_length=64, unique=True, editable=False)
+    epoch = models.CharField(
+        _("epoch"),
+        max_length=EPOCH_LENGTH,
+        help_text=_("Random; names this incarnation of the channel in the ids clients see."),
+    )
+    epoch_created = models.DateTimeField(_("epoch created"))
+    head = models.BigIntegerField(
+        _("head"), default=0, help_text=_("Sequence number of the newest event.")
+    )
+    floor = models.BigIntegerField(
+        _("floor"),
+        default=0,
+        help_text=_("Highest sequence number that is no longer stored."),
+    )
+    state = models.CharField(
+        _("state"), max_length=8, choices=State.choices, default=State.OPEN, blank=True
+    )
+    redactions = models.IntegerField(
+        _("redactions"),
+        default=0,
+        help_text=_("Events emptied so far; processes that see it move drop what they hold."),
+    )
+    created = models.DateTimeField(_("created"))
+
+    class Meta:
+        verbose_name = _("channel")
+        verbose_name_plural = _("channels")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class StoredEvent(models.Model):
+    """One event of a channel; append-only. ``(channel, seq)`` is the only index."""
+
+    channel = models.ForeignKey(
+        Channel, models.CASCADE, related_name="events", db_index=False, verbose_name=_("channel")
+    )
+    seq = models.BigIntegerField(_("sequence number"))
+    kind = models.PositiveSmallIntegerField(_("kind"), choices=Kind.choices, default=Kind.EVENT)
+    type = models.CharField(_("event type"), max_length=TYPE_LENGTH, blank=True)
+    data = models.TextField(_("data"), blank=True)
+    created = models.DateTimeField(_("created"))
+
+    class Meta:
+        verbose_name = _("event")
+        verbose_name_plural = _("events")
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["channel", "seq"], name="django_sse_event_seq"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.seq}"
+
+
+class OutboxEvent(models.Model):
+    """An event published inside a transaction, until it is sequenced.
+
+    No foreign key: on MariaDB it would share-lock the channel's row to the end of the caller's
+    transaction and stall every other publisher.
+    """
+
+    name = models.CharField(max_length=NAME_LENGTH)
+    name_hash = models.CharField(max_length=64)
+    kind = models.PositiveSmallIntegerField(choices=Kind.choices, default=Kind.EVENT)
+    state = models.CharField(max_length=8, blank=True, default=State.OPEN)
+    type = models.CharField(max_length=TYPE_LENGTH, blank=True)
+    data = models.TextField(blank=True)
+
+    class Meta:
+        verbose_name = _("outbox event")
+        verbose_name_plural = _("outbox events")
+        indexes: ClassVar = [
+            models.Index(fields=["name_hash", "id"], name="django_sse_outbox_channel")
+        ]
+
+    def __str__(self) -> str:
+        return self.name

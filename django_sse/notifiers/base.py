@@ -1,0 +1,50 @@
+"""The contract of a notifier.
+
+- ``notify`` is called after the commit, from any thread, with positions, never with content. It must
+  not block for long and must not raise for a transport that is away: the event is safe in the log.
+- ``listen`` runs for as long as it is not cancelled, one call a hub, on the hub's loop. It calls
+  ``wake`` on that loop for every position it hears of, and with None whenever there may be something
+  it did not hear of: at its start, after any gap, for a message it does not understand.
+- Everything it hears is a hint. It may be lost, late, doubled, stale, forged or out of order.
+- If ``listen`` raises, the hub logs it and calls it again after a pause.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from django.core.checks import CheckMessage
+
+
+class Wakeup(NamedTuple):
+    """``channel`` may have events up to ``seq`` of ``epoch``."""
+
+    channel: str
+    epoch: str
+    seq: int
+
+
+class Notifier(ABC):
+    """See the module's docstring for what every implementation must hold."""
+
+    supports_other_processes = False
+    """Whether a publish in another process is heard at all before the safety poll."""
+
+    supports_polling = False
+    """Whether it polls by itself: then a safety poll that finds something is no surprise."""
+
+    @abstractmethod
+    def notify(self, wakeups: Sequence[Wakeup]) -> None:
+        """Tell the other processes; this one's hubs have the events already."""
+
+    @abstractmethod
+    async def listen(self, wake: Callable[[Wakeup | None], None]) -> None:
+        """Call ``wake`` for what other processes tell, until cancelled."""
+
+    def check(self) -> list[CheckMessage]:
+        """Django system checks for this notifier in the project as it is configured."""
+        return []

@@ -1,0 +1,164 @@
+"""Threads that may touch the database, and who gives back which connection when.
+
+An open stream must hold neither a thread nor a connection. Django gives a request both: asgiref
+makes a thread for the request's sync code, and that thread's connections stay open to the end of
+the response, which for a stream is never.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections import deque
+from concurrent.futures import Executor, Future
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from asgiref.sync import SyncToAsync, sync_to_async
+from django.core import mail
+from django.db import connections
+
+from django_sse import conf
+from django_sse.log.transactions import in_testcase
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def close_connections() -> None:
+    """Give back this thread's database connections, save those inside a transaction.
+
+    Not ``close_old_connections``: with CONN_MAX_AGE that keeps them.
+    """
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close()
+
+
+async def release_request_thread() -> None:
+    """Close the connections of the request's asgiref thread and end the thread.
+
+    A later ``sync_to_async`` of the same request makes a new one. There is no public way to end it
+    before the request does: ``context_to_thread_executor`` is asgiref's own. Where asgiref no longer
+    has it, the thread lives as long as the stream.
+    """
+    contexts = getattr(SyncToAsync, "thread_sensitive_context", None)
+    executors = getattr(SyncToAsync, "context_to_thread_executor", None)
+    context = contexts.get(None) if contexts is not None else None
+    if context is None or executors is None or context not in executors:
+        return
+    await sync_to_async(close_connections)()
+    executor = executors.pop(context, None)
+    if executor is not None:
+        executor.shutdown(wait=False)
+
+
+def _any_testcase() -> bool:
+    return any(in_testcase(connection) for connection in connections.all(initialized_only=True))
+
+
+async def in_users_test() -> bool:
+    """Whether this runs inside the transaction of a ``TestCase``, which only its thread can see.
+
+    ``mail.outbox`` exists only in a test run (``setup_test_environment``), so production pays
+    nothing for the question.
+    """
+    return hasattr(mail, "outbox") and await sync_to_async(_any_testcase)()
+
+
+class _LiveCursors:
+    """Knows whether a query of this thread is still being read, as by ``aiterator()``."""
+
+    def __init__(self) -> None:
+        self._cursors: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def __call__(self, execute: Any, sql: Any, params: Any, many: Any, context: Any) -> Any:
+        self._cursors.add(context["cursor"])
+        return execute(sql, params, many, context)
+
+    def __bool__(self) -> bool:
+        return bool(len(self._cursors)) or any(
+            connection.in_atomic_block for connection in connections.all(initialized_only=True)
+        )
+
+
+class DatabaseExecutor(Executor):
+    """Threads that end, and give back their connections, when idle.
+
+    A thread stays while a queryset is still being iterated on its connection or a transaction is
+    open. With one worker it may be used as asgiref's thread-sensitive executor.
+    """
+
+    def __init__(self, max_workers: int = 1, *, name: str = "django_sse") -> None:
+        self._max_workers = max_workers
+        self._name = name
+        self._work: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._changed = threading.Condition()
+        self._threads = 0
+        self._waiting = 0
+        self._shutdown = False
+
+    def submit(
+        self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Future[T]:
+        """See ``concurrent.futures.Executor.submit``. Raises ``RuntimeError`` after shutdown."""
+        future: Future[T] = Future()
+        with self._changed:
+            if self._shutdown:
+                raise RuntimeError("cannot schedule new futures after shutdown")
+            self._work.append((future, lambda: fn(*args, **kwargs)))
+            if self._waiting >= len(self._work):
+                self._changed.notify()
+            elif self._threads < self._max_workers:
+                self._threads += 1
+                threading.Thread(target=self._run, name=self._name, daemon=True).start()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Let the threads end when their work is done; ``wait`` is not supported and ignored:
+        a stream's end must not wait for a query."""
+        with self._changed:
+            self._shutdown = True
+            if cancel_futures:
+                for future, _ in self._work:
+                    future.cancel()
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        live = _LiveCursors()
+        with ExitStack() as stack:
+            stack.callback(connections.close_all)
+            for connection in connections.all():
+                stack.enter_context(connection.execute_wrapper(live))
+            while (item := self._next(live)) is not None:
+                _complete(*item)
+                del item
+
+    def _next(self, live: _LiveCursors) -> tuple[Future[Any], Callable[[], Any]] | None:
+        with self._changed:
+            while not self._work:
+                if self._shutdown:
+                    break
+                self._waiting += 1
+                told = self._changed.wait(conf.current().THREAD_IDLE)
+                self._waiting -= 1
+                if not told and not self._work and not live:
+                    break
+            else:
+                return self._work.popleft()
+            self._threads -= 1
+            return None
+
+
+def _complete(future: Future[Any], call: Callable[[], Any]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = call()
+    except BaseException as error:  # noqa: BLE001 - the future carries it to who waits
+        future.set_exception(error)
+    else:
+        future.set_result(result)

@@ -1,0 +1,97 @@
+"""Cursor: what an id of ours says.
+
+An id is ``<epoch>-<seq>``, for a stream of several channels joined by dots (not by commas: servers
+join repeated headers with those). The epoch is random and names the channel without giving its
+name away; seq is the channel's dense sequence number, 0 before its first event.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import string
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+from .errors import InvalidCursor, excerpt
+
+MAX_CHANNELS: Final = 32
+#: Characters. The longest cursor, 32 * (11 + 1 + 19 + 1) - 1 = 1023, fits.
+MAX_LENGTH: Final = 1024
+#: 36 ** 11 is 57 bits: two channels share an epoch by chance once in billions of channels.
+EPOCH_LENGTH: Final = 11
+
+_MAX_SEQ: Final = 2**63 - 1
+_ALPHABET: Final = string.ascii_lowercase + string.digits
+_EPOCH: Final = re.compile(rf"[a-z0-9]{{{EPOCH_LENGTH}}}")
+# One spelling for each position: equal cursors are equal text.
+_POSITION: Final = re.compile(rf"([a-z0-9]{{{EPOCH_LENGTH}}})-(0|[1-9][0-9]{{0,18}})")
+
+
+def make_epoch() -> str:
+    """A new random epoch: 11 lower-case ASCII letters and digits."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(EPOCH_LENGTH))
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A position in each of 1 to 32 channels, as pairs of epoch and seq.
+
+    ``Cursor.parse(str(cursor)) == cursor`` for every cursor.
+
+    :raises InvalidCursor: for anything else, at construction.
+    """
+
+    positions: tuple[tuple[str, int], ...]
+
+    def __post_init__(self) -> None:
+        positions = self.positions
+        if not isinstance(positions, tuple) or not 1 <= len(positions) <= MAX_CHANNELS:
+            raise InvalidCursor(f"a cursor is a tuple of 1 to {MAX_CHANNELS} pairs (epoch, seq)")
+        for position in positions:
+            _check_position(position)
+        if len({epoch for epoch, _ in positions}) != len(positions):
+            raise InvalidCursor("a cursor names each epoch once only")
+
+    @classmethod
+    def parse(cls, text: str) -> Cursor:
+        """The cursor that ``text`` says, such as a Last-Event-ID.
+
+        :raises InvalidCursor: for any other text; the message quotes no more than its beginning.
+        """
+        if not isinstance(text, str):
+            raise InvalidCursor(f"a cursor is parsed from a str, not {type(text).__name__}")
+        if len(text) > MAX_LENGTH:
+            raise InvalidCursor(f"a cursor has at most {MAX_LENGTH} characters, not {len(text)}")
+        matches = [_POSITION.fullmatch(part) for part in text.split(".")]
+        positions = tuple((match[1], int(match[2])) for match in matches if match)
+        if len(positions) != len(matches):
+            _refuse(text)
+        return cls(positions)
+
+    def __str__(self) -> str:
+        return ".".join([f"{epoch}-{seq}" for epoch, seq in self.positions])
+
+    def seq(self, epoch: str) -> int | None:
+        """The position in the channel of that epoch; None when the cursor does not name it."""
+        for name, seq in self.positions:
+            if name == epoch:
+                return seq
+        return None
+
+
+def _refuse(text: str) -> NoReturn:
+    raise InvalidCursor(
+        f"not a cursor: {excerpt(text)}. A cursor is one to {MAX_CHANNELS} times <epoch>-<seq>, "
+        "joined by dots, as this server sent it in an id"
+    )
+
+
+def _check_position(position: object) -> None:
+    if not isinstance(position, tuple) or len(position) != 2:
+        raise InvalidCursor(f"a position is a pair (epoch, seq), not {type(position).__name__}")
+    epoch, seq = position
+    if not isinstance(epoch, str) or not _EPOCH.fullmatch(epoch):
+        raise InvalidCursor(f"an epoch is {EPOCH_LENGTH} lower-case ASCII letters and digits")
+    if not isinstance(seq, int) or isinstance(seq, bool) or not 0 <= seq <= _MAX_SEQ:
+        raise InvalidCursor("a seq is an int from 0 to 2**63 - 1")

@@ -1,0 +1,124 @@
+"""What some tests need beyond Python's own packages, and what happens when it is missing.
+
+A test says `@pytest.mark.needs("browser")`, or calls `require("node")` in a fixture. Where the
+thing is missing the test is skipped with a line that says what to install. Where
+`DJANGO_SSE_REQUIRE` (comma-separated names or groups of below, or `all`) names it, the test fails
+instead: a suite on the machine that is meant to have everything must not leave half of it out.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+NODE_CLIENTS = ROOT / "tests" / "node"
+NODE_MAJOR = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """A thing a test needs: how to see that it is there, and how to get it."""
+
+    present: Callable[[], bool]
+    install: str
+
+
+def chromium() -> str | None:
+    """The path of a Chromium to drive: `DJANGO_SSE_CHROMIUM`, or the one on the PATH."""
+    named = os.environ.get("DJANGO_SSE_CHROMIUM")
+    candidates = [named] if named else ["chromium", "chromium-browser", "google-chrome"]
+    return next(filter(None, map(shutil.which, candidates)), None)
+
+
+def _module(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None
+
+
+def _browser() -> bool:
+    return _module("playwright") and chromium() is not None
+
+
+def _node() -> bool:
+    node = shutil.which("node")
+    if node is None:
+        return False
+    done = subprocess.run([node, "--version"], capture_output=True, text=True, check=False)
+    major = done.stdout.strip().removeprefix("v").split(".")[0]
+    return major.isdecimal() and int(major) >= NODE_MAJOR
+
+
+def _node_clients() -> bool:
+    return _node() and (NODE_CLIENTS / "node_modules").is_dir()
+
+
+def _postgres() -> bool:
+    return _module("psycopg") and bool(os.environ.get("DJANGO_SSE_TEST_DATABASE_URL"))
+
+
+SERVERS = ("daphne", "granian", "gunicorn", "hypercorn", "uvicorn", "uvloop")
+
+REQUIREMENTS: dict[str, Requirement] = {
+    "browser": Requirement(
+        _browser, "Debian's `apt-get install chromium` and `pip install -e '.[test]'`"
+    ),
+    "node": Requirement(_node, f"Node.js {NODE_MAJOR} or newer on the PATH"),
+    "node-clients": Requirement(
+        _node_clients, f"Node.js {NODE_MAJOR} or newer, then `npm ci` in tests/node"
+    ),
+    "postgres": Requirement(
+        _postgres,
+        "`pip install -e '.[postgres]'`, and DJANGO_SSE_TEST_DATABASE_URL=postgresql://...",
+    ),
+    **{name: Requirement(partial(_module, name), "`pip install -e '.[test]'`") for name in SERVERS},
+}
+# What a caller of the suite can ask for at once.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "all": tuple(REQUIREMENTS),
+    "node": ("node", "node-clients"),
+    "servers": SERVERS,
+}
+
+
+def demanded() -> frozenset[str]:
+    """The requirements that `DJANGO_SSE_REQUIRE` names, groups resolved.
+
+    Raises `pytest.UsageError` on an unknown name: a typo must not switch the demand off.
+    """
+    return frozenset(_resolve(os.environ.get("DJANGO_SSE_REQUIRE", "")))
+
+
+def _resolve(text: str) -> Iterator[str]:
+    for name in filter(None, (part.strip() for part in text.split(","))):
+        if name not in REQUIREMENTS and name not in GROUPS:
+            known = ", ".join(sorted({*REQUIREMENTS, *GROUPS}))
+            raise pytest.UsageError(f"DJANGO_SSE_REQUIRE names {name!r}; known are: {known}")
+        yield from GROUPS.get(name, (name,))
+
+
+@cache
+def is_present(name: str) -> bool:
+    """Looked up once a process: it may start a program."""
+    return REQUIREMENTS[name].present()
+
+
+def require(*names: str) -> None:
+    """Skips the running test, or fails it where `DJANGO_SSE_REQUIRE` says so, if one is missing.
+
+    Raises `KeyError` on a name that is not in `REQUIREMENTS`.
+    """
+    for name in names:
+        if is_present(name):
+            continue
+        reason = f"needs {name}: {REQUIREMENTS[name].install}"
+        if name in demanded():
+            pytest.fail(f"{reason} (demanded by DJANGO_SSE_REQUIRE)", pytrace=False)
+        pytest.skip(reason)

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.processes import open_files, session_members, thread_count
+
+# Says that it is up, then waits for its stdin to close.
+WAITER = "import sys; print(flush=True); sys.stdin.read()"
+
+
+@pytest.fixture
+def session() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that leads a session of its own."""
+    with subprocess.Popen(
+        [sys.executable, "-c", WAITER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+def test_a_session_has_its_leader_and_not_its_parent(session: subprocess.Popen[bytes]) -> None:
+    assert list(session_members(session.pid)) == [session.pid]
+
+
+def test_a_process_that_is_gone_is_in_no_session_and_has_nothing() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""], start_new_session=True) as process:
+        # Dead, and a zombie until it is waited for.
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert list(session_members(process.pid)) == []
+    assert thread_count(process.pid) == 0
+    assert list(open_files(process.pid)) == []
+
+
+def test_threads_are_counted() -> None:
+    before = thread_count(os.getpid())
+    release = threading.Event()
+    thread = threading.Thread(target=release.wait)
+    thread.start()
+    try:
+        assert thread_count(os.getpid()) == before + 1
+    finally:
+        release.set()
+        thread.join()
+
+
+def test_open_files_tell_the_path_behind_each_descriptor(tmp_path: Path) -> None:
+    path = tmp_path / "open.txt"
+    with path.open("w") as file:
+        found = [each for each in open_files(os.getpid()) if each.target == str(path)]
+        assert [each.number for each in found] == [file.fileno()]
