@@ -46,7 +46,7 @@ def submitted(request: HttpRequest) -> dict[str, object]:
     """
     try:
         if request.content_type != "application/json":
-            return {name: value for name, value in request.POST.items()}
+            return dict(request.POST.items())
         fields = json.loads(request.body)
     except RequestDataTooBig:
         raise BadInput("The body is too large.", status=413) from None

@@ -16,9 +16,9 @@
     ├── PublishNotAllowed              the wrong thread or transaction state, and the way out
     ├── LogUnavailable                 the log's database did not answer
     ├── Overloaded                     a limit of this process is reached
+    ├── StreamError                    raised by a generator: its text is for the client
+    │   └── RelayError …               django_sse.relay
     └── ImmediateHttpResponse          not an error: an answer instead of a stream
-
-    RelayError and its kind are in ``django_sse.relay``: they concern only those who relay.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ __all__ = [
     "LogUnavailable",
     "Overloaded",
     "PublishNotAllowed",
+    "StreamError",
     "WireError",
 ]
 
@@ -90,6 +91,13 @@ class LogUnavailable(EventStreamError):
 
 class Overloaded(EventStreamError):
     """This process serves as many streams of this kind as it may."""
+
+
+class StreamError(EventStreamError):
+    """Raised by a generator to end its stream with ``event: error`` and this message.
+
+    Of every other exception the client hears only that there was one.
+    """
 
 
 class ImmediateHttpResponse(EventStreamError):

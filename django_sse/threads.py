@@ -7,6 +7,7 @@ the response, which for a stream is never.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import weakref
 from collections import deque
@@ -14,7 +15,7 @@ from concurrent.futures import Executor, Future
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from asgiref.sync import SyncToAsync, sync_to_async
+from asgiref.sync import AsyncToSync, SyncToAsync, sync_to_async
 from django.core import mail
 from django.db import connections
 
@@ -54,6 +55,20 @@ async def release_request_thread() -> None:
     executor = executors.pop(context, None)
     if executor is not None:
         executor.shutdown(wait=False)
+
+
+def under_async_to_sync() -> bool:
+    """Whether a sync caller waits for this coroutine and lends it its thread.
+
+    Then that thread may be inside a transaction. asgiref keeps this in
+    ``AsyncToSync.executors.current`` and ``loop_thread_executors`` and has no public question for
+    it; where it has neither, the answer is yes: the caller's thread is always right, only slower.
+    """
+    executors = getattr(AsyncToSync, "executors", None)
+    loops = getattr(AsyncToSync, "loop_thread_executors", None)
+    if executors is None or loops is None:
+        return True
+    return bool(getattr(executors, "current", None)) or asyncio.get_running_loop() in loops
 
 
 def _any_testcase() -> bool:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import select
+import signal
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+KILL_TIMEOUT = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,31 @@ def session_members(session: int) -> Iterator[int]:
             state, _parent, _group, member_of = fields.split()[:4]
             if int(member_of) == session and state not in "ZX":
                 yield int(name)
+
+
+def kill_session(session: int) -> int:
+    """SIGKILL to all living processes of a session; returns how many, when they are dead.
+
+    Again and again until none is left: a server that is killed after its worker may have started
+    another one in between. Raises `TimeoutError` if one does not die within `KILL_TIMEOUT` s.
+    """
+    killed = 0
+    while pids := list(session_members(session)):
+        with ExitStack() as stack:
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    handle = os.pidfd_open(pid)
+                    stack.callback(os.close, handle)
+                    signal.pidfd_send_signal(handle, signal.SIGKILL)
+                    _wait_for_death(pid, handle)
+        killed += len(pids)
+    return killed
+
+
+def _wait_for_death(pid: int, handle: int) -> None:
+    # pidfd_open(2): readable once the process has ended, waited for or not.
+    if not select.select([handle], [], [], KILL_TIMEOUT)[0]:
+        raise TimeoutError(f"process {pid} still lives {KILL_TIMEOUT} s after SIGKILL")
 
 
 def thread_count(pid: int) -> int:

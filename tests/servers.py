@@ -25,11 +25,10 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 from weakref import WeakSet
 
-from tests.processes import OpenFile, open_files, session_members, thread_count
+from tests.processes import OpenFile, kill_session, open_files, session_members, thread_count
 from tests.settings import scratch_directory
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -147,6 +146,7 @@ class Server:
         self._given, self.database = database, database or self._directory / "db.sqlite3"
         self._port = ReservedPort()
         self._process: subprocess.Popen[bytes] | None = None
+        self._ended = True
         self._output = ""
         _open_servers.add(self)
 
@@ -157,12 +157,7 @@ class Server:
             self.close()
             raise
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
         # pytest shows it with a test that failed, and with no other.
         print(f"--- {self.kind} wrote:\n{self._output}")
@@ -233,6 +228,7 @@ class Server:
                 # A session of its own: its members are the server and its workers, and nobody else.
                 start_new_session=True,
             )
+        self._ended = False
 
     def _wait_until_ready(self, timeout: float) -> None:
         deadline = time.monotonic() + timeout
@@ -274,16 +270,17 @@ class Server:
             self._kill_all()
             self._process.wait()
 
+    def _kill_all(self) -> int:
+        if self._ended:
+            # By now the number may be a stranger's.
+            return 0
+        killed = kill_session(self.pid)
+        self._ended = True
+        return killed
+
     def send_signal(self, signum: int) -> None:
         """To the main process; a process that is gone is no error."""
         self.process.send_signal(signum)
-
-    def _kill_all(self) -> int:
-        pids = self.pids()
-        for pid in pids:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        return len(pids)
 
     def close(self) -> None:
         """Kills what runs and removes the files; the output stays readable."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import open_files, session_members, thread_count
+from tests.processes import kill_session, open_files, session_members, thread_count
 
 # Says that it is up, then waits for its stdin to close.
 WAITER = "import sys; print(flush=True); sys.stdin.read()"
@@ -33,6 +33,23 @@ def session() -> Iterator[subprocess.Popen[bytes]]:
 
 def test_a_session_has_its_leader_and_not_its_parent(session: subprocess.Popen[bytes]) -> None:
     assert list(session_members(session.pid)) == [session.pid]
+
+
+def test_a_killed_session_is_dead_when_the_call_returns() -> None:
+    # The child is nobody's to wait for once its parent is gone.
+    spawn = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {WAITER!r}])"
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{spawn}; {WAITER}"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.readline()
+        assert kill_session(process.pid) == 2
+        assert list(session_members(process.pid)) == []
+    assert kill_session(process.pid) == 0
 
 
 def test_a_process_that_is_gone_is_in_no_session_and_has_nothing() -> None:

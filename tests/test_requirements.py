@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from tests import requirements
@@ -62,24 +67,41 @@ def test_a_named_chromium_that_is_not_there_counts_as_missing(
     assert requirements.chromium() is None
 
 
-def test_the_needs_marker_skips_or_fails_its_test(pytester: pytest.Pytester) -> None:
-    pytester.makeconftest("from tests.conftest import pytest_runtest_setup")
-    pytester.makepyfile(
-        """
-        import pytest
-        from tests.requirements import REQUIREMENTS, Requirement
+MODULE = """
+import pytest
+from tests.requirements import GROUPS, REQUIREMENTS, Requirement
 
-        REQUIREMENTS["gold"] = Requirement(lambda: False, "`dig`")
+REQUIREMENTS["gold"] = Requirement(lambda: False, "`dig`")
+GROUPS["all"] = ("gold",)
 
-        @pytest.mark.needs("gold")
-        def test_mine():
-            raise AssertionError("must not run")
-        """
+@pytest.fixture
+def never():
+    raise AssertionError("the requirement comes before the fixtures")
+
+@pytest.mark.needs("gold")
+def test_mine(never):
+    raise AssertionError("must not run")
+"""
+
+
+@pytest.mark.parametrize(
+    ("demand", "outcome"), [("", "1 skipped"), ("all", "1 error")], ids=["skips", "fails"]
+)
+def test_the_needs_marker_decides_before_the_test_and_its_fixtures_run(
+    demand: str, outcome: str, tmp_path: Path
+) -> None:
+    (tmp_path / "conftest.py").write_text("from tests.conftest import pytest_runtest_setup\n")
+    (tmp_path / "test_mine.py").write_text(MODULE)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = needs(*names): what is needed\n")
+    environment = {"PYTHONPATH": str(requirements.ROOT), "DJANGO_SSE_REQUIRE": demand}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rsE", str(tmp_path)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTEST_ADDOPTS": "", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    options = ("-p", "no:django", "-o", "markers=needs(*names): what it needs")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(requirements.ROOT))
-        patch.delenv("DJANGO_SSE_REQUIRE", raising=False)
-        result = pytester.runpytest_subprocess("-rs", *options)
-        result.assert_outcomes(skipped=1)
-        result.stdout.fnmatch_lines(["*needs gold: `dig`*"])
+    assert outcome in done.stdout
+    assert "needs gold: `dig`" in done.stdout
+    assert "AssertionError" not in done.stdout

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import TypedDict
 
 from django.db import models, transaction
 from django.db.models import F
+from django.http import Http404
 from django.utils import timezone
 
 from django_sse import publish
@@ -47,32 +50,49 @@ class Room(models.Model):
         here = self.participants.filter(connections__gt=0)
         return list(here.order_by("username").values_list("username", flat=True))
 
+    def doors(self, username: str) -> tuple[Callable[[], None], Callable[[], None]]:
+        """What to call when a stream of ``username`` opens and when it ends."""
+        return partial(self.join, username), partial(self.leave, username)
+
     def join(self, username: str) -> None:
         """Count a connection of ``username``; the first one is announced."""
         with transaction.atomic():
-            person, _ = self.participants.get_or_create(username=username)
-            first = self._count(person, 1) == 1
-            if first:
+            if self._count(username, 1) == 1:
                 self._announce("userconnect", username, "joined")
 
     def leave(self, username: str) -> None:
         """Discount a connection of ``username``; the last one is announced."""
         with transaction.atomic():
-            person = self.participants.filter(username=username).first()
-            if person is not None and self._count(person, -1) <= 0:
-                person.delete()
+            if self._count(username, -1) == 0:
                 self._announce("userdisconnect", username, "left")
 
-    def _count(self, person: Participant, change: int) -> int:
+    def _count(self, username: str, change: int) -> int:
+        """Change the connections of ``username``; how many there are now.
+
+        A stream that is cut while it opens may leave before it has joined: the sum is right in
+        either order, if what is below zero is kept too.
+        """
+        person, _ = self.participants.get_or_create(username=username)
         # The UPDATE takes the row's lock, so that of two connections that come at the same time
         # exactly one reads back the 1.
         self.participants.filter(pk=person.pk).update(connections=F("connections") + change)
         person.refresh_from_db(fields=["connections"])
+        if person.connections == 0:
+            person.delete()
         return person.connections
 
     def _announce(self, event: str, username: str, text: str) -> None:
         data: Line = {"username": username, "time": timezone.now(), "text": text}
         publish(self.channel, data, event=event)
+
+
+def room_named(slug: str) -> Room:
+    """The room at ``slug``. Raises ``Http404``, with the rooms that there are."""
+    room = Room.objects.filter(slug=slug).first()
+    if room is None:
+        known = ", ".join(Room.objects.order_by("pk").values_list("slug", flat=True))
+        raise Http404(f"There is no room called {slug!r}. The rooms are: {known}.")
+    return room
 
 
 class Message(models.Model):

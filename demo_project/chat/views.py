@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import render
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_POST, require_safe
 
-from django_sse import cursor, event_stream, publish, subscribe
+from django_sse import Subscription, cursor, event_stream, publish, subscribe
 
 from ..errors import submitted, text_field
-from .models import MAX_TEXT, MAX_USERNAME, Room
+from .models import MAX_TEXT, MAX_USERNAME, Room, room_named
 from .names import new_seat, rename, seat_of, username_of
 
 
@@ -21,7 +19,7 @@ from .names import new_seat, rename, seat_of, username_of
 @ensure_csrf_cookie
 def room_page(request: HttpRequest, slug: str) -> HttpResponse:
     """The room as it is now, with the cursor from which the stream goes on."""
-    room = get_object_or_404(Room, slug=slug)
+    room = room_named(slug)
     # The cursor first: what is said between the two lines below then comes twice, once in the
     # history and once on the stream, and the page knows it by its id. The other way round it
     # would be in neither.
@@ -42,17 +40,15 @@ def room_page(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @event_stream
-def events(request: HttpRequest, slug: str) -> object:
-    room = get_object_or_404(Room, slug=slug)
-    name = username_of(request)
-    return subscribe(
-        room.channel, on_open=partial(room.join, name), on_close=partial(room.leave, name)
-    )
+def events(request: HttpRequest, slug: str) -> Subscription:
+    room = room_named(slug)
+    join, leave = room.doors(username_of(request))
+    return subscribe(room.channel, on_open=join, on_close=leave)
 
 
 @require_POST
 def messages(request: HttpRequest, slug: str) -> HttpResponse:
-    room = get_object_or_404(Room, slug=slug)
+    room = room_named(slug)
     text = text_field(submitted(request), "text", MAX_TEXT)
     with transaction.atomic():
         message = room.messages.create(username=username_of(request), text=text)
@@ -63,5 +59,5 @@ def messages(request: HttpRequest, slug: str) -> HttpResponse:
 @require_POST
 def username(request: HttpRequest, slug: str) -> HttpResponse:
     """Go by another name; the page then reconnects under it."""
-    get_object_or_404(Room, slug=slug)
+    room_named(slug)
     return JsonResponse({"username": rename(request, submitted(request))})

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 _STRINGS = {kinds.STRING} | {
-    getattr(kinds, name) for name in ("FSTRING_START", "FSTRING_MIDDLE", "FSTRING_END") if hasattr(kinds, name)
+    getattr(kinds, name)
+    for name in ("FSTRING_START", "FSTRING_MIDDLE", "FSTRING_END")
+    if hasattr(kinds, name)
 }
 
 

@@ -9,13 +9,19 @@ import uuid
 
 from django.db import connections
 
-from django_sse import finish, publish
+from django_sse import Event, finish, publish
 
 from ..pace import paced
 
 logger = logging.getLogger(__name__)
 
-STAGES = ("Reading the map", "Packing the bags", "Crossing the river", "Climbing", "Planting the flag")
+STAGES = (
+    "Reading the map",
+    "Packing the bags",
+    "Crossing the river",
+    "Climbing",
+    "Planting the flag",
+)
 STEPS_A_STAGE = 8
 SECONDS_A_STEP = 0.3
 
@@ -42,6 +48,6 @@ def work(job: uuid.UUID) -> None:
         finish(channel)
     except Exception:
         logger.exception("The job %s failed", job)
-        finish(channel, state="error")
+        finish(channel, "error", Event({"message": "The job failed."}, event="error"))
     finally:
         connections.close_all()

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_POST, require_safe
 
-from django_sse import event_stream, subscribe
+from django_sse import Subscription, event_stream, subscribe
 
 from .jobs import channel_of, start_job
 
@@ -30,15 +30,20 @@ def progress_page(request: HttpRequest, job: UUID | None = None) -> HttpResponse
 @require_POST
 def jobs(request: HttpRequest) -> HttpResponse:
     job = start_job()
-    request.session[SESSION_KEY] = [*request.session.get(SESSION_KEY, []), str(job)][-MAX_JOBS:]
+    remember(request, job)
     page = reverse("progress:job", args=[job])
-    return JsonResponse({"id": str(job), "page": page}, status=201, headers={"Location": page})
+    return JsonResponse({"id": str(job), "page": page}, status=201)
 
 
 @event_stream
-def events(request: HttpRequest, job: UUID) -> object:
+def events(request: HttpRequest, job: UUID) -> Subscription:
     own_job(request, job)
     return subscribe(channel_of(job), since="earliest")
+
+
+def remember(request: HttpRequest, job: UUID) -> None:
+    """Note in the session that ``job`` is its own."""
+    request.session[SESSION_KEY] = [*request.session.get(SESSION_KEY, []), str(job)][-MAX_JOBS:]
 
 
 def own_job(request: HttpRequest, job: UUID) -> None:

@@ -101,9 +101,13 @@ class Hub:
             self._opening[channel] = self._spawn(self._open(topic))
         topic.waiters.add(waiter)
         topic.unused_since = None
-        opening = self._opening.get(channel)
-        if opening is not None:
-            await asyncio.shield(opening)
+        try:
+            if opening := self._opening.get(channel):
+                await asyncio.shield(opening)
+        except BaseException:
+            topic.waiters.discard(waiter)
+            self.release([topic])
+            raise
         return topic
 
     async def _open(self, topic: Topic) -> None:
@@ -161,19 +165,25 @@ class Hub:
 
     # -- comparing with the log
 
+    def check_soon(self) -> None:
+        """Compare all topics with the log; from any thread."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._check_wanted.set)
+
     async def check(self, topic: Topic) -> None:
         """Compare one topic with the log."""
-        await self._compare([topic])
+        await self._compare([topic], Topic.expect)
 
-    async def _compare(self, topics: Sequence[Topic]) -> list[tuple[Topic, int]]:
-        """Compare ``topics`` with the log; those that were behind it, with the seq they lacked.
+    async def _compare(
+        self, topics: Sequence[Topic], behind: Callable[[Topic, int], object]
+    ) -> None:
+        """Compare ``topics`` with the log; ``behind`` is called for those that lack events.
 
         The tails are taken before the query: a head below them then means that the log was
         rewound, not that the answer is old.
         """
         before = [(topic, topic.epoch, topic.ring.tail) for topic in topics if topic.epoch]
         heads = await self.run(self.log.heads, [topic.channel for topic, _, _ in before])
-        behind = []
         for topic, epoch, tail in before:
             if topic.epoch != epoch:
                 continue
@@ -186,8 +196,7 @@ class Hub:
             if head.state:
                 topic.terminal = head.head
             if head.head > topic.ring.tail:
-                behind.append((topic, head.head))
-        return behind
+                behind(topic, head.head)
 
     async def _restart(self, topic: Topic, head: Head | None) -> None:
         epoch = topic.epoch
@@ -232,8 +241,7 @@ class Hub:
         while True:
             await self._check_wanted.wait()
             self._check_wanted.clear()
-            for topic, seq in await self._compare(list(self.topics.values())):
-                topic.expect(seq)
+            await self._compare(list(self.topics.values()), Topic.expect)
 
     async def _tick(self) -> None:
         while self.streams or self.topics:
@@ -258,14 +266,23 @@ class Hub:
             orphans = await self.run(self.log.orphans)
             if orphans:
                 registry.announce(await self.run(self.log.sequence, orphans))
-            for topic, seq in await self._compare(list(self.topics.values())):
-                self._loop.call_later(_RESTART_PAUSE, self._repair, topic, seq)
-                if topic.terminal is None:
-                    topic.look()
+            await self._compare(list(self.topics.values()), self._repair_later)
 
-    def _repair(self, topic: Topic, seq: int) -> None:
-        if topic.known < seq:
-            topic.expect(seq)
+    def _repair_later(self, topic: Topic, seq: int) -> None:
+        # The wake-up may be on its way: what was committed a moment ago is no repair.
+        self._loop.call_later(_RESTART_PAUSE, self._repair, topic, topic.generation, seq)
+
+    def _repair(self, topic: Topic, generation: int, seq: int) -> None:
+        if topic.generation != generation or topic.ring.tail >= seq:
+            return
+        notifier = get_notifier()
+        if notifier.supports_other_processes and not notifier.supports_polling:
+            logger.warning(
+                "The safety poll found events of channel %r that %s did not tell of.",
+                topic.channel,
+                type(notifier).__name__,
+            )
+        topic.expect(seq)
 
     def _spawn(self, work: Any) -> asyncio.Task[Any]:
         return self._loop.create_task(work, context=Context())

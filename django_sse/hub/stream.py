@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Protocol
 
 from django_sse import conf
+from django_sse.threads import release_request_thread
 from django_sse.wire.encoder import HEARTBEAT, encode
 from django_sse.wire.event import Event
 
@@ -119,6 +120,10 @@ class Stream(ABC):
     def __aiter__(self) -> Self:
         return self
 
+    async def aclose(self) -> None:
+        """``close`` for ``contextlib.aclosing``."""
+        self.close()
+
     async def __anext__(self) -> bytes:
         try:
             return await self._next()
@@ -133,6 +138,7 @@ class Stream(ABC):
     async def _next(self) -> bytes:
         if not self._started:
             self._started = True
+            await release_request_thread()
             await self._start()
         waited = False
         while not self._closed:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from django.utils import timezone
 
 from django_sse import conf
+from django_sse.exceptions import LogUnavailable
 from django_sse.hub.hub import get_hub
 from django_sse.hub.position import Settled, Since, check_since, rotate_rewound, settle
 from django_sse.hub.registry import announce
@@ -99,6 +100,18 @@ class Subscription(Stream):
     async def _start(self) -> None:
         hub = get_hub()
         self._live = hub
+        self.attach(hub)
+        try:
+            await self._join(hub)
+        except LogUnavailable as error:
+            logger.warning("A stream of %s is sent away: %s", ", ".join(self.channels), error)
+            self.drain()
+            return
+        self._opening = self._reset() + self._open()
+        if self._on_open is not None:
+            await hub.run(self._on_open)
+
+    async def _join(self, hub: Hub) -> None:
         if self._settled is None:
             await hub.run(self.settle)
         settled = self._settled
@@ -111,10 +124,11 @@ class Subscription(Stream):
             elif not place.reset:
                 place.reset = "unknown"
             self._places.append(place)
-        self.attach(hub)
-        self._opening = self._reset() + self._open()
-        if self._on_open is not None:
-            await hub.run(self._on_open)
+
+    def forget_pages(self) -> None:
+        """An event was redacted: what was read before it was may not be sent any more."""
+        for place in self._places:
+            place.page = []
 
     def _id(self) -> str:
         return ".".join(f"{place.topic.epoch}-{place.cursor}" for place in self._places)
@@ -222,7 +236,7 @@ class Subscription(Stream):
         for place in self._places:
             place.topic.waiters.discard(self)
         if self._live is not None:
-            self._live.release(self._places and [place.topic for place in self._places] or [])
+            self._live.release([place.topic for place in self._places])
             if self._started and self._on_close is not None:
                 self._live.run_later(self._on_close)
 

@@ -32,6 +32,8 @@ class Waiter(Protocol):
 
     def wake(self) -> None: ...
 
+    def forget_pages(self) -> None: ...
+
 
 class Database(Protocol):
     """What a topic asks of its hub."""
@@ -122,6 +124,8 @@ class Topic:
         self._pages.clear()
         self._filling = None
         self.ring.restart(self.ring.tail)
+        for waiter in self.waiters:
+            waiter.forget_pages()
 
     # -- what arrives
 

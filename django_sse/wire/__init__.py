@@ -1,9 +1,9 @@
 """The event stream format: encoder, decoder, cursor. No Django, no I/O."""
 
-from .cursor import Cursor, make_epoch
-from .decoder import Decoder, MessageEvent
-from .encoder import HEARTBEAT, data_text, dumps, encode, encode_body, with_id
-from .errors import (
+from django_sse.wire.cursor import Cursor, make_epoch
+from django_sse.wire.decoder import Decoder, MessageEvent
+from django_sse.wire.encoder import HEARTBEAT, data_text, dumps, encode, encode_body, with_id
+from django_sse.wire.errors import (
     DataNotSerializable,
     DecodeError,
     EventTooLong,
@@ -12,7 +12,7 @@ from .errors import (
     LineTooLong,
     WireError,
 )
-from .event import Event
+from django_sse.wire.event import Event
 
 __all__ = [
     "HEARTBEAT",

@@ -13,7 +13,7 @@ import string
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-from .errors import InvalidCursor, excerpt
+from django_sse.wire.errors import InvalidCursor, excerpt
 
 MAX_CHANNELS: Final = 32
 #: Characters. The longest cursor, 32 * (11 + 1 + 19 + 1) - 1 = 1023, fits.
@@ -45,12 +45,11 @@ class Cursor:
     positions: tuple[tuple[str, int], ...]
 
     def __post_init__(self) -> None:
-        positions = self.positions
+        positions: object = self.positions
         if not isinstance(positions, tuple) or not 1 <= len(positions) <= MAX_CHANNELS:
             raise InvalidCursor(f"a cursor is a tuple of 1 to {MAX_CHANNELS} pairs (epoch, seq)")
-        for position in positions:
-            _check_position(position)
-        if len({epoch for epoch, _ in positions}) != len(positions):
+        epochs = {_checked_epoch(position) for position in positions}
+        if len(epochs) != len(positions):
             raise InvalidCursor("a cursor names each epoch once only")
 
     @classmethod
@@ -87,7 +86,7 @@ def _refuse(text: str) -> NoReturn:
     )
 
 
-def _check_position(position: object) -> None:
+def _checked_epoch(position: object) -> str:
     if not isinstance(position, tuple) or len(position) != 2:
         raise InvalidCursor(f"a position is a pair (epoch, seq), not {type(position).__name__}")
     epoch, seq = position
@@ -95,3 +94,4 @@ def _check_position(position: object) -> None:
         raise InvalidCursor(f"an epoch is {EPOCH_LENGTH} lower-case ASCII letters and digits")
     if not isinstance(seq, int) or isinstance(seq, bool) or not 0 <= seq <= _MAX_SEQ:
         raise InvalidCursor("a seq is an int from 0 to 2**63 - 1")
+    return epoch

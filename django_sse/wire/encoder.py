@@ -10,8 +10,8 @@ import json
 from functools import lru_cache
 from typing import Final
 
-from .errors import DataNotSerializable, InvalidEvent
-from .event import MAX_ID_LENGTH, Event, check_id, check_type, not_encodable, plain
+from django_sse.wire.errors import DataNotSerializable
+from django_sse.wire.event import Event, check_id, check_type, not_encodable, plain
 
 #: A comment line (WHATWG HTML, 9.2.6). No blank line follows: some clients take one for the end of
 #: an event and fail on its missing data. Send it between frames only.
@@ -35,7 +35,8 @@ def dumps(value: object, cls: type[json.JSONEncoder] = json.JSONEncoder) -> str:
     :param cls: the encoder's class, such as Django's ``DjangoJSONEncoder``.
     :raises DataNotSerializable: the encoder refuses the value, or UTF-8 the text.
     """
-    encoder = _json_encoder(cls)
+    # mypy takes the __hash__ of the encoder's instances for that of its class.
+    encoder = _json_encoder(cls)  # type: ignore[arg-type]
     try:
         text = encoder.encode(value)
         if text.isascii():
@@ -65,6 +66,8 @@ def data_text(data: object, cls: type[json.JSONEncoder] = json.JSONEncoder) -> s
 
     :raises DataNotSerializable: see :func:`dumps`.
     """
+    if type(data) is str:
+        return data
     if isinstance(data, str):
         return plain(data)
     return dumps(data, cls)
@@ -78,14 +81,19 @@ def encode_body(type: str | None, data: str) -> bytes:
 
     :raises InvalidEvent: for a type or data that would not arrive as it is.
     """
+    # The type is checked again: a row of the log may have been written by other hands than ours.
+    return _frame(None if type is None else check_type(type), data)
+
+
+def _frame(type: str | None, data: str) -> bytes:
     if "\n" in data or "\r" in data:
         data = data.replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\ndata: ")
+    # Joined by +, not formatted: formatting asks a subclass of str what it would like to be.
+    frame = "data: " + data + "\n\n"
+    if type is not None:
+        frame = "event: " + type + "\n" + frame
     try:
-        if type is None:
-            return ("data: " + data + "\n\n").encode()
-        # Checked here too: a row of the log may have been written by other hands than ours.
-        check_type(type)
-        return ("event: " + type + "\ndata: " + data + "\n\n").encode()
+        return frame.encode()
     except UnicodeEncodeError as error:
         raise not_encodable("data", error) from error
 
@@ -95,8 +103,7 @@ def with_id(id: str, body: bytes) -> bytes:
 
     :raises InvalidEvent: for an id that is not 1 to 1024 printable ASCII characters.
     """
-    check_id(id)
-    return b"id: " + id.encode("ascii") + b"\n" + body
+    return b"id: " + check_id(id).encode() + b"\n" + body
 
 
 def encode(event: Event, cls: type[json.JSONEncoder] = json.JSONEncoder) -> bytes:
@@ -104,7 +111,7 @@ def encode(event: Event, cls: type[json.JSONEncoder] = json.JSONEncoder) -> byte
 
     :raises DataNotSerializable: see :func:`dumps`.
     """
-    frame = encode_body(event.event, data_text(event.data, cls))
+    frame = _frame(event.event, data_text(event.data, cls))
     if event.retry is not None:
         frame = b"retry: %d\n%b" % (event.retry, frame)
     if event.id is not None:

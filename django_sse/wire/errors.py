@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from .decoder import MessageEvent
+    from django_sse.wire.decoder import MessageEvent
 
 _EXCERPT_LENGTH: Final = 40
 
@@ -57,4 +57,4 @@ def excerpt(text: str) -> str:
     """A repr of bounded length in ASCII: safe in a log line, whoever wrote the text."""
     if len(text) <= _EXCERPT_LENGTH:
         return ascii(text)
-    return f"{ascii(text[:_EXCERPT_LENGTH])}... ({len(text)} characters)"
+    return f"{text[:_EXCERPT_LENGTH]!a}... ({len(text)} characters)"

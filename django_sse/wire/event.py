@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from .errors import InvalidEvent, excerpt
+from django_sse.wire.errors import InvalidEvent, excerpt
 
 #: Characters in an id: it has to fit in one header line with room to spare on every server.
 MAX_ID_LENGTH: Final = 1024
@@ -39,23 +39,24 @@ class Event:
     id: str | None = None
     retry: int | None = None
 
-    def __post_init__(self) -> None:
-        if isinstance(self.data, str):
-            check_encodable(self.data, "data")
-        elif isinstance(self.data, (bytes, bytearray, memoryview)):
-            raise InvalidEvent(
-                f"data must be text or JSON, not {type(self.data).__name__}: "
-                "an event stream carries UTF-8 text only, so decode it first "
-                "(data.decode(), or base64 for binary content)"
-            )
-        if self.event is not None:
-            check_type(self.event)
-            object.__setattr__(self, "event", plain(self.event))
-        if self.id is not None:
-            check_id(self.id)
-            object.__setattr__(self, "id", plain(self.id))
-        if self.retry is not None:
-            check_retry(self.retry)
+    def __init__(
+        self,
+        data: object,
+        event: str | None = None,
+        id: str | None = None,
+        retry: int | None = None,
+    ) -> None:
+        # What dataclass writes for a frozen class looks each slot up by name: twice as long.
+        _set_data(self, check_data(data))
+        _set_event(self, None if event is None else check_type(event))
+        _set_id(self, None if id is None else check_id(id))
+        _set_retry(self, None if retry is None else check_retry(retry))
+
+
+_set_data = Event.__dict__["data"].__set__
+_set_event = Event.__dict__["event"].__set__
+_set_id = Event.__dict__["id"].__set__
+_set_retry = Event.__dict__["retry"].__set__
 
 
 def plain(text: str) -> str:
@@ -63,7 +64,24 @@ def plain(text: str) -> str:
 
     What was checked is then what is written.
     """
-    return text if type(text) is str else str.__str__(text)
+    return str.__str__(text)
+
+
+def check_data(data: object) -> object:
+    """The data, unless it is binary or text with lone surrogates.
+
+    :raises InvalidEvent: names the way out.
+    """
+    if isinstance(data, str):
+        if not data.isascii():
+            check_encodable(data, "data")
+    elif isinstance(data, (bytes, bytearray, memoryview)):
+        raise InvalidEvent(
+            f"data must be text or JSON, not {type(data).__name__}: "
+            "an event stream carries UTF-8 text only, so decode it first "
+            "(data.decode(), or base64 for binary content)"
+        )
+    return data
 
 
 def check_encodable(text: str, field: str) -> None:
@@ -71,8 +89,6 @@ def check_encodable(text: str, field: str) -> None:
 
     :raises InvalidEvent: names the field and the place.
     """
-    if text.isascii():
-        return
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -87,13 +103,15 @@ def not_encodable(field: str, error: UnicodeEncodeError) -> InvalidEvent:
     )
 
 
-def check_type(event: object) -> None:
-    """Refuse what is not an event type.
+def check_type(event: object) -> str:
+    """The event type, as a plain ``str``.
 
     :raises InvalidEvent: not a str, empty, with CR, LF or NUL, or not encodable.
     """
     if not isinstance(event, str):
         raise InvalidEvent(f"event must be a str, not {type(event).__name__}")
+    if type(event) is not str:
+        event = plain(event)
     if not event:
         raise InvalidEvent("event must not be empty: leave it out (None) for the type 'message'")
     if "\n" in event or "\r" in event or "\0" in event:
@@ -101,16 +119,20 @@ def check_type(event: object) -> None:
             f"event must not contain CR, LF or NUL, but is {excerpt(event)}: "
             "put text from outside in data, where line ends are safe"
         )
-    check_encodable(event, "event")
+    if not event.isascii():
+        check_encodable(event, "event")
+    return event
 
 
-def check_id(id: object) -> None:
-    """Refuse what is not an id.
+def check_id(id: object) -> str:
+    """The id, as a plain ``str``.
 
     :raises InvalidEvent: not a str, empty, over-long, or not printable ASCII.
     """
     if not isinstance(id, str):
         raise InvalidEvent(f"id must be a str, not {type(id).__name__}: use str(...)")
+    if type(id) is not str:
+        id = plain(id)
     if not id:
         raise InvalidEvent("id must not be empty: leave it out (None) to send no id")
     if len(id) > MAX_ID_LENGTH:
@@ -121,10 +143,11 @@ def check_id(id: object) -> None:
             f"id must be printable ASCII, but is {excerpt(id)}: "
             "it comes back in the Last-Event-ID header, which mangles everything else"
         )
+    return id
 
 
-def check_retry(retry: object) -> None:
-    """Refuse what is not a reconnection time in milliseconds.
+def check_retry(retry: object) -> int:
+    """The reconnection time in milliseconds.
 
     :raises InvalidEvent: not an int (a bool is none), negative or over 2**31 - 1.
     """
@@ -135,3 +158,4 @@ def check_retry(retry: object) -> None:
         )
     if not 0 <= retry <= MAX_RETRY:
         raise InvalidEvent(f"retry must be 0 to {MAX_RETRY} milliseconds")
+    return retry

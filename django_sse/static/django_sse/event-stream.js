@@ -3,9 +3,6 @@
  * EventStream: Server-Sent Events over fetch. Reads like EventSource (WHATWG HTML, section 9.2) and adds methods,
  * bodies, headers, Django's CSRF token, back-off and `for await`.
  *
- *     const stream = new EventStream("/chat/lobby/events/", { lastEventId });
- *     stream.addEventListener("usermessage", (event) => show(JSON.parse(event.data)));
- *
  *     for await (const { data } of new EventStream("/answers/", { body: { prompt } })) show(data);
  *
  * One file without relative module paths, so hashed static names cannot break it. In a page it also sets
@@ -26,21 +23,19 @@ const NOT_ACTED_UPON = new Set([408, 425, 429]);
 /**
  * @typedef {object} EventStreamOptions
  * @property {string} [method] Default "POST" with a body, "GET" without.
- * @property {BodyInit | object | null} [body] Objects that fetch does not know are sent as JSON.
+ * @property {BodyInit | object | null} [body] Objects that fetch does not know are sent as JSON; no ReadableStream.
  * @property {HeadersInit} [headers]
  * @property {string} [csrfToken] Default: the csrftoken cookie. Never sent to another origin than the page's.
  * @property {RequestCredentials} [credentials] Default "same-origin".
  * @property {boolean} [withCredentials] As in EventSource: short for `credentials: "include"`.
- * @property {string} [lastEventId] The position to start after, such as one rendered into the page. Fetch asks
- *   another origin first (a preflight): it must allow the header Last-Event-ID (and expose Retry-After).
+ * @property {string} [lastEventId] The position to start after. (Cross-origin, the server must allow its header.)
  * @property {string | null} [closeEvent] The event type that ends the stream for good. Default "close".
  * @property {string} [done] The data of an untyped event that ends the stream for good, such as "[DONE]".
  * @property {boolean} [reconnect] Default: idempotent methods do, others (POST) once there is a last event ID to
  *   resume from, so that nothing runs twice. `true`: always; `false`: never.
  * @property {number} [maxDelay] Milliseconds, the back-off's cap. Default 30,000.
- * @typedef {{ type: string, data: string, lastEventId: string }} ParsedEvent
- * @typedef {{ status?: number, data?: string, retryAfter?: number, cause?: unknown }} ErrorDetails milliseconds
- * @typedef {{ retry?: number, retryAfter?: number, failures: number, maxDelay?: number }} Situation milliseconds
+ * @typedef {{ status?: number, data?: string, retryAfter?: number, cause?: unknown }} ErrorDetails times in ms
+ * @typedef {{ retry?: number, retryAfter?: number, failures: number, maxDelay?: number }} Situation times in ms
  */
 
 /**
@@ -49,14 +44,11 @@ const NOT_ACTED_UPON = new Set([408, 425, 429]);
  */
 export class EventStreamError extends Error {
   name = "EventStreamError";
-
   /** @param {string} code @param {string} message @param {ErrorDetails} [details] */
   constructor(code, message, { status, data, retryAfter, cause } = {}) {
     super(message, { cause });
     this.code = code;
-    this.status = status;
-    this.data = data;
-    this.retryAfter = retryAfter;
+    this.status = status; this.data = data; this.retryAfter = retryAfter;
   }
 }
 
@@ -66,8 +58,7 @@ export class EventStreamError extends Error {
  * @param {Situation} situation @param {() => number} [random]
  */
 export function reconnectDelay({ retry, retryAfter = 0, failures, maxDelay = 30_000 }, random = Math.random) {
-  const base = Math.max(retry ?? 1000, 100); // `retry: 0` must not be a loop without a pause
-  const span = Math.min(maxDelay, base * 2 ** failures);
+  const span = Math.min(maxDelay, Math.max(retry ?? 1000, 100) * 2 ** failures); // a doubled `retry: 0` stays 0
   return Math.min(Math.max(retry ?? 0, retryAfter) + random() * span, LONGEST_TIMER);
 }
 
@@ -78,10 +69,8 @@ export function reconnectDelay({ retry, retryAfter = 0, failures, maxDelay = 30_
  */
 export class EventStreamParser {
   #decoder = new TextDecoder(); // drops one BOM at the start, replaces what is not UTF-8
-  #line = "";
+  #line = ""; #type = ""; #data = "";
   #afterCR = false;
-  #type = "";
-  #data = "";
   #id;
   /** @type {number | undefined} milliseconds */ retry;
 
@@ -92,9 +81,9 @@ export class EventStreamParser {
   /** @param {Uint8Array} chunk */
   feed(chunk) {
     const text = this.#decoder.decode(chunk, { stream: true });
-    if (!text) return [];
-    /** @type {ParsedEvent[]} */
+    /** @type {{ type: string, data: string, lastEventId: string }[]} */
     const events = [];
+    if (!text) return events;
     const lineEnd = /\r\n?|\n/g;
     let start = (lineEnd.lastIndex = this.#afterCR && text[0] === "\n" ? 1 : 0);
     for (let end = lineEnd.exec(text); end; end = lineEnd.exec(text)) {
@@ -120,7 +109,7 @@ export class EventStreamParser {
     else if (name === "retry" && /^\d+$/.test(value)) this.retry = Math.min(Number(value), LONGEST_TIMER);
   }
 
-  /** @param {ParsedEvent[]} events */
+  /** @param {object[]} events */
   #dispatch(events) {
     const lastEventId = (this.lastEventId = this.#id);
     if (this.#data) events.push({ type: this.#type || "message", data: this.#data.slice(0, -1), lastEventId });
@@ -135,22 +124,17 @@ export class EventStreamParser {
  * says whether it is final (CLOSED) or the stream reconnects by itself. A 204 closes without an event of its own.
  */
 export class EventStream extends EventTarget {
-  static CONNECTING = CONNECTING;
-  static OPEN = OPEN;
-  static CLOSED = CLOSED;
-  #url;
-  #options;
-  #request;
-  #lastEventId;
+  static CONNECTING = CONNECTING; static OPEN = OPEN; static CLOSED = CLOSED;
+  CONNECTING = CONNECTING; OPEN = OPEN; CLOSED = CLOSED;
+  #url; #options; #request; #lastEventId;
   #readyState = CONNECTING;
-  #cancelled = false;
-  #failures = 0;
+  #cancelled = false; #failures = 0;
   #abort = new AbortController();
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
   /** @type {number | undefined} */ #retry;
   /** @type {EventStreamError | undefined} */ #failure;
   /** @type {Set<MessageEvent<string>[]>} */ #queues = new Set();
-  /** @type {(() => void)[]} */ #waiting = [];
+  /** @type {((value?: any) => void)[]} */ #waiting = [];
   /** @type {Record<string, ((event: any) => void) | null>} */ #handlers = {};
 
   /**
@@ -161,7 +145,7 @@ export class EventStream extends EventTarget {
   constructor(url, options = {}) {
     super();
     this.#url = new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href);
-    this.#options = { closeEvent: "close", ...options };
+    this.#options = { ...options };
     this.#request = describeRequest(options);
     new Request(this.#url, this.#request); // throws now what every fetch would throw
     this.#lastEventId = options.lastEventId ?? "";
@@ -169,9 +153,6 @@ export class EventStream extends EventTarget {
     this.#run();
   }
 
-  get CONNECTING() { return CONNECTING; }
-  get OPEN() { return OPEN; }
-  get CLOSED() { return CLOSED; }
   get url() { return this.#url.href; }
   get readyState() { return this.#readyState; }
   get lastEventId() { return this.#lastEventId; }
@@ -190,10 +171,9 @@ export class EventStream extends EventTarget {
   }
 
   /**
-   * Every event from the first `next()` on, of whatever type, save the terminal one. Throws EventStreamError when
-   * the stream failed for good; leaving the loop closes the stream. Nothing is dropped: an iteration QUEUE_LIMIT
-   * events behind stops the reading of the connection (so the listeners wait too); it holds at most twice that
-   * and what two reads brought.
+   * Every event from the first `next()` on, save the terminal one. Throws EventStreamError when the stream failed
+   * for good; leaving the loop closes it. Nothing is dropped: an iteration that is QUEUE_LIMIT events behind stops
+   * the reading (so listeners wait too), and never holds more than twice that and what two reads brought.
    * @returns {AsyncGenerator<MessageEvent<string>, void, void>}
    */
   async *[Symbol.asyncIterator]() {
@@ -202,7 +182,7 @@ export class EventStream extends EventTarget {
     this.#queues.add(queue);
     try {
       while (queue.length || this.#readyState !== CLOSED) {
-        if (!queue.length) await new Promise((resolve) => this.#waiting.push(() => resolve(null)));
+        if (!queue.length) await new Promise((resolve) => this.#waiting.push(resolve));
         const batch = queue.splice(0);
         if (batch.length) this.#wake(); // only then: idle iterations would wake each other for ever
         for (const event of batch) {
@@ -229,3 +209,141 @@ export class EventStream extends EventTarget {
       }
     }
   }
+
+  async #attempt() {
+    const { signal } = (this.#abort = new AbortController());
+    const init = /** @type {const} */ ({ ...this.#request, headers: this.#headers(), signal, cache: "no-store" });
+    const response = await fetch(this.#url, init).catch((cause) => {
+      throw new EventStreamError("network", `No answer from ${this.url}: ${cause.message}`, { cause });
+    });
+    if (this.#readyState === CLOSED || response.status === 204) return this.#end();
+    requireEventStream(response);
+    this.#setReadyState(OPEN);
+    if (this.#readyState === OPEN) this.dispatchEvent(new Event("open"));
+    await this.#read(response);
+  }
+
+  #headers() {
+    const headers = new Headers(this.#request.headers);
+    const id = new TextEncoder().encode(this.#lastEventId); // a header's characters are bytes, an id's UTF-8
+    if (id.length) headers.set("Last-Event-ID", Array.from(id, (byte) => String.fromCharCode(byte)).join(""));
+    const sameOrigin = (globalThis.origin ?? this.#url.origin) === this.#url.origin;
+    const cookie = /(?:^|;\s*)csrftoken=([^;]*)/.exec(globalThis.document?.cookie ?? "")?.[1];
+    const token = this.#options.csrfToken ?? cookie;
+    const unsafe = !SAFE.has(this.#request.method) && !headers.has("X-CSRFToken");
+    if (token && unsafe && sameOrigin) headers.set("X-CSRFToken", token);
+    return headers;
+  }
+
+  /** @param {Response} response */
+  async #read({ url, body }) {
+    const { origin } = new URL(url);
+    const parser = new EventStreamParser(this.#lastEventId);
+    const reader = body?.getReader();
+    const message = `${this.url}: truncated, no terminal event came`;
+    const lost = (/** @type {unknown} */ cause) => new EventStreamError("truncated", message, { cause });
+    while (this.#readyState !== CLOSED) {
+      const read = await reader?.read().catch((cause) => Promise.reject(lost(cause)));
+      if (this.#readyState === CLOSED) return;
+      if (!read?.value) throw lost(undefined);
+      this.#failures = 0;
+      for (const event of parser.feed(read.value)) {
+        this.#lastEventId = event.lastEventId;
+        this.#deliver(new MessageEvent(event.type, { ...event, origin }));
+        if (this.#readyState === CLOSED) return;
+      }
+      this.#lastEventId = parser.lastEventId; // a block without data moves it too
+      this.#retry = parser.retry ?? this.#retry;
+      const full = () => [...this.#queues].some((queue) => queue.length >= QUEUE_LIMIT);
+      while (full() && this.#readyState === OPEN) await new Promise((resolve) => this.#waiting.push(resolve));
+    }
+  }
+
+  /** @param {MessageEvent<string>} event */
+  #deliver(event) {
+    const { closeEvent = "close", done } = this.#options;
+    if (event.type === "error") this.#end(new EventStreamError("server", "The server sent `event: error`", event));
+    else if (event.type === closeEvent || (event.type === "message" && event.data === done)) this.#end();
+    else for (const queue of this.#queues) queue.push(event);
+    this.#wake();
+    this.dispatchEvent(event);
+  }
+
+  /** @param {EventStreamError} error */
+  async #recover(error) {
+    const again = this.#mayRepeat(error);
+    if (!again && error.code === "truncated") error.message += "; a POST repeats only with ids or reconnect: true";
+    const situation = { retry: this.#retry, retryAfter: error.retryAfter, failures: this.#failures++ };
+    const reconnectIn = again ? reconnectDelay({ ...this.#options, ...situation }) : null;
+    if (again) this.#setReadyState(CONNECTING);
+    else this.#end(error);
+    if (!this.#cancelled) this.dispatchEvent(Object.assign(new Event("error"), { error, reconnectIn }));
+    if (this.#readyState === CLOSED) return;
+    await new Promise((resolve) => (this.#timer = setTimeout(resolve, Number(reconnectIn))));
+  }
+
+  /** @param {EventStreamError} error */
+  #mayRepeat({ code, status = 0, retryAfter }) {
+    const refused = NOT_ACTED_UPON.has(status) || (status === 503 && retryAfter !== undefined);
+    if (code === "content-type" || (code === "status" && status < 500 && !refused)) return false;
+    return this.#options.reconnect ?? (refused || IDEMPOTENT.has(this.#request.method) || this.#lastEventId !== "");
+  }
+
+  /** @param {EventStreamError} [failure] */
+  #end(failure) {
+    if (this.#readyState === CLOSED) return;
+    this.#failure = failure;
+    this.#abort.abort();
+    clearTimeout(this.#timer);
+    this.#setReadyState(CLOSED);
+    this.#wake();
+  }
+
+  /** @param {number} state */
+  #setReadyState(state) {
+    if (this.#readyState === state) return;
+    this.#readyState = state;
+    this.dispatchEvent(new Event("statechange"));
+  }
+
+  /** @param {string} type @param {((event: any) => void) | null} handler */
+  #handle(type, handler) {
+    if (!(type in this.#handlers)) this.addEventListener(type, (event) => this.#handlers[type]?.call(this, event));
+    this.#handlers[type] = typeof handler === "function" ? handler : null;
+  }
+
+  #wake() { for (const resolve of this.#waiting.splice(0)) resolve(); }
+}
+
+/** What stays the same in every request. @param {EventStreamOptions} options */
+function describeRequest({ method, body = null, headers, credentials, withCredentials }) {
+  const all = new Headers(headers);
+  if (!all.has("Accept")) all.set("Accept", "text/event-stream");
+  const known = [FormData, URLSearchParams, Blob, ArrayBuffer, ReadableStream].some((type) => body instanceof type);
+  const asJSON = body !== null && typeof body === "object" && !known && !ArrayBuffer.isView(body);
+  if (asJSON && !all.has("Content-Type")) all.set("Content-Type", "application/json");
+  return {
+    method: (method ?? (body === null ? "GET" : "POST")).toUpperCase(),
+    body: /** @type {BodyInit | null} */ (asJSON ? JSON.stringify(body) : body),
+    headers: all,
+    credentials: credentials ?? (withCredentials ? "include" : "same-origin"),
+  };
+}
+
+/** @param {Response} response @throws {EventStreamError} */
+function requireEventStream({ status, headers, redirected, url }) {
+  if (status !== 200) {
+    const value = headers.get("Retry-After") ?? ""; // seconds or a date (RFC 9110, section 10.2.3)
+    const wait = /^\d+$/.test(value) ? Number(value) * 1000 : Math.max(0, Date.parse(value) - Date.now());
+    const retryAfter = Number.isNaN(wait) ? undefined : wait;
+    throw new EventStreamError("status", `${url} answered ${status}`, { status, retryAfter });
+  }
+  const type = (headers.get("Content-Type") ?? "untyped data").split(";")[0].trim().toLowerCase();
+  if (type === "text/event-stream") return;
+  const hint = redirected ? " after a redirect (to a login page?)" : "";
+  throw new EventStreamError("content-type", `${url} answered ${type}, not text/event-stream${hint}`, { status });
+}
+
+if (typeof window !== "undefined") {
+  Object.assign(window, { django_sse: { .../** @type {any} */ (window).django_sse, EventStream } });
+}

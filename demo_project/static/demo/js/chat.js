@@ -107,6 +107,7 @@ function hear({ id, username: from, time, text }) {
   name.textContent = from;
   meta.append(name, " ", clockTime(time));
   if (again) meta.append(" ", badge());
+  item.classList.toggle("mine", from === username);
   item.classList.toggle("replayed", again);
   item.append(meta, paragraph("text", text));
   append(item);
@@ -140,9 +141,14 @@ async function reload() {
 }
 
 function append(item) {
-  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
-  log.append(item);
+  keepingTheEnd(() => log.append(item));
   element("[data-empty]").hidden = true;
+}
+
+/** Who reads the newest lines stays there; who reads older ones is not torn away. */
+function keepingTheEnd(change) {
+  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
+  change();
   if (atEnd) log.scrollTop = log.scrollHeight;
 }
 
@@ -152,9 +158,11 @@ function markMe() {
 }
 
 function tell(kind, text) {
-  notice.dataset.kind = kind;
-  notice.textContent = text;
-  notice.hidden = false;
+  keepingTheEnd(() => {
+    notice.dataset.kind = kind;
+    notice.textContent = text;
+    notice.hidden = false;
+  });
 }
 
 function event(text) {
@@ -182,7 +190,7 @@ function clockTime(iso) {
   const node = document.createElement("time");
   const date = new Date(iso);
   node.dateTime = date.toISOString();
-  node.textContent = date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  node.textContent = date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
   return node;
 }
 

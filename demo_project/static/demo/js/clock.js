@@ -24,7 +24,7 @@ connection.open();
 function tell(place, event) {
   const time = new Date(JSON.parse(event.data).time);
   place.dateTime = time.toISOString();
-  place.textContent = time.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  place.textContent = time.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 }
 
 function swap(shown, hidden) {

@@ -23,6 +23,7 @@ export class Connection {
     this.#connect = connect;
     this.#listeners = listeners;
     // A page that goes to the back-forward cache keeps its scripts: without this it would come back deaf.
+    this.#show();
     addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
   }
 

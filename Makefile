@@ -1,0 +1,55 @@
+# The project's commands. Each makes what it needs in $(VENV); a second start takes seconds.
+#
+#   make demo           the demo site on http://127.0.0.1:8000
+#   make test           the whole suite           (make test ARGS='tests/wire -x')
+#   make lint           ruff, ruff format, mypy
+#   make bench-encode   the encoder and the decoder against others
+#
+# PYTHON=...   the Python that $(VENV) is made with, 3.11 or newer (default: the first one found)
+# ADDRESS=...  where the demo listens
+
+VENV ?= .venv
+ADDRESS ?= 127.0.0.1:8000
+BIN := $(VENV)/bin
+
+# A name on the PATH may be a version manager's stand-in that does not run: try, do not look.
+FIND_PYTHON = for name in python3 python3.13 python3.12 python3.11 python; do \
+    $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
+    && { echo $$name; break; }; done
+ifndef PYTHON
+PYTHON := $(shell $(FIND_PYTHON))
+endif
+
+# More than four workers gain little and make slow machines slower. One file stays on one worker,
+# because what a module starts (servers, a browser) is shared by its tests.
+PYTEST_ADDOPTS ?= --numprocesses=$(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); \
+    echo $$((n < 4 ? n : 4))) --dist=loadfile
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test lint bench-encode
+
+demo: $(VENV)/.demo-stamp
+	@$(BIN)/python manage.py migrate --verbosity 0
+	@echo "The demo is at http://$(ADDRESS) (Ctrl-C ends it)."
+	@exec $(BIN)/python manage.py runserver $(ADDRESS)
+
+test: export PYTEST_ADDOPTS := $(PYTEST_ADDOPTS)
+test: $(VENV)/.test-stamp
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.dev-stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench-encode: $(VENV)/.bench-stamp
+	@$(BIN)/python -m benchmarks.encode $(ARGS)
+
+# One stamp an extra: $(VENV) has it, as pyproject.toml says it now.
+$(VENV)/.%-stamp: pyproject.toml
+	@$(if $(PYTHON),,echo "Python 3.11 or newer is needed: install it, or say make PYTHON=/path/to/python3." >&2; exit 1)
+	@echo "Installing into $(VENV) ($*) ..."
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	@touch $@

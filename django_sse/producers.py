@@ -1,0 +1,179 @@
+"""What runs a generator: a task for an async one, a thread for a sync one.
+
+Either way the generator lives in one place from its first step to its last: in one task (a time-out or
+task group it has open meets its own task, not the server's) or in one thread (a cursor it has open
+belongs to that thread's connection).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import threading
+from typing import TYPE_CHECKING, Any, Protocol
+
+from asgiref.sync import ThreadSensitiveContext
+from django.db import connections
+
+from django_sse import conf
+from django_sse.exceptions import Overloaded
+from django_sse.threads import DatabaseExecutor
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Iterable
+
+logger = logging.getLogger("django_sse")
+
+_count_lock = threading.Lock()
+_threads = 0
+
+
+class Sink(Protocol):
+    """Where a producer puts what it makes."""
+
+    @property
+    def full(self) -> bool: ...
+
+    @property
+    def closed(self) -> bool: ...
+
+    def put(self, item: Any) -> None: ...
+
+    def complete(self, error: BaseException | None = None) -> None: ...
+
+
+class TaskProducer:
+    """Iterates an async iterable in a task of its own on the running loop.
+
+    The task sees the request's context variables (the active language, say), but not the request's
+    thread: with ``own_thread`` its sync calls run in one of its own, which gives back its database
+    connection when idle.
+    """
+
+    def __init__(self, sink: Sink, source: AsyncIterable[Any], *, own_thread: bool) -> None:
+        self._sink = sink
+        self._source = source
+        self._own_thread = own_thread
+        self._room: asyncio.Future[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(self._run(), context=contextvars.copy_context())
+
+    def resume(self) -> None:
+        """The client took what was there."""
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
+    def stop(self) -> None:
+        """Cancel the generator: it gets CancelledError where it waits, or GeneratorExit at its
+        ``yield``, and its ``finally`` runs."""
+        self._task.cancel()
+
+    async def _run(self) -> None:
+        try:
+            if self._own_thread:
+                await self._iterate_with_own_thread()
+            else:
+                await self._iterate()
+        except asyncio.CancelledError:
+            self._sink.complete()
+            raise
+        except Exception as error:  # noqa: BLE001 - the sink reports it
+            self._sink.complete(error)
+        else:
+            self._sink.complete()
+
+    async def _iterate_with_own_thread(self) -> None:
+        executor = DatabaseExecutor(name="django_sse-generator")
+        try:
+            async with ThreadSensitiveContext(executor=executor):
+                await self._iterate()
+        finally:
+            executor.shutdown()
+
+    async def _iterate(self) -> None:
+        try:
+            async for item in self._source:
+                self._sink.put(item)
+                # The client's write comes before the generator's next step.
+                await asyncio.sleep(0)
+                while self._sink.full and not self._sink.closed:
+                    self._room = self._loop.create_future()
+                    await self._room
+                if self._sink.closed:
+                    return
+        finally:
+            aclose = getattr(self._source, "aclose", None)
+            if aclose is not None:
+                await aclose()
+
+
+class ThreadProducer:
+    """Iterates a sync iterable in a thread of its own, at most ``SYNC_GENERATORS`` in a process.
+
+    Raises ``Overloaded`` when there are as many already.
+    """
+
+    def __init__(self, sink: Sink, source: Iterable[Any]) -> None:
+        self._sink = sink
+        self._source = source
+        self._changed = threading.Condition()
+        _take_thread()
+        # Its own copy of the context: see TaskProducer.
+        context = contextvars.copy_context()
+        threading.Thread(
+            target=context.run, args=(self._run,), name="django_sse-generator", daemon=True
+        ).start()
+
+    def resume(self) -> None:
+        """The client took what was there."""
+        with self._changed:
+            self._changed.notify()
+
+    def stop(self) -> None:
+        """The generator is closed at its ``yield``; one that is blocked inside its own call is
+        closed when that returns: a thread cannot be interrupted."""
+        self.resume()
+
+    def _run(self) -> None:
+        try:
+            self._iterate()
+        except Exception as error:  # noqa: BLE001 - the sink reports it
+            self._sink.complete(error)
+        else:
+            self._sink.complete()
+        finally:
+            connections.close_all()
+            _give_thread_back()
+
+    def _iterate(self) -> None:
+        try:
+            for item in self._source:
+                self._sink.put(item)
+                with self._changed:
+                    while self._sink.full and not self._sink.closed:
+                        self._changed.wait()
+                if self._sink.closed:
+                    return
+        finally:
+            close = getattr(self._source, "close", None)
+            if close is not None:
+                close()
+
+
+def _take_thread() -> None:
+    global _threads  # noqa: PLW0603 - one count a process
+    most = conf.current().SYNC_GENERATORS
+    with _count_lock:
+        if _threads >= most:
+            raise Overloaded(
+                f"{_threads} sync generators stream already, each in a thread; SYNC_GENERATORS "
+                f"allows {most}. Raise it, or write the generator with async def."
+            )
+        _threads += 1
+
+
+def _give_thread_back() -> None:
+    global _threads  # noqa: PLW0603
+    with _count_lock:
+        _threads -= 1

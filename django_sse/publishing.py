@@ -1,0 +1,163 @@
+"""Publishing: from any thread, any process, inside a transaction or not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import sync_to_async
+
+from django_sse.exceptions import PublishNotAllowed
+from django_sse.hub import database
+from django_sse.hub.registry import announce, hubs
+from django_sse.log import get_log
+from django_sse.log.base import Kind, State
+from django_sse.log.entries import as_event, make_entry, validate_channel
+from django_sse.threads import under_async_to_sync
+from django_sse.wire.cursor import Cursor
+from django_sse.wire.event import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import ParamSpec, TypeVar
+
+    from django_sse.log.base import Entry
+
+    P = ParamSpec("P")
+    T = TypeVar("T")
+
+DONE = Event("[DONE]", event="close")
+"""The terminal event: what tells a client that the stream is complete and not just cut."""
+
+
+def _refuse_event_loop(name: str) -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise PublishNotAllowed(
+        f"{name}() would block the event loop it is called on. Write: await a{name}(...)."
+    )
+
+
+def _publish(entries: list[Entry]) -> list[str] | None:
+    log = get_log()
+    if log.in_transaction():
+        log.defer(entries, announce)
+        return None
+    appended = log.append(entries)
+    announce(appended)
+    wanted = Counter(entry.channel for entry in entries)
+    # A channel's newest records are these entries: what was deferred came before them.
+    own = {
+        each.channel: iter([f"{each.epoch}-{r.seq}" for r in each.records[-wanted[each.channel] :]])
+        for each in appended
+    }
+    return [next(own[entry.channel]) for entry in entries]
+
+
+def publish(channel: str, data: Any, event: str | None = None) -> str | None:
+    """Append an event to ``channel`` and wake everyone who streams it.
+
+    ``data`` is a ``str``, or anything the JSON encoder takes, or an ``Event``. Returns the event's
+    id. Inside ``transaction.atomic()`` on the log's database the event shares the transaction's
+    fate: it is sequenced after the commit, and None is returned.
+
+    Raises ``InvalidChannel``, ``InvalidEvent``, ``DataNotSerializable``, ``EventTooLarge``,
+    ``ChannelFinished``, ``PublishNotAllowed`` (on a thread with a running event loop: use
+    ``apublish``) and ``LogUnavailable``.
+    """
+    ids = publish_many([(channel, as_event(data, event))])
+    return ids[0] if ids else None
+
+
+def publish_many(events: Iterable[tuple[str, Any]]) -> list[str] | None:
+    """Append several events, of one or several channels, in one transaction: all or none.
+
+    ``events`` are pairs of a channel and what ``publish`` takes as data. Returns their ids in the
+    order given, or None inside a transaction. Raises what ``publish`` does.
+    """
+    _refuse_event_loop("publish")
+    entries = [make_entry(channel, as_event(data)) for channel, data in events]
+    return _publish(entries) if entries else []
+
+
+def finish(channel: str, state: str = State.DONE, event: Event = DONE) -> bool | None:
+    """End ``channel`` for good with its one terminal event.
+
+    ``state`` is ``"done"``, ``"error"`` or ``"aborted"``. Returns True, or False when the channel
+    has a terminal state already (the first wins); inside a transaction None: its commit decides.
+    Clients of the channel get the event and then the end of the stream; those that come back after
+    it are answered with 204. Raises what ``publish`` does, and ``ValueError`` for another state.
+    """
+    _refuse_event_loop("finish")
+    if state not in (State.DONE, State.ERROR, State.ABORTED):
+        raise ValueError(f"A channel finishes as 'done', 'error' or 'aborted', not {state!r}.")
+    entry = make_entry(channel, event, kind=Kind.TERMINAL, state=State(state).value)
+    log = get_log()
+    if log.in_transaction():
+        log.defer([entry], announce)
+        return None
+    appended = log.finish(entry)
+    announce(appended)
+    return bool(appended) and appended[-1].records[-1].kind == Kind.TERMINAL
+
+
+async def _call(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """``call`` where it may use the database: on the caller's thread inside ``async_to_sync``,
+    whose transaction it may have to share, else in a thread of the library's."""
+    if under_async_to_sync():
+        return await sync_to_async(call)(*args, **kwargs)
+    return await database.run(call, *args, **kwargs)
+
+
+async def apublish(channel: str, data: Any, event: str | None = None) -> str | None:
+    """``publish`` for coroutines."""
+    return await _call(publish, channel, data, event)
+
+
+async def apublish_many(events: Iterable[tuple[str, Any]]) -> list[str] | None:
+    """``publish_many`` for coroutines."""
+    return await _call(publish_many, list(events))
+
+
+async def afinish(channel: str, state: str = State.DONE, event: Event = DONE) -> bool | None:
+    """``finish`` for coroutines."""
+    return await _call(finish, channel, state, event)
+
+
+def cursor(*channels: str) -> str:
+    """The current position of ``channels``, to render into a page that will stream them.
+
+    Take it *before* reading the page's state: what then comes twice is recognized by its key, and
+    nothing is missed. The page's stream begins there with ``?last_event_id=<cursor>``.
+
+    Raises ``InvalidChannel``, ``InvalidCursor`` (more than 32 channels), ``LogUnavailable``.
+    """
+    names = [validate_channel(channel) for channel in channels]
+    log = get_log()
+    announce(log.sequence(names))
+    return str(Cursor(tuple((head.epoch, head.head) for head in log.open(names))))
+
+
+async def acursor(*channels: str) -> str:
+    """``cursor`` for coroutines."""
+    return await _call(cursor, *channels)
+
+
+def redact(channel: str, seq: int) -> bool:
+    """Empty the event ``seq`` of ``channel`` for good, in the log and in every process's memory.
+
+    For privacy requests. Readers skip what is left. False when there is no such event, or it is the
+    terminal one. Raises ``LogUnavailable``.
+    """
+    done = get_log().redact(validate_channel(channel), seq)
+    for hub in hubs() if done else ():
+        hub.check_soon()
+    return done
+
+
+async def aredact(channel: str, seq: int) -> bool:
+    """``redact`` for coroutines."""
+    return await _call(redact, channel, seq)

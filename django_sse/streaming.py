@@ -1,0 +1,246 @@
+"""An iterable of events to bytes: sync or async, each item out when it is yielded.
+
+A producer runs the iterable and hands encoded frames to the stream through a bounded buffer, so a
+heartbeat never cancels an item in the making.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import logging
+import threading
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from asgiref.sync import sync_to_async
+from django.conf import settings as django_settings
+
+from django_sse import conf
+from django_sse.exceptions import StreamError
+from django_sse.hub.hub import get_hub
+from django_sse.hub.stream import Stream
+from django_sse.log.entries import json_encoder
+from django_sse.producers import TaskProducer, ThreadProducer
+from django_sse.threads import in_users_test
+from django_sse.wire.encoder import dumps, encode, encode_body, with_id
+from django_sse.wire.event import Event
+
+if TYPE_CHECKING:
+    import json
+
+logger = logging.getLogger("django_sse")
+
+Source: TypeAlias = "AsyncIterable[Any] | Iterable[Any]"
+
+TERMINAL_ID = "!end"
+"""The id of a terminal frame. An EventSource that knows nothing of the frame reconnects with it, and
+is told to stop."""
+
+# Frames that a producer may be ahead of its client.
+_AHEAD = 16
+
+
+def encode_terminal(event: Event | None) -> bytes:
+    """The last frame of a stream that is complete; empty for None."""
+    if event is None:
+        return b""
+    if event.id is None:
+        event = Event(event.data, event=event.event, id=TERMINAL_ID, retry=event.retry)
+    return encode(event, json_encoder())
+
+
+def encode_error(error: BaseException) -> bytes:
+    """The last frame of a stream that failed. Only a ``StreamError`` speaks to the client itself."""
+    message = "The stream failed."
+    if isinstance(error, StreamError):
+        message = str(error)
+    elif django_settings.DEBUG:
+        message = f"{type(error).__name__}: {error}"
+    return with_id(TERMINAL_ID, encode_body("error", dumps({"error": message})))
+
+
+def encode_item(item: Any, json_class: type[json.JSONEncoder]) -> bytes:
+    """The frame of what a generator yielded: an ``Event``, a ``str`` of data, or data for JSON."""
+    if isinstance(item, str):
+        return encode_body(None, item)
+    return encode(item if isinstance(item, Event) else Event(item), json_class)
+
+
+class GeneratorStream(Stream):
+    """The stream of one producer.
+
+    ``on_error`` is called with an exception that the source raised after the headers had gone out,
+    in the producer's task or thread.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        terminal: Event | None,
+        on_error: Callable[[Exception], None],
+    ) -> None:
+        super().__init__()
+        self._source = source
+        self._terminal = encode_terminal(terminal)
+        self._on_error = on_error
+        self._json = json_encoder()
+        self._limit = conf.current().WRITE_BYTES
+        self._lock = threading.Lock()
+        self._buffer: deque[bytes] = deque()
+        self._size = 0
+        self._complete = False
+        self._wake_posted = False
+        # Done with the first item, the end, or the error that came instead.
+        self._first: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._headers_sent = False
+        self._producer: TaskProducer | ThreadProducer | None = None
+
+    # -- opening
+
+    @property
+    def is_sync(self) -> bool:
+        """Whether the source is iterated in a thread."""
+        return not isinstance(self._source, AsyncIterable)
+
+    async def open(self) -> None:
+        """Start and wait for the first item, ``OPEN_TIMEOUT`` at most.
+
+        Raises what the source raises before its first item, and ``Overloaded``. The item in the
+        making is not cancelled by the time-out.
+        """
+        self.attach(get_hub())
+        try:
+            await self._produce()
+            first = asyncio.wrap_future(self._first)
+            if (await asyncio.wait({first}, timeout=conf.current().OPEN_TIMEOUT))[0]:
+                # Seen: _send_headers() raises it.
+                first.exception()
+            self._send_headers()
+        except BaseException:
+            self.close()
+            raise
+
+    def open_in_thread(self) -> None:
+        """``open`` for a sync source, from a sync view."""
+        try:
+            self._producer = ThreadProducer(self, self._iterable())
+            concurrent.futures.wait({self._first}, conf.current().OPEN_TIMEOUT)
+            self._send_headers()
+        except BaseException:
+            self.close()
+            raise
+
+    def _send_headers(self) -> None:
+        """From here on an error is the client's to hear. Raises the one that came before."""
+        with self._lock:
+            self._headers_sent = True
+            decided = self._first.done()
+        if decided:
+            self._first.result()
+
+    async def _start(self) -> None:
+        self.attach(get_hub())
+        self._headers_sent = True
+        await self._produce()
+
+    async def _produce(self) -> None:
+        if self._producer is not None:
+            return
+        if isinstance(self._source, AsyncIterable):
+            own_thread = not await in_users_test()
+            self._producer = TaskProducer(self, self._source, own_thread=own_thread)
+        elif await in_users_test():
+            # Only the test's own thread sees what its transaction wrote.
+            items = await sync_to_async(list)(self._iterable())
+            self._producer = TaskProducer(self, _replay(items), own_thread=False)
+        else:
+            self._producer = ThreadProducer(self, self._iterable())
+
+    def _iterable(self) -> Iterable[Any]:
+        assert not isinstance(self._source, AsyncIterable)  # noqa: S101 - asked by the callers
+        return self._source
+
+    # -- for the producer
+
+    @property
+    def full(self) -> bool:
+        """Whether the producer is as far ahead of its client as it may be."""
+        return len(self._buffer) >= _AHEAD or self._size >= self._limit
+
+    @property
+    def closed(self) -> bool:
+        """Whether nobody reads any more."""
+        return self._closed
+
+    def put(self, item: Any) -> None:
+        """An item. Raises what its encoding does."""
+        self._put(encode_item(item, self._json))
+        with self._lock:
+            if not self._first.done():
+                self._first.set_result(None)
+
+    def complete(self, error: Exception | None = None) -> None:
+        """The source has ended, or failed."""
+        with self._lock:
+            opening = not self._headers_sent and not self._first.done()
+            if opening and error is not None:
+                self._first.set_exception(error)
+            elif opening:
+                self._first.set_result(None)
+        if error is None:
+            self._put(self._terminal)
+        elif not opening and not self._closed:
+            self._on_error(error)
+            self._put(encode_error(error))
+        with self._lock:
+            self._complete = True
+        self._post_wake()
+
+    def _put(self, frame: bytes) -> None:
+        with self._lock:
+            if frame:
+                self._buffer.append(frame)
+                self._size += len(frame)
+        self._post_wake()
+
+    def _post_wake(self) -> None:
+        if isinstance(self._producer, TaskProducer):
+            self.wake()
+            return
+        # No loop yet: the stream was opened in a thread, and whoever iterates it looks first.
+        if self._loop is None or self._wake_posted:
+            return
+        self._wake_posted = True
+        try:
+            self._loop.call_soon_threadsafe(self.wake)
+        except RuntimeError:
+            logger.debug("A stream's event loop was closed before its generator ended.")
+            self._closed = True
+
+    # -- the body
+
+    def _take(self) -> bytes | None:
+        self._wake_posted = False
+        with self._lock:
+            if not self._buffer:
+                return None if self._complete else b""
+            chunk = b"".join(self._buffer)
+            self._buffer.clear()
+            self._size = 0
+        if self._producer is not None:
+            self._producer.resume()
+        return chunk
+
+    def _end(self) -> None:
+        if self._producer is not None:
+            self._producer.stop()
+        elif (close := getattr(self._source, "close", None)) is not None:
+            close()
+
+
+async def _replay(items: list[Any]) -> AsyncIterator[Any]:
+    for item in items:
+        yield item

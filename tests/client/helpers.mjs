@@ -1,0 +1,97 @@
+/** The module under test, a scripted server for it, and ways to await what a stream does. */
+import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:http";
+import { once } from "node:events";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+
+const SOURCE = fileURLToPath(
+  new URL("../../django_sse/static/django_sse/event-stream.js", import.meta.url),
+);
+
+/** Node takes a .js file without a package.json for CommonJS before 20.19: it is imported as .mjs. */
+async function load() {
+  const folder = mkdtempSync(join(tmpdir(), "event-stream-"));
+  try {
+    const copy = join(folder, "event-stream.mjs");
+    copyFileSync(SOURCE, copy);
+    return await import(pathToFileURL(copy).href);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+export const { EventStream, EventStreamError, EventStreamParser, reconnectDelay } = await load();
+
+/** For tests that wait for a network: far more than they need, on a machine shared with others. */
+export const PATIENT = { timeout: 60_000 };
+
+/**
+ * A server on a free port that answers the n-th request with the n-th handler, and with the last one ever after.
+ * `requests` holds what arrived: method, url, headers, body, and `gone`, which resolves when its connection ends.
+ */
+export async function serve(t, ...handlers) {
+  const requests = [];
+  const server = createServer(async (request, response) => {
+    const handler = handlers[Math.min(requests.length, handlers.length - 1)];
+    const { method, url, headers } = request;
+    const seen = { method, url, headers, body: Buffer.alloc(0), gone: once(response, "close") };
+    requests.push(seen);
+    seen.body = Buffer.concat(await request.toArray());
+    await handler(response, seen);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  t.after(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  return { url: `http://127.0.0.1:${server.address().port}/`, requests };
+}
+
+const HEAD = { "Content-Type": "text/event-stream; charset=utf-8" };
+
+/** Sends frames and ends the body. */
+export const frames = (text = "") => (response) => response.writeHead(200, HEAD).end(text);
+
+/** Sends frames and leaves the stream open. */
+export const hold = (text = ":\n") => (response) => response.writeHead(200, HEAD).write(text);
+
+/** Sends frames and resets the connection in the middle of the body. */
+export const cut = (text) => (response) => {
+  response.writeHead(200, HEAD).write(text, () => response.socket.resetAndDestroy());
+};
+
+/** Answers without a stream. */
+export const answer = (status, headers = {}, body = "") => (response) => {
+  response.writeHead(status, headers).end(body);
+};
+
+/** A stream that is closed when the test ends, so that a failing test does not hang. */
+export function open(t, url, options) {
+  const stream = new EventStream(url, options);
+  t.after(() => stream.close());
+  return stream;
+}
+
+/** Every event of the types, as it comes: an array that grows. */
+export function record(stream, ...types) {
+  const seen = [];
+  for (const type of types) stream.addEventListener(type, (event) => seen.push(event));
+  return seen;
+}
+
+/** Resolves when the stream is closed for good and its last event is out. */
+export async function closed(stream) {
+  while (stream.readyState !== EventStream.CLOSED) await once(stream, "statechange");
+  await new Promise((resolve) => setImmediate(resolve));
+}
+
+/** Resolves with the first event of the type that satisfies the condition. */
+export async function when(stream, type, condition = () => true) {
+  for (;;) {
+    const [event] = await once(stream, type);
+    if (condition(event)) return event;
+  }
+}

@@ -1,0 +1,135 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { test } from "node:test";
+
+import { EventStream, EventStreamError, PATIENT, answer, frames, hold, open, serve } from "./helpers.mjs";
+
+const END = "event: close\ndata: [DONE]\n\n";
+
+async function collect(stream) {
+  const seen = [];
+  for await (const { type, data } of stream) seen.push([type, data]);
+  return seen;
+}
+
+test("a loop gets every event in order and ends with the stream", PATIENT, async (t) => {
+  const { url } = await serve(t, frames(`event: stream-open\ndata: {}\n\ndata: a\n\nevent: tick\ndata: b\n\n${END}`));
+  assert.deepEqual(await collect(open(t, url)), [["stream-open", "{}"], ["message", "a"], ["tick", "b"]]);
+});
+
+test("a loop goes on over a reconnect and ends at 204", PATIENT, async (t) => {
+  const { url } = await serve(t, frames("retry: 1\nid: 1\ndata: a\n\n"), frames("data: b\n\n"), answer(204));
+  assert.deepEqual(await collect(open(t, url)), [["message", "a"], ["message", "b"]]);
+});
+
+test("a loop gives out what came before the final error, then throws it", PATIENT, async (t) => {
+  const { url } = await serve(t, frames("data: a\n\ndata: b\n\nevent: error\ndata: why\n\n"));
+  const seen = [];
+  const loop = async () => {
+    for await (const { data } of open(t, url)) seen.push(data);
+  };
+  await assert.rejects(loop, (error) => error instanceof EventStreamError && error.code === "server" && error.data === "why");
+  assert.deepEqual(seen, ["a", "b"]);
+});
+
+for (const [what, handler, options, code] of [
+  ["a refusal", answer(404), {}, "status"],
+  ["a page", answer(200, { "Content-Type": "text/html" }), {}, "content-type"],
+  ["a truncated POST", frames("data: x\n\n"), { body: "x" }, "truncated"],
+]) {
+  test(`a loop throws on ${what}`, PATIENT, async (t) => {
+    const { url } = await serve(t, handler);
+    await assert.rejects(collect(open(t, url, options)), { name: "EventStreamError", code });
+  });
+}
+
+test("a loop over a stream that has already failed throws its error", PATIENT, async (t) => {
+  const { url } = await serve(t, answer(404));
+  const stream = open(t, url);
+  await once(stream, "error");
+  await assert.rejects(collect(stream), { code: "status", status: 404 });
+});
+
+test("a loop over a stream that has already ended ends", PATIENT, async (t) => {
+  const { url } = await serve(t, frames(END));
+  const stream = open(t, url);
+  await once(stream, "close");
+  assert.deepEqual(await collect(stream), []);
+});
+
+for (const [what, leave] of [["break", async (stream) => { for await (const _ of stream) break; }],
+  ["a throw in the loop", (stream) => assert.rejects(async () => { for await (const _ of stream) throw new Error("mine"); }, /mine/)]]) {
+  test(`${what} closes the stream and its request`, PATIENT, async (t) => {
+    const { url, requests } = await serve(t, hold("data: x\n\ndata: y\n\n"));
+    const stream = open(t, url);
+    await leave(stream);
+    assert.equal(stream.readyState, EventStream.CLOSED);
+    await requests[0].gone;
+  });
+}
+
+test("close() ends a loop that waits", PATIENT, async (t) => {
+  const { url } = await serve(t, hold());
+  const stream = open(t, url);
+  const loop = collect(stream);
+  await once(stream, "open");
+  stream.close();
+  assert.deepEqual(await loop, []);
+});
+
+test("close() ends a loop before what it had not yet given out", PATIENT, async (t) => {
+  const { url } = await serve(t, hold("data: 1\n\ndata: 2\n\ndata: 3\n\n"));
+  const stream = open(t, url);
+  const seen = [];
+  for await (const { data } of stream) {
+    seen.push(data);
+    stream.close();
+  }
+  assert.deepEqual(seen, ["1"]);
+});
+
+test("close() in a listener of the close event takes nothing from a loop", PATIENT, async (t) => {
+  const { url } = await serve(t, frames(`data: 1\n\ndata: 2\n\n${END}`));
+  const stream = open(t, url);
+  stream.addEventListener("close", () => stream.close());
+  assert.deepEqual(await collect(stream), [["message", "1"], ["message", "2"]]);
+});
+
+test("two loops and a listener each get every event", PATIENT, async (t) => {
+  const { url } = await serve(t, frames(`data: 1\n\ndata: 2\n\n${END}`));
+  const stream = open(t, url);
+  const heard = [];
+  stream.onmessage = ({ type, data }) => heard.push([type, data]);
+  const both = [["message", "1"], ["message", "2"]];
+  assert.deepEqual(await Promise.all([collect(stream), collect(stream)]), [both, both]);
+  assert.deepEqual(heard, both);
+});
+
+// 64 MiB do not fit into the sockets' buffers: a server that has written them all was read to the end.
+test("a slow loop stops the reading, so the server is slowed and memory stays bounded; nothing is lost", PATIENT, async (t) => {
+  const total = 4096;
+  const frame = `data: ${"x".repeat(16 * 1024)}\n\n`;
+  let written = 0;
+  let paused;
+  const full = new Promise((resolve) => (paused = resolve));
+  const { url } = await serve(t, async (response) => {
+    hold()(response);
+    for (; written < total; written++) {
+      if (!response.write(frame)) {
+        const drained = once(response, "drain");
+        const stalled = setTimeout(paused, 1000, written);
+        await drained;
+        clearTimeout(stalled);
+      }
+    }
+    paused(written);
+    response.end(END);
+  });
+  const iterator = open(t, url)[Symbol.asyncIterator]();
+  let received = 0;
+  while (!(await iterator.next()).done) {
+    received += 1;
+    if (received === 1) assert.ok((await full) < total, "the server could write everything");
+  }
+  assert.equal(received, total);
+});
