@@ -14,4 +14,4 @@ class DjangoSSEConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from django_sse import checks  # noqa: F401, PLC0415 - registers the checks
+        from django_sse import checks  # noqa: F401 - registers the checks

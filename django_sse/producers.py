@@ -1,8 +1,8 @@
 """What runs a generator: a task for an async one, a thread for a sync one.
 
-Either way the generator lives in one place from its first step to its last: in one task (a time-out or
-task group it has open meets its own task, not the server's) or in one thread (a cursor it has open
-belongs to that thread's connection).
+Either way the generator lives in one place from its first step to its last: in one task (a time-out
+or task group it has open meets its own task, not the server's) or in one thread (a cursor it has
+open belongs to that thread's connection).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Sink(Protocol):
 
     def put(self, item: Any) -> None: ...
 
-    def complete(self, error: BaseException | None = None) -> None: ...
+    def complete(self, error: Exception | None = None) -> None: ...
 
 
 class TaskProducer:
@@ -78,7 +78,7 @@ class TaskProducer:
         except asyncio.CancelledError:
             self._sink.complete()
             raise
-        except Exception as error:  # noqa: BLE001 - the sink reports it
+        except Exception as error:
             self._sink.complete(error)
         else:
             self._sink.complete()
@@ -138,7 +138,7 @@ class ThreadProducer:
     def _run(self) -> None:
         try:
             self._iterate()
-        except Exception as error:  # noqa: BLE001 - the sink reports it
+        except Exception as error:
             self._sink.complete(error)
         else:
             self._sink.complete()

@@ -35,8 +35,8 @@ logger = logging.getLogger("django_sse")
 Source: TypeAlias = "AsyncIterable[Any] | Iterable[Any]"
 
 TERMINAL_ID = "!end"
-"""The id of a terminal frame. An EventSource that knows nothing of the frame reconnects with it, and
-is told to stop."""
+"""The id of a terminal frame. An EventSource that knows nothing of the frame reconnects with it,
+and is told to stop."""
 
 # Frames that a producer may be ahead of its client.
 _AHEAD = 16
@@ -52,7 +52,7 @@ def encode_terminal(event: Event | None) -> bytes:
 
 
 def encode_error(error: BaseException) -> bytes:
-    """The last frame of a stream that failed. Only a ``StreamError`` speaks to the client itself."""
+    """The last frame of a stream that failed; of all errors only a ``StreamError`` is quoted."""
     message = "The stream failed."
     if isinstance(error, StreamError):
         message = str(error)
@@ -154,13 +154,16 @@ class GeneratorStream(Stream):
             self._producer = TaskProducer(self, self._source, own_thread=own_thread)
         elif await in_users_test():
             # Only the test's own thread sees what its transaction wrote.
-            items = await sync_to_async(list)(self._iterable())
+            items = await sync_to_async(self._collect)()
             self._producer = TaskProducer(self, _replay(items), own_thread=False)
         else:
             self._producer = ThreadProducer(self, self._iterable())
 
+    def _collect(self) -> list[Any]:
+        return list(self._iterable())
+
     def _iterable(self) -> Iterable[Any]:
-        assert not isinstance(self._source, AsyncIterable)  # noqa: S101 - asked by the callers
+        assert not isinstance(self._source, AsyncIterable)
         return self._source
 
     # -- for the producer

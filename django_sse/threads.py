@@ -43,8 +43,8 @@ async def release_request_thread() -> None:
     """Close the connections of the request's asgiref thread and end the thread.
 
     A later ``sync_to_async`` of the same request makes a new one. There is no public way to end it
-    before the request does: ``context_to_thread_executor`` is asgiref's own. Where asgiref no longer
-    has it, the thread lives as long as the stream.
+    before the request does: ``context_to_thread_executor`` is asgiref's own. Where asgiref no
+    longer has it, the thread lives as long as the stream.
     """
     contexts = getattr(SyncToAsync, "thread_sensitive_context", None)
     executors = getattr(SyncToAsync, "context_to_thread_executor", None)
@@ -116,9 +116,7 @@ class DatabaseExecutor(Executor):
         self._waiting = 0
         self._shutdown = False
 
-    def submit(
-        self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Future[T]:
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """See ``concurrent.futures.Executor.submit``. Raises ``RuntimeError`` after shutdown."""
         future: Future[T] = Future()
         with self._changed:
@@ -173,7 +171,7 @@ def _complete(future: Future[Any], call: Callable[[], Any]) -> None:
         return
     try:
         result = call()
-    except BaseException as error:  # noqa: BLE001 - the future carries it to who waits
+    except BaseException as error:
         future.set_exception(error)
     else:
         future.set_result(result)

@@ -312,7 +312,7 @@ class Server:
 def migrated_database(site: Site) -> Path:
     """An SQLite file with the site's tables, made once a process; copy it, do not write to it."""
     path = scratch_directory() / "migrated.sqlite3"
-    command = [sys.executable, "-m", "django", "migrate", "--verbosity", "0"]
+    command = [sys.executable, "-m", "django", "migrate", "--skip-checks", "-v0"]
     done = subprocess.run(
         command, cwd=ROOT, env=_environment(site, path), capture_output=True, text=True, check=False
     )

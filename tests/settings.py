@@ -94,6 +94,8 @@ INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.staticfiles",
     "django_sse",
+    # For its tables; tests/demo takes the rest of the demo's settings from the demo itself.
+    "demo_project.chat",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

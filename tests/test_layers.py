@@ -31,6 +31,8 @@ LAYERS = (
     # A leaf that knows only the hub; streaming asks it to watch for the end.
     "shutdown",
     "publishing",
+    # How an iterable is run, on a loop or on a thread.
+    "producers",
     "streaming",
     "http",
     "asgi",

@@ -48,7 +48,7 @@ async def relayed(upstream: Upstream, prompt: str) -> AsyncIterator[Event]:
             async for event in relay(response, until="[DONE]", max_line=MAX_LINE):
                 yield checked(event)
     except (RelayError, httpx.HTTPError) as error:
-        yield Event({"error": {"message": reason_of(error)}}, event="error")
+        yield Event({"error": reason_of(error)}, event="error")
 
 
 def checked(event: Event) -> Event:

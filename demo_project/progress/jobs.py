@@ -48,6 +48,6 @@ def work(job: uuid.UUID) -> None:
         finish(channel)
     except Exception:
         logger.exception("The job %s failed", job)
-        finish(channel, "error", Event({"message": "The job failed."}, event="error"))
+        finish(channel, "error", Event({"error": "The job failed."}, event="error"))
     finally:
         connections.close_all()

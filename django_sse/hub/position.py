@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from django_sse.log.base import EventLog, Head
 
-# A client's word that the log was rewound is taken once an hour a channel, not more often: with it a
-# single client could otherwise reset all the others as often as it likes.
+# A client's word that the log was rewound is taken once an hour a channel, not more often: a single
+# client could otherwise reset all the others as often as it likes.
 ROTATION_SECONDS = 3600
 
 Since: TypeAlias = "str | int | datetime | Cursor"
@@ -75,7 +75,7 @@ def _begin(log: EventLog, head: Head, since: Since) -> int:
         return head.floor
     if isinstance(since, int):
         return max(head.floor, head.head - since)
-    assert isinstance(since, datetime)  # noqa: S101 - check_since() saw to it
+    assert isinstance(since, datetime)
     return log.seq_before(head, since)
 
 

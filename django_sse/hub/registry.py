@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from django_sse.hub.hub import Hub
     from django_sse.log.base import Appended
 
-_lock = threading.Lock()
+# Reentrant: a signal handler asks for the hubs, in the middle of whatever the main thread does.
+_lock = threading.RLock()
 _hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = weakref.WeakKeyDictionary()
 
 
@@ -52,7 +53,7 @@ def announce(appended: Sequence[Appended]) -> None:
 def _forget_after_fork() -> None:
     # The child has the parent's hubs, but none of their loops runs in it.
     global _lock  # noqa: PLW0603
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     _hubs.clear()
 
 

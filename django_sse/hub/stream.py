@@ -1,8 +1,8 @@
 """An open response body: what all streams have in common, whatever they carry.
 
-A stream is an asynchronous iterator *object*, not a generator: Django closes a response from a worker
-thread and does not call ``aclose``, so ``close`` here is idempotent, may be called from any thread,
-and always ends what is behind the stream.
+A stream is an asynchronous iterator *object*, not a generator: Django closes a response from a
+worker thread and does not call ``aclose``, so ``close`` here is idempotent, may be called from any
+thread, and always ends what is behind the stream.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def retry_frame() -> bytes:
     """``event: stream-retry``: come back later; at random, so that not all come at once."""
     settings = conf.current()
-    milliseconds = settings.RETRY + random.randint(0, settings.RETRY_JITTER)  # noqa: S311 - jitter
+    milliseconds = settings.RETRY + random.randint(0, settings.RETRY_JITTER)
     return encode(Event("{}", event="stream-retry", retry=milliseconds))
 
 
@@ -51,6 +51,7 @@ class Stream(ABC):
 
     # -- for the subclass
 
+    @abstractmethod
     async def _start(self) -> None:
         """Called once, before the first ``_take``."""
 
@@ -60,13 +61,14 @@ class Stream(ABC):
 
     async def _wait(self) -> None:
         """Wait until ``_take`` may have something."""
-        assert self._loop is not None  # noqa: S101 - set by attach()
+        assert self._loop is not None
         self._waiter = self._loop.create_future()
         try:
             await self._waiter
         finally:
             self._waiter = None
 
+    @abstractmethod
     def _end(self) -> None:
         """Let go of what is behind the stream; called once, on the loop."""
 
@@ -99,9 +101,7 @@ class Stream(ABC):
     def close(self) -> None:
         """End the stream: from any thread, any number of times."""
         loop = self._loop
-        if loop is None or loop.is_closed():
-            self._close()
-        elif _running_loop() is loop:
+        if loop is None or loop.is_closed() or _running_loop() is loop:
             self._close()
         else:
             loop.call_soon_threadsafe(self._close)

@@ -115,7 +115,7 @@ class Subscription(Stream):
         if self._settled is None:
             await hub.run(self.settle)
         settled = self._settled
-        assert settled is not None  # noqa: S101 - settle() has set it
+        assert settled is not None
         for index, (head, cursor) in enumerate(zip(settled.heads, settled.cursors, strict=True)):
             topic = await hub.topic(head.channel, self)
             place = _Place(topic, cursor, topic.generation, [], settled.resets.get(index, ""))
@@ -225,7 +225,7 @@ class Subscription(Stream):
     async def _check(self, place: _Place) -> None:
         """The log has a hole after the cursor: it was trimmed, or it is another log by now. The
         check comes first, so that the client is told once, of the log there is now."""
-        assert self._live is not None  # noqa: S101 - set by _start()
+        assert self._live is not None
         await self._live.check(place.topic)
         if not place.stale:
             place.reset = "trimmed"
@@ -252,8 +252,8 @@ def subscribe(
     A client that brings a position (Last-Event-ID) is replayed what came after it; others begin at
     ``since``: ``"now"``, ``"earliest"``, a cursor from ``cursor()``, a datetime, or the number of
     newest events to begin with. ``on_open`` and ``on_close`` are called without arguments, in a
-    thread of the library's, when the stream begins and when it ended; a process that is killed calls
-    neither.
+    thread of the library's, when the stream begins and when it ended; a process that is killed
+    calls neither.
 
     Raises ``InvalidChannel``, ``ValueError`` and ``TypeError`` for arguments that cannot be.
     """

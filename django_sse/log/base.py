@@ -9,8 +9,9 @@ A log holds channels; a channel is a sequence of events numbered 1, 2, 3 … wit
 - **Finished is final.** After a channel's terminal event ``append`` raises ``ChannelFinished`` and
   what was deferred for it is dropped, logged and signalled.
 - **Holes are the reader's to find.** ``read`` returns what is stored after a position; a reader
-  compares the first row with its position, and an empty page with the head it knew *before* it read.
-- **Epoch.** Random, made with the channel. A log that was wiped, or rewound and rotated, has another.
+  compares the first row with its position, and an empty page with the head it knew *before* that.
+- **Epoch.** Random, made with the channel. A log that was wiped, or rewound and rotated, has a new
+  one.
 
 All methods are synchronous, may be called from any thread and raise ``LogUnavailable`` when the
 storage does not answer.
@@ -88,9 +89,7 @@ class EventLog(ABC):
         """
 
     @abstractmethod
-    def defer(
-        self, entries: Sequence[Entry], announce: Callable[[list[Appended]], None]
-    ) -> None:
+    def defer(self, entries: Sequence[Entry], announce: Callable[[list[Appended]], None]) -> None:
         """Hand over ``entries`` with the caller's transaction; ``announce`` is called with what
         its commit sequenced."""
 
@@ -131,9 +130,7 @@ class EventLog(ABC):
         """The highest seq whose event is older than ``moment``, at least ``head.floor``."""
 
     @abstractmethod
-    def trim(
-        self, channel: str, *, age: timedelta | None = None, count: int | None = None
-    ) -> int:
+    def trim(self, channel: str, *, age: timedelta | None = None, count: int | None = None) -> int:
         """Remove events older than ``age`` and all but the newest ``count``; how many went."""
 
     @abstractmethod

@@ -88,9 +88,7 @@ class MemoryLog(EventLog):
     def in_transaction(self) -> bool:
         return transactions.shares_fate(conf.current().DATABASE)
 
-    def defer(
-        self, entries: Sequence[Entry], announce: Callable[[list[Appended]], None]
-    ) -> None:
+    def defer(self, entries: Sequence[Entry], announce: Callable[[list[Appended]], None]) -> None:
         with self._lock:
             self._refuse_finished(entries)
         transaction.on_commit(
@@ -165,9 +163,7 @@ class MemoryLog(EventLog):
             channel = self._keys[head.key]
             return channel.floor + bisect_left(channel.created, moment)
 
-    def trim(
-        self, channel: str, *, age: timedelta | None = None, count: int | None = None
-    ) -> int:
+    def trim(self, channel: str, *, age: timedelta | None = None, count: int | None = None) -> int:
         with self._lock:
             found = self._channels.get(channel)
             if found is None:

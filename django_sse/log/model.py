@@ -48,9 +48,7 @@ class ModelLog(EventLog):
     def in_transaction(self) -> bool:
         return transactions.shares_fate(self.alias)
 
-    def defer(
-        self, entries: Sequence[Entry], announce: Callable[[list[Appended]], None]
-    ) -> None:
+    def defer(self, entries: Sequence[Entry], announce: Callable[[list[Appended]], None]) -> None:
         alias = self.alias
         names = list(dict.fromkeys(entry.channel for entry in entries))
         self._refuse_finished(alias, names)
@@ -115,10 +113,9 @@ class ModelLog(EventLog):
         hashes = [channel_hash(name) for name in channels]
         found: dict[str, Head] = {}
         for start in range(0, len(hashes), BATCH):
-            rows = Channel.objects.using(self.alias).filter(
-                name_hash__in=hashes[start : start + BATCH]
-            )
-            for row in transactions.run(self.alias, lambda rows=rows: list(rows.all())):
+            some = hashes[start : start + BATCH]
+            rows = Channel.objects.using(self.alias).filter(name_hash__in=some)
+            for row in transactions.run(self.alias, partial(list[Channel], rows)):
                 found[row.name] = _head(row)
         return found
 
@@ -132,13 +129,9 @@ class ModelLog(EventLog):
         return transactions.run(self.alias, lambda: [Record(*row) for row in rows.all()])
 
     def seq_before(self, head: Head, moment: datetime) -> int:
-        return transactions.run(
-            self.alias, lambda: trimming.seq_before(self.alias, head, moment)
-        )
+        return transactions.run(self.alias, lambda: trimming.seq_before(self.alias, head, moment))
 
-    def trim(
-        self, channel: str, *, age: timedelta | None = None, count: int | None = None
-    ) -> int:
+    def trim(self, channel: str, *, age: timedelta | None = None, count: int | None = None) -> int:
         head = self.heads([channel]).get(channel)
         return trimming.trim(self.alias, head, age=age, count=count) if head else 0
 
@@ -162,9 +155,7 @@ class ModelLog(EventLog):
         return transactions.run(self.alias, empty)
 
     def rotate(self, channel: str, epoch: str) -> bool:
-        row = Channel.objects.using(self.alias).filter(
-            name_hash=channel_hash(channel), epoch=epoch
-        )
+        row = Channel.objects.using(self.alias).filter(name_hash=channel_hash(channel), epoch=epoch)
         return transactions.run(
             self.alias, lambda: bool(row.update(epoch=make_epoch(), epoch_created=Now()))
         )

@@ -1,8 +1,8 @@
 """The one append routine: everything that gets a sequence number gets it here.
 
 A short transaction of its own: lock the channel's row, move what was committed to the outbox,
-append, move the head. The row is locked *before* anything is read, so that whoever holds it sees all
-that was sequenced before; several channels are locked in primary-key order, so that no two
+append, move the head. The row is locked *before* anything is read, so that whoever holds it sees
+all that was sequenced before; several channels are locked in primary-key order, so that no two
 publishers wait for each other.
 """
 

@@ -90,5 +90,5 @@ def run(alias: str, work: Callable[[], T]) -> T:
             if attempt == TRIES or not _may_be_tried_again(error):
                 connection.close_if_unusable_or_obsolete()
                 raise LogUnavailable(f"The event log's database {alias!r}: {error}") from error
-        time.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter, not a secret
+        time.sleep(random.uniform(0, 0.01 * 2**attempt))
     raise AssertionError("unreachable")

@@ -62,5 +62,4 @@ def _delete(alias: str, key: int, floor: int) -> int:
         if first is None:
             return removed
         last = min(floor, first + BATCH - 1)
-        batch = events.filter(seq__lte=last)
-        removed += transactions.run(alias, lambda batch=batch: batch.delete()[0])
+        removed += transactions.run(alias, events.filter(seq__lte=last).delete)[0]

@@ -5,64 +5,144 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Channel',
+            name="Channel",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=200, verbose_name='name')),
-                ('name_hash', models.CharField(editable=False, max_length=64, unique=True)),
-                ('epoch', models.CharField(help_text='Random; names this incarnation of the channel in the ids clients see.', max_length=11, verbose_name='epoch')),
-                ('epoch_created', models.DateTimeField(verbose_name='epoch created')),
-                ('head', models.BigIntegerField(default=0, help_text='Sequence number of the newest event.', verbose_name='head')),
-                ('floor', models.BigIntegerField(default=0, help_text='Highest sequence number that is no longer stored.', verbose_name='floor')),
-                ('state', models.CharField(blank=True, choices=[('', 'open'), ('done', 'done'), ('error', 'error'), ('aborted', 'aborted')], default='', max_length=8, verbose_name='state')),
-                ('redactions', models.IntegerField(default=0, help_text='Events emptied so far; processes that see it move drop what they hold.', verbose_name='redactions')),
-                ('created', models.DateTimeField(verbose_name='created')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=200, verbose_name="name")),
+                ("name_hash", models.CharField(editable=False, max_length=64, unique=True)),
+                (
+                    "epoch",
+                    models.CharField(
+                        help_text="Random; names this incarnation of the channel in the ids clients see.",
+                        max_length=11,
+                        verbose_name="epoch",
+                    ),
+                ),
+                ("epoch_created", models.DateTimeField(verbose_name="epoch created")),
+                (
+                    "head",
+                    models.BigIntegerField(
+                        default=0,
+                        help_text="Sequence number of the newest event.",
+                        verbose_name="head",
+                    ),
+                ),
+                (
+                    "floor",
+                    models.BigIntegerField(
+                        default=0,
+                        help_text="Highest sequence number that is no longer stored.",
+                        verbose_name="floor",
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("", "open"),
+                            ("done", "done"),
+                            ("error", "error"),
+                            ("aborted", "aborted"),
+                        ],
+                        default="",
+                        max_length=8,
+                        verbose_name="state",
+                    ),
+                ),
+                (
+                    "redactions",
+                    models.IntegerField(
+                        default=0,
+                        help_text="Events emptied so far; processes that see it move drop what they hold.",
+                        verbose_name="redactions",
+                    ),
+                ),
+                ("created", models.DateTimeField(verbose_name="created")),
             ],
             options={
-                'verbose_name': 'channel',
-                'verbose_name_plural': 'channels',
+                "verbose_name": "channel",
+                "verbose_name_plural": "channels",
             },
         ),
         migrations.CreateModel(
-            name='OutboxEvent',
+            name="OutboxEvent",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=200)),
-                ('name_hash', models.CharField(max_length=64)),
-                ('kind', models.PositiveSmallIntegerField(choices=[(0, 'event'), (1, 'terminal event'), (2, 'redacted')], default=0)),
-                ('state', models.CharField(blank=True, default='', max_length=8)),
-                ('type', models.CharField(blank=True, max_length=200)),
-                ('data', models.TextField(blank=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=200)),
+                ("name_hash", models.CharField(max_length=64)),
+                (
+                    "kind",
+                    models.PositiveSmallIntegerField(
+                        choices=[(0, "event"), (1, "terminal event"), (2, "redacted")], default=0
+                    ),
+                ),
+                ("state", models.CharField(blank=True, default="", max_length=8)),
+                ("type", models.CharField(blank=True, max_length=200)),
+                ("data", models.TextField(blank=True)),
             ],
             options={
-                'verbose_name': 'outbox event',
-                'verbose_name_plural': 'outbox events',
-                'indexes': [models.Index(fields=['name_hash', 'id'], name='django_sse_outbox_channel')],
+                "verbose_name": "outbox event",
+                "verbose_name_plural": "outbox events",
+                "indexes": [
+                    models.Index(fields=["name_hash", "id"], name="django_sse_outbox_channel")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='StoredEvent',
+            name="StoredEvent",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('seq', models.BigIntegerField(verbose_name='sequence number')),
-                ('kind', models.PositiveSmallIntegerField(choices=[(0, 'event'), (1, 'terminal event'), (2, 'redacted')], default=0, verbose_name='kind')),
-                ('type', models.CharField(blank=True, max_length=200, verbose_name='event type')),
-                ('data', models.TextField(blank=True, verbose_name='data')),
-                ('created', models.DateTimeField(verbose_name='created')),
-                ('channel', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='events', to='django_sse.channel', verbose_name='channel')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("seq", models.BigIntegerField(verbose_name="sequence number")),
+                (
+                    "kind",
+                    models.PositiveSmallIntegerField(
+                        choices=[(0, "event"), (1, "terminal event"), (2, "redacted")],
+                        default=0,
+                        verbose_name="kind",
+                    ),
+                ),
+                ("type", models.CharField(blank=True, max_length=200, verbose_name="event type")),
+                ("data", models.TextField(blank=True, verbose_name="data")),
+                ("created", models.DateTimeField(verbose_name="created")),
+                (
+                    "channel",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="events",
+                        to="django_sse.channel",
+                        verbose_name="channel",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'event',
-                'verbose_name_plural': 'events',
-                'constraints': [models.UniqueConstraint(fields=('channel', 'seq'), name='django_sse_event_seq')],
+                "verbose_name": "event",
+                "verbose_name_plural": "events",
+                "constraints": [
+                    models.UniqueConstraint(fields=("channel", "seq"), name="django_sse_event_seq")
+                ],
             },
         ),
     ]

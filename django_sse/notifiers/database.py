@@ -1,8 +1,8 @@
 """Wake-ups with nothing installed: look at the database that holds the log.
 
-On SQLite a look is ``PRAGMA data_version``, which changes when another connection committed and reads
-one page of the file's header; only then the heads are queried. Elsewhere the heads are queried at
-each look, one query a process whatever the number of its clients.
+On SQLite a look is ``PRAGMA data_version``, which changes when another connection committed; only
+then the heads are queried. Elsewhere the heads are queried at each look, one query a process
+whatever the number of its clients.
 """
 
 from __future__ import annotations

@@ -230,7 +230,8 @@ def test_a_message_event_is_frozen() -> None:
     [
         (b"data: YHOO\ndata: +2\ndata: 10\n\n", ["YHOO\n+2\n10"]),
         (
-            b": test stream\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\ndata:  third event\n",
+            b": test stream\n\ndata: first event\nid: 1\n\n"
+            b"data:second event\nid\n\ndata:  third event\n",
             ["first event", "second event"],
         ),
         (b"data\n\ndata\ndata\n\ndata:\n", ["", "\n"]),
@@ -439,7 +440,7 @@ def test_a_decoder_that_gave_up_says_so_on_every_call() -> None:
         decoder.feed(b"x" * 11)
 
     for chunk in (b"\n", b"", b"data: x\n\n"):
-        with pytest.raises(DecodeError, match="gave up.*more than 10 bytes.*make a new one"):
+        with pytest.raises(DecodeError, match=r"gave up.*more than 10 bytes.*make a new one"):
             decoder.feed(chunk)
 
 
@@ -479,7 +480,7 @@ def peak_while_feeding(chunk: bytes, times: int, decoder: Decoder) -> int:
         tracemalloc.stop()
 
 
-# Sixteen mebibytes of each, with limits of 256 KiB.
+# Three mebibytes of each, with limits of 256 KiB.
 @pytest.mark.parametrize(
     "chunk",
     [
@@ -503,13 +504,13 @@ def peak_while_feeding(chunk: bytes, times: int, decoder: Decoder) -> int:
 def test_memory_is_bounded_by_the_limits_whatever_comes(chunk: bytes) -> None:
     decoder = Decoder(max_line=256 * KIB, max_event=256 * KIB)
 
-    peak = peak_while_feeding(chunk, 16 * KIB * KIB // len(chunk), decoder)
+    peak = peak_while_feeding(chunk, 3 * KIB * KIB // len(chunk), decoder)
 
     assert peak < 6 * 256 * KIB
 
 
 def test_memory_stays_near_the_size_of_one_large_chunk_of_blank_lines() -> None:
-    chunk = b"\n" * (8 * KIB * KIB)
+    chunk = b"\n" * (2 * KIB * KIB)
 
     assert peak_while_feeding(chunk, 1, Decoder()) < 2 * len(chunk)
 
@@ -520,8 +521,8 @@ def cpu_seconds(work: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-# Each takes well under two seconds; copying what is there for each byte or line, or starting a
-# search over for each, takes a minute and more.
+# Each takes a small part of the bound; copying what is there for each byte or line, or starting a
+# search over for each, takes many times as long.
 def test_a_long_line_in_single_bytes_takes_linear_time() -> None:
     decoder = Decoder()
 
@@ -559,10 +560,9 @@ def test_a_long_line_in_single_bytes_takes_linear_time() -> None:
     ids=lambda pattern: repr(pattern[:16]),
 )
 def test_hostile_repetition_takes_linear_time(pattern: bytes) -> None:
-    stream = pattern * (2 * KIB * KIB // len(pattern))
+    stream = pattern * (512 * KIB // len(pattern))
 
-    assert cpu_seconds(lambda: decode(stream, b"\n\n")) < 20
-    assert cpu_seconds(lambda: decode(stream + b"\n", stream + b"\n\n")) < 20
+    assert cpu_seconds(lambda: decode(stream + b"\n", stream + b"\n\n")) < 5
 
 
 def test_a_huge_retry_in_a_line_of_its_own_takes_no_time() -> None:

@@ -48,7 +48,7 @@ function read(data) {
 
 function reason(data) {
   try {
-    return JSON.parse(data).error.message;
+    return JSON.parse(data).error;
   } catch {
     return data;
   }

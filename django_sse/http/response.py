@@ -1,0 +1,157 @@
+"""The response whose body is an event stream."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import async_to_sync
+from django.core.handlers.asgi import ASGIRequest
+from django.http import StreamingHttpResponse
+
+from django_sse import shutdown
+from django_sse.background import get_background_loop
+from django_sse.http.headers import CONTENT_TYPE, last_event_id, stream_headers
+from django_sse.hub import database
+from django_sse.hub.stream import Stream
+from django_sse.hub.subscription import Subscription
+from django_sse.publishing import DONE
+from django_sse.signals import stream_failed
+from django_sse.streaming import GeneratorStream, Source
+from django_sse.threads import close_connections
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+
+    from django_sse.wire.event import Event
+
+logger = logging.getLogger("django_sse")
+
+
+class EventStreamResponse(StreamingHttpResponse):
+    """A response whose body is an event stream.
+
+    ``source`` is what ``subscribe`` returned, or a sync or async iterable of events: an ``Event``,
+    a ``str`` of data, or anything the JSON encoder takes. It streams under ASGI and under WSGI.
+    ``terminal`` is sent when the source ends; with None an EventSource will come back. Give
+    ``request`` where there is one: without it a subscription begins at its ``since`` whatever
+    position the client brings.
+
+    ``event_stream`` does more: real status codes for what goes wrong before the first item.
+    """
+
+    def __init__(
+        self,
+        source: Subscription | Source = (),
+        *args: Any,
+        request: HttpRequest | None = None,
+        terminal: Event | None = DONE,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("content_type", CONTENT_TYPE)
+        self._request = request
+        self.stream = self._make_stream(source, terminal)
+        super().__init__(self.stream, *args, **kwargs)
+        for name, value in stream_headers(request).items():
+            self.headers.setdefault(name, value)
+
+    def _make_stream(self, source: Subscription | Source, terminal: Event | None) -> Stream:
+        if isinstance(source, Stream):
+            return source
+        if isinstance(source, str | bytes | dict) or not isinstance(
+            source, AsyncIterable | Iterable
+        ):
+            raise TypeError(
+                "An event stream is made of a subscription or an iterable of events, not "
+                f"{type(source).__name__}."
+            )
+        return GeneratorStream(source, terminal=terminal, on_error=self._report)
+
+    def _report(self, error: Exception) -> None:
+        path = self._request.path if self._request is not None else "?"
+        logger.error("The event stream of %s failed.", path, exc_info=error)
+        stream_failed.send_robust(type(self), exception=error, request=self._request)
+
+    # -- before the headers
+
+    async def open(self) -> bool:
+        """Settle the position, or wait for the first item, on whatever loop will stream.
+
+        Returns False when nothing can come any more (answer 204). Raises what the source raises
+        before its first item, ``LogUnavailable`` and ``Overloaded``.
+        """
+        stream = self.stream
+        if isinstance(stream, Subscription):
+            return await database.run(stream.settle, self._position())
+        if isinstance(stream, GeneratorStream):
+            if isinstance(self._request, ASGIRequest):
+                await stream.open()
+            else:
+                await asyncio.wrap_future(get_background_loop().submit(stream.open()))
+        return True
+
+    def open_in_thread(self) -> bool:
+        """``open`` for sync views."""
+        stream = self.stream
+        if isinstance(stream, Subscription):
+            return stream.settle(self._position())
+        if isinstance(stream, GeneratorStream) and stream.is_sync:
+            stream.open_in_thread()
+            return True
+        if isinstance(self._request, ASGIRequest):
+            return async_to_sync(self.open)()
+        return get_background_loop().submit(self.open()).result()
+
+    def _position(self) -> str | None:
+        return last_event_id(self._request) if self._request is not None else None
+
+    # -- the body
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        shutdown.watch()
+        # Django's own generators round every chunk cost more than the chunk; they are only
+        # needed where a middleware put something of its own in the stream's place.
+        return super().__aiter__() if self._replaced else self.stream
+
+    @property
+    def streaming_content(self) -> Any:
+        """See ``StreamingHttpResponse``."""
+        return super().streaming_content
+
+    @streaming_content.setter
+    def streaming_content(self, value: Any) -> None:
+        self._replaced = value is not self.stream
+        StreamingHttpResponse.streaming_content.fset(self, value)  # type: ignore[union-attr]
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The body for a server without an event loop."""
+        return _SyncBody(aiter(self))
+
+    def getvalue(self) -> bytes:
+        """The whole body, for tests of a stream that ends."""
+        return b"".join(self)
+
+
+class _SyncBody:
+    """Iterates on the background loop, a chunk at a time: the server's pace is the stream's."""
+
+    def __init__(self, body: AsyncIterator[bytes]) -> None:
+        self._body = body
+        self._started = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if not self._started:
+            self._started = True
+            close_connections()
+        chunk = get_background_loop().submit(self._step()).result()
+        if chunk is None:
+            raise StopIteration
+        return chunk
+
+    async def _step(self) -> bytes | None:
+        return await anext(self._body, None)

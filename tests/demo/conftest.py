@@ -1,0 +1,32 @@
+"""The demo's views inside the test process: its own settings over those of the suite."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from demo_project import settings as demo_settings
+
+TAKEN = (
+    "ALLOWED_HOSTS",
+    "CORS_ALLOW_CREDENTIALS",
+    "CORS_ALLOW_HEADERS",
+    "CORS_URLS_REGEX",
+    "CSRF_FAILURE_VIEW",
+    "MIDDLEWARE",
+    "OPENAI_MODEL",
+    "ROOT_URLCONF",
+    "TEMPLATES",
+)
+
+
+@pytest.fixture(autouse=True)
+def demo(settings: Any) -> Any:
+    for name in TAKEN:
+        setattr(settings, name, getattr(demo_settings, name))
+    settings.ALLOWED_HOSTS = [*demo_settings.ALLOWED_HOSTS, "testserver"]
+    settings.CORS_ALLOWED_ORIGINS = []
+    settings.DEMO_PACE = 0.0
+    settings.OPENAI_BASE_URL = settings.OPENAI_API_KEY = ""
+    return settings

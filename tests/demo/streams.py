@@ -1,0 +1,39 @@
+"""Reading a stream from Django's test client."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from django_sse.wire import Decoder
+from django_sse.wire.decoder import MessageEvent
+
+
+async def events_of(response: Any) -> AsyncIterator[MessageEvent]:
+    """The events of a streaming response, as they come; closes it at the end."""
+    assert response.status_code == 200, response.content
+    assert response["Content-Type"].startswith("text/event-stream")
+    decoder = Decoder()
+    try:
+        async for chunk in response.streaming_content:
+            for event in decoder.feed(chunk):
+                yield event
+    finally:
+        response.close()
+
+
+async def take(response: Any, count: int) -> list[MessageEvent]:
+    """The first ``count`` events; fewer if the stream ends before."""
+    taken: list[MessageEvent] = []
+    async with aclosing(events_of(response)) as events:
+        async for event in events:
+            taken.append(event)
+            if len(taken) == count:
+                break
+    return taken
+
+
+async def everything(response: Any) -> list[MessageEvent]:
+    """All events of a stream that ends."""
+    return [event async for event in events_of(response)]
