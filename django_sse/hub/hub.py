@@ -171,8 +171,13 @@ class Hub:
             self._loop.call_soon_threadsafe(self._check_wanted.set)
 
     async def check(self, topic: Topic) -> None:
-        """Compare one topic with the log."""
-        await self._compare([topic], Topic.expect)
+        """Compare one topic with the log, however long the database is away."""
+        while True:
+            try:
+                return await self._compare([topic], Topic.expect)
+            except LogUnavailable as error:
+                logger.warning("Channel %r waits for the log: %s", topic.channel, error)
+                await asyncio.sleep(_RESTART_PAUSE)
 
     async def _compare(
         self, topics: Sequence[Topic], behind: Callable[[Topic, int], object]

@@ -36,6 +36,9 @@ def find(loop: asyncio.AbstractEventLoop) -> Hub | None:
 def add(loop: asyncio.AbstractEventLoop, hub: Hub) -> None:
     """Register the hub of ``loop``."""
     with _lock:
+        # A hub knows its loop, so the weak keys alone would keep both for ever.
+        for other in [each for each in _hubs if each.is_closed()]:
+            del _hubs[other]
         _hubs[loop] = hub
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from contextvars import Context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -50,6 +52,10 @@ class _Place:
         return self.cursor < self.topic.ring.start
 
     @property
+    def wants_page(self) -> bool:
+        return self.behind and not self.page
+
+    @property
     def stale(self) -> bool:
         return bool(self.reset) or self.generation != self.topic.generation
 
@@ -81,6 +87,8 @@ class Subscription(Stream):
         self._live: Hub | None = None
         self._places: list[_Place] = []
         self._opening = b""
+        self._opened = False
+        self._fetching: asyncio.Task[None] | None = None
         self._limit = conf.current().WRITE_BYTES
 
     # -- the position
@@ -108,8 +116,9 @@ class Subscription(Stream):
             self.drain()
             return
         self._opening = self._reset() + self._open()
+        self._opened = True
         if self._on_open is not None:
-            await hub.run(self._on_open)
+            self._live.run_later(self._on_open)
 
     async def _join(self, hub: Hub) -> None:
         if self._settled is None:
@@ -208,19 +217,31 @@ class Subscription(Stream):
         return all(place.ended for place in self._places)
 
     async def _wait(self) -> None:
-        behind = [place for place in self._places if place.behind and not place.page]
-        if not behind:
-            return await super()._wait()
-        for place in behind:
-            generation = place.topic.generation
+        """Wait for an event, or, behind the ring, for a page of the log: in a task of its own, so
+        that heartbeats go out however long the database takes."""
+        if self._fetching is None and any(place.wants_page for place in self._places):
+            assert self._loop is not None
+            self._fetching = self._loop.create_task(self._fetch(), context=Context())
+            self._fetching.add_done_callback(lambda _: self.wake())
+        # One that was done before this wait has woken nobody.
+        if self._fetching is None or not self._fetching.done():
+            await super()._wait()
+        if self._fetching is not None and self._fetching.done():
+            fetched, self._fetching = self._fetching, None
+            fetched.result()
+
+    async def _fetch(self) -> None:
+        for place in self._places:
+            if not place.wants_page:
+                continue
+            generation, redactions = place.topic.generation, place.topic.redactions
             try:
                 page = await place.topic.page(place.cursor)
             except Hole:
                 await self._check(place)
             else:
-                if generation == place.topic.generation:
+                if (generation, redactions) == (place.topic.generation, place.topic.redactions):
                     place.page = page
-        return None
 
     async def _check(self, place: _Place) -> None:
         """The log has a hole after the cursor: it was trimmed, or it is another log by now. The
@@ -235,9 +256,11 @@ class Subscription(Stream):
     def _end(self) -> None:
         for place in self._places:
             place.topic.waiters.discard(self)
+        if self._fetching is not None:
+            self._fetching.cancel()
         if self._live is not None:
             self._live.release([place.topic for place in self._places])
-            if self._started and self._on_close is not None:
+            if self._opened and self._on_close is not None:
                 self._live.run_later(self._on_close)
 
 

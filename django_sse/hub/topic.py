@@ -46,6 +46,15 @@ class Database(Protocol):
     async def check(self, topic: Topic) -> None: ...
 
 
+def _after_the_last_hole(records: Sequence[Record]) -> Sequence[Record]:
+    """The dense end of a page: what a ring can hold. Who stands before the hole reads the page
+    for itself and is told."""
+    for index in range(len(records) - 1, 0, -1):
+        if records[index].seq != records[index - 1].seq + 1:
+            return records[index:]
+    return records
+
+
 class Hole(Exception):
     """Events after a position are not in the log any more."""
 
@@ -184,7 +193,7 @@ class Topic:
             self._look_again = False
             self._skip_what_the_ring_cannot_hold()
             generation, after, known = self.generation, self.ring.tail, self._known
-            records = await self._read(after)
+            records = _after_the_last_hole(await self._read(after))
             if generation != self.generation:
                 return
             if records and records[-1].seq > self.ring.tail:

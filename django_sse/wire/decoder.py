@@ -29,8 +29,9 @@ _LF: Final = 0x0A
 _CR: Final = 0x0D
 
 # From the start of an event, when whole events follow: id, type and data of a usual one, or else
-# all lines of any other, with the blank lines after it. One of both always matches, and the possessive repeats never step back,
-# so the time is linear whatever the bytes. (In bytes "." is everything but LF.)
+# all lines of any other, with the blank lines after it. One of both always matches, and the
+# possessive repeats never step back, so the time is linear whatever the bytes. (In bytes "." is
+# everything but LF.)
 _EVENTS: Final = re.compile(
     rb"(?:id: ?+([^\n\0]++)\n)?+"
     rb"(?:event: ?+(.++)\n)?+"

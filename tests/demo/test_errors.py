@@ -20,7 +20,7 @@ def test_fields_come_from_a_form_or_from_json_alike() -> None:
     assert submitted(form) == submitted(json_request(json.dumps({"text": "Grüße"})))
 
 
-@pytest.mark.parametrize("body", ["", "{", "nonsense", b"\xff\xfe", "[" * 100_000])
+@pytest.mark.parametrize("body", ["{", "nonsense", b"\xff\xfe", "[" * 100_000])
 def test_what_is_not_json_is_named_so(body: str | bytes) -> None:
     with pytest.raises(BadInput, match="not valid JSON") as caught:
         submitted(json_request(body))

@@ -1,0 +1,187 @@
+"""Upstream event streams to events: bytes in any cut in, whole events out.
+
+::
+
+    RelayError (Exception)
+    ├── UpstreamStatusError     another status than 200
+    ├── UpstreamFormatError     not an event stream, or one beyond the limits
+    └── UpstreamDisconnected    the answer ended before it was whole
+
+Their messages can be shown to a client: no address, header, key or text of the upstream is in them.
+What happened in detail is in ``__cause__``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
+from contextlib import aclosing
+from typing import Final, Protocol, TypeAlias
+
+from django_sse.wire.decoder import MAX_EVENT, MAX_LINE, Decoder, MessageEvent
+from django_sse.wire.errors import DecodeError, InvalidEvent
+from django_sse.wire.event import Event
+
+# A field that the standard does not know is ignored, so a page of HTML would be read to its end
+# without a word. No event within so many of its lines: it is no event stream.
+_MAX_IGNORED_LINES: Final = 100
+
+
+class RelayError(Exception):
+    """The upstream's answer cannot be passed on, or not to its end."""
+
+
+class UpstreamStatusError(RelayError):
+    """The upstream answered with another status than 200; ``status`` says which."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"The upstream answered with status {status} instead of an event stream.")
+        self.status = status
+
+
+class UpstreamFormatError(RelayError):
+    """What the upstream sent is no event stream, or has a line or an event beyond the limits."""
+
+
+class UpstreamDisconnected(RelayError):
+    """The upstream's answer ended, or its connection broke, before the answer was whole."""
+
+
+class UpstreamResponse(Protocol):
+    """What :func:`relay` needs of a streamed response; ``httpx.Response`` has it."""
+
+    @property
+    def status_code(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    def aiter_bytes(self) -> AsyncIterator[bytes]: ...
+
+
+Upstream: TypeAlias = UpstreamResponse | AsyncIterable[bytes]
+
+
+async def relay(
+    response: Upstream,
+    *,
+    until: str | None = None,
+    max_line: int = MAX_LINE,
+    max_event: int = MAX_EVENT,
+) -> AsyncGenerator[Event, None]:
+    """The events of an upstream, each as soon as its last byte is there.
+
+    Type and data are kept to the letter, line ends within data come as LF. Ids and reconnection
+    times are not passed on: they speak of positions in, and reconnects to, the upstream's own stream.
+
+    >>> async with client.stream("POST", url, json=question) as response:
+    ...     async for event in relay(response, until="[DONE]"):
+    ...         yield event
+
+    :param response: a streamed ``httpx.Response``, or anything that gives the body's bytes. It is
+        closed at the end, however that comes about.
+    :param until: the data of the last event. It is passed on too, and nothing after it; an answer
+        that ends without it is an error. Without ``until`` a truncated answer that happens to
+        be cut between two events looks whole.
+    :param max_line: bytes of one line.
+    :param max_event: bytes of the data of one event.
+    :raises UpstreamStatusError: before the first event.
+    :raises UpstreamFormatError: another content type than ``text/event-stream``, too long a line or
+        event, or nothing in it that looks like an event.
+    :raises UpstreamDisconnected: a broken connection, a time-out, an end within an event or before
+        ``until``.
+    """
+    decoder = Decoder(max_line, max_event)
+    any_event = False
+    try:
+        _check_head(response)
+        async with aclosing(_chunks(response)) as chunks:
+            async for chunk in chunks:
+                messages, failure = _feed(decoder, chunk)
+                for message in messages:
+                    any_event = True
+                    yield _event(message)
+                    if message.data == until:
+                        return
+                if failure is not None:
+                    raise failure
+                if not any_event and decoder.ignored_lines > _MAX_IGNORED_LINES:
+                    raise UpstreamFormatError("The upstream sent something else than events.")
+        _check_end(decoder, any_event, until)
+    finally:
+        await _close(response)
+
+
+def _check_head(response: Upstream) -> None:
+    if isinstance(response, AsyncIterable):
+        return
+    if response.status_code != 200:
+        raise UpstreamStatusError(response.status_code)
+    media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "text/event-stream":
+        raise UpstreamFormatError("The upstream did not answer with an event stream.")
+
+
+async def _chunks(response: Upstream) -> AsyncGenerator[bytes, None]:
+    source = response if isinstance(response, AsyncIterable) else response.aiter_bytes()
+    try:
+        async for chunk in source:
+            if not isinstance(chunk, bytes):
+                raise TypeError(f"relay() needs chunks of bytes, not of {type(chunk).__name__}")
+            yield chunk
+    except Exception as error:
+        failure = _relay_error(error)
+        if failure is None:
+            raise
+        raise failure from error
+    finally:
+        await _close(source)
+
+
+def _relay_error(error: Exception) -> RelayError | None:
+    """What the error of a connection means; None for an error of another kind."""
+    # httpx is optional; where nobody has imported it, nothing raises its errors.
+    httpx = sys.modules.get("httpx")
+    if httpx is not None and isinstance(error, httpx.DecodingError):
+        return UpstreamFormatError("The upstream's content encoding cannot be decoded.")
+    broken = (OSError, EOFError) if httpx is None else (OSError, EOFError, httpx.TransportError)
+    if isinstance(error, broken):
+        return UpstreamDisconnected("The connection to the upstream broke before the answer's end.")
+    return None
+
+
+def _feed(decoder: Decoder, chunk: bytes) -> tuple[list[MessageEvent], RelayError | None]:
+    """The events of the chunk, and the error to raise after them."""
+    try:
+        return decoder.feed(chunk), None
+    except DecodeError as error:
+        failure = UpstreamFormatError("The upstream sent a line or an event that is too long.")
+        failure.__cause__ = error
+        return list(error.events), failure
+
+
+def _event(message: MessageEvent) -> Event:
+    try:
+        return Event(message.data, event=None if message.type == "message" else message.type)
+    except InvalidEvent as error:
+        # A NUL in the type: the standard lets it pass, we do not.
+        raise UpstreamFormatError("The upstream sent an event of an invalid type.") from error
+
+
+def _check_end(decoder: Decoder, any_event: bool, until: str | None) -> None:
+    if not any_event and decoder.ignored_lines:
+        raise UpstreamFormatError("The upstream sent something else than events.")
+    if decoder.unfinished or until is not None:
+        raise UpstreamDisconnected("The upstream's answer ended before it was whole.")
+
+
+async def _close(source: object) -> None:
+    aclose = getattr(source, "aclose", None)
+    if aclose is None:
+        return
+    try:
+        await aclose()
+    except Exception as error:
+        # Nothing more is wanted of the connection, so it does not matter that it breaks only now.
+        if _relay_error(error) is None:
+            raise
