@@ -72,14 +72,15 @@ async def relay(
     """The events of an upstream, each as soon as its last byte is there.
 
     Type and data are kept to the letter, line ends within data come as LF. Ids and reconnection
-    times are not passed on: they speak of positions in, and reconnects to, the upstream's own stream.
+    times are not passed on: they are about the upstream's own stream, which your client does not
+    reconnect to.
 
     >>> async with client.stream("POST", url, json=question) as response:
     ...     async for event in relay(response, until="[DONE]"):
     ...         yield event
 
-    :param response: a streamed ``httpx.Response``, or anything that gives the body's bytes. It is
-        closed at the end, however that comes about.
+    :param response: a streamed ``httpx.Response``, or any async iterable of the body's bytes. Once
+        the first event was asked for, it is closed at the end, however that comes about.
     :param until: the data of the last event. It is passed on too, and nothing after it; an answer
         that ends without it is an error. Without ``until`` a truncated answer that happens to
         be cut between two events looks whole.

@@ -60,6 +60,16 @@ test("onopen, onmessage and onerror are called with the stream as this, and can 
   assert.deepEqual(calls, [["open", true], ["first", "1"], ["second", "2"], ["error", "x"]]);
 });
 
+test("a handler that was set twice is called once", PATIENT, async (t) => {
+  const { url } = await serve(t, frames(`data: 1\n\n${END}`));
+  const stream = open(t, url);
+  const calls = [];
+  stream.onmessage = () => calls.push("first");
+  stream.onmessage = () => calls.push("second");
+  await closed(stream);
+  assert.deepEqual(calls, ["second"]);
+});
+
 test("the constants, url and withCredentials are EventSource's", PATIENT, async (t) => {
   const { url } = await serve(t, hold());
   const stream = open(t, url, { withCredentials: true });
@@ -153,6 +163,17 @@ test("close() in a listener stops the events that came in the same chunk", PATIE
   };
   await closed(stream);
   assert.deepEqual([seen, stream.lastEventId], [["1", "2"], "2"]);
+});
+
+test("close() in a statechange listener keeps the event back that would have followed", PATIENT, async (t) => {
+  const { url } = await serve(t, frames("data: x\n\n"));
+  for (const [state, events] of [[EventStream.OPEN, []], [EventStream.CONNECTING, ["open", "message"]]]) {
+    const stream = open(t, url);
+    const seen = record(stream, "open", "message", "error");
+    stream.addEventListener("statechange", () => stream.readyState === state && stream.close());
+    await closed(stream);
+    assert.deepEqual(seen.map((event) => event.type), events);
+  }
 });
 
 test("close() twice, and after the end, does nothing", PATIENT, async (t) => {

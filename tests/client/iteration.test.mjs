@@ -105,6 +105,20 @@ test("two loops and a listener each get every event", PATIENT, async (t) => {
   assert.deepEqual(heard, both);
 });
 
+// Waking each other without an event would never let a timer or the network have its turn.
+test("two loops that wait leave the event loop alone", PATIENT, async (t) => {
+  let finish;
+  const { url } = await serve(t, (response) => {
+    hold("data: 1\n\n")(response);
+    finish = () => response.end(END);
+  });
+  const stream = open(t, url);
+  const loops = Promise.all([collect(stream), collect(stream)]);
+  await once(stream, "message");
+  setTimeout(() => finish(), 50);
+  assert.deepEqual(await loops, [[["message", "1"]], [["message", "1"]]]);
+});
+
 // 64 MiB do not fit into the sockets' buffers: a server that has written them all was read to the end.
 test("a slow loop stops the reading, so the server is slowed and memory stays bounded; nothing is lost", PATIENT, async (t) => {
   const total = 4096;

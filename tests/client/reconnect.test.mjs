@@ -86,6 +86,22 @@ test("readyState passes through its states, each announced", PATIENT, async (t) 
   assert.deepEqual(states, [0, 1, 0, 1, 2]);
 });
 
+test("attempts that fail in a row are no changes of state", PATIENT, async (t) => {
+  t.mock.method(Math, "random", () => 0);
+  const { url } = await serve(t, answer(500), answer(500), frames(END));
+  const stream = open(t, url);
+  const states = [];
+  stream.addEventListener("statechange", () => states.push(stream.readyState));
+  await closed(stream);
+  assert.deepEqual(states, [1, 2]);
+});
+
+test("an answer that is not read gives its connection back before the wait", PATIENT, async (t) => {
+  const { url, requests } = await serve(t, (response) => response.writeHead(503, { "Retry-After": "3600" }).write("..."));
+  await when(open(t, url), "error");
+  await requests[0].gone;
+});
+
 test("the server's retry is waited for at least", PATIENT, async (t) => {
   const arrivals = [];
   const arrive = (handler) => (response) => (arrivals.push(performance.now()), handler(response));
@@ -287,10 +303,13 @@ test("PUT, which is idempotent, reconnects as GET does", PATIENT, async (t) => {
   assert.equal(requests.length, 2);
 });
 
-test("close() during the wait for a reconnect cancels it", PATIENT, async (t) => {
-  const { url, requests } = await serve(t, frames("retry: 3600000\ndata: x\n\n"), frames(END));
-  const stream = open(t, url);
-  stream.addEventListener("error", () => setImmediate(() => stream.close()));
-  await closed(stream); // and the process ends: no timer of an hour is left
-  assert.equal(requests.length, 1);
-});
+// A timer of an hour that is left behind keeps this file's process, and so the test run, from ending.
+for (const [moment, later] of [["in the error's listener", (call) => call()], ["during the wait", setImmediate]]) {
+  test(`close() ${moment} cancels the reconnect`, PATIENT, async (t) => {
+    const { url, requests } = await serve(t, frames("retry: 3600000\ndata: x\n\n"), frames(END));
+    const stream = open(t, url);
+    stream.addEventListener("error", () => later(() => stream.close()));
+    await closed(stream);
+    assert.equal(requests.length, 1);
+  });
+}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
-from django.urls import path
+from django.urls import include, path
 
 from tests.project import views
 
@@ -50,4 +50,5 @@ urlpatterns = [
     path("members_sync/", views.MembersOnlySync.as_view()),
     path("publish/<name>/", views.publish_view),
     path("apublish/<name>/", views.apublish_view),
+    path("", include("tests.project.streams")),
 ]

@@ -255,7 +255,7 @@ export class EventStream extends EventTarget {
       this.#lastEventId = parser.lastEventId; // a block without data moves it too
       this.#retry = parser.retry ?? this.#retry;
       const full = () => [...this.#queues].some((queue) => queue.length >= QUEUE_LIMIT);
-      while (full() && this.#readyState === OPEN) await new Promise((resolve) => this.#waiting.push(resolve));
+      while (full()) await new Promise((resolve) => this.#waiting.push(resolve));
     }
   }
 

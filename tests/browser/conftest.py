@@ -1,0 +1,100 @@
+"""A real Chromium in front of a real demo: daphne's runserver, a database of its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.requirements import chromium
+from tests.servers import DEMO_SITE, Server
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, ConsoleMessage, Page
+
+TIMEOUT = 60_000  # milliseconds; far above what a page needs on a busy machine
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def demo() -> Iterator[Server]:
+    """The demo, at a fifth of its pace."""
+    environment = {"DEMO_PACE": "0.2", "OPENAI_BASE_URL": "", "OPENAI_API_KEY": ""}
+    with Server("runserver-daphne", site=DEMO_SITE, env=environment) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    # Module-wide and no wider: while it runs, Playwright's loop counts as running in this thread,
+    # and an async test could not start its own.
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
+        yield running
+        running.close()
+
+
+@dataclass
+class Complaints:
+    """What the console of a page says; policy violations are console errors, too."""
+
+    expected: str = "(?!)"
+    seen: list[str] = field(default_factory=list)
+
+    def listen(self, page: Page) -> None:
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.seen.append(f"uncaught: {error}"))
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            self.seen.append(message.text)
+
+    @property
+    def unexpected(self) -> list[str]:
+        return [text for text in self.seen if not re.search(self.expected, text)]
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Opens a page in a window (a session) of its own: ``open_page(url, expected="ERR_...")``.
+
+    ``expected`` is a pattern of the console errors that belong to the test; any other fails it.
+    Further options are those of a Playwright context; ``beside=page`` shares that page's session.
+    """
+    opened: list[tuple[Page, Complaints]] = []
+
+    def start(url: str, *, expected: str = "(?!)", beside: Any = None, **options: Any) -> Page:
+        context = beside.context if beside else browser.new_context(**options)
+        context.set_default_timeout(TIMEOUT)
+        page: Page = context.new_page()
+        complaints = Complaints(expected)
+        complaints.listen(page)
+        opened.append((page, complaints))
+        page.goto(url)
+        return page
+
+    yield start
+    for page, _ in opened:
+        page.context.close()
+    for _, complaints in opened:
+        assert complaints.unexpected == []
+
+
+@pytest.fixture(autouse=True)
+def patient_expectations() -> None:
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=TIMEOUT)

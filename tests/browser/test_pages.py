@@ -1,0 +1,169 @@
+"""The other pages, the way a reader uses them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from demo_project.upstream.composer import compose
+from tests.browser.test_chat import state
+from tests.servers import Server
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = pytest.mark.needs("browser", "daphne")
+
+Opener = Callable[..., "Page"]
+PAGES = ("/", "/chat/lobby/", "/assistant/", "/progress/", "/clock/", "/interval/")
+SCREENS = {"desk": (1280, 800), "phone": (390, 844), "small phone": (320, 568)}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("screen", SCREENS)
+def test_every_page_fits_every_screen(
+    open_page: Opener, demo: Server, screen: str, scheme: str
+) -> None:
+    width, height = SCREENS[screen]
+    size = {"width": width, "height": height}
+    page = open_page(demo.url, viewport=size, color_scheme=scheme)
+    for path in PAGES:
+        page.goto(f"{demo.url}{path}", wait_until="domcontentloaded")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+        dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == (
+            "rgb(14, 18, 23)"
+        )
+        assert dark == (scheme == "dark"), path
+
+
+def test_every_field_and_button_of_every_page_has_a_name(open_page: Opener, demo: Server) -> None:
+    page = open_page(demo.url)
+    for path in PAGES:
+        page.goto(f"{demo.url}{path}", wait_until="domcontentloaded")
+        nameless = page.evaluate(
+            """() => [...document.querySelectorAll("input:not([type=hidden]), textarea, select, button, a")]
+                .filter((each) => !each.labels?.length && !each.textContent.trim()
+                    && !each.getAttribute("aria-label"))
+                .map((each) => each.outerHTML)"""
+        )
+        assert nameless == [], path
+        assert page.locator("h1").count() == 1, path
+
+
+def test_the_assistant_answers_token_by_token_and_ends_with_done(
+    open_page: Opener, demo: Server
+) -> None:
+    from playwright.sync_api import expect
+
+    page = open_page(f"{demo.url}/assistant/")
+    state(page, "closed")
+    prompt = page.input_value("#prompt")
+    page.click("[data-send]")
+    state(page, "open")
+    answer = page.locator("[data-answer]")
+    expect(answer).to_have_attribute("aria-busy", "true")
+    expect(answer).to_have_text(compose(prompt))
+    state(page, "closed")
+    expect(answer).to_have_attribute("aria-busy", "false")
+    expect(page.locator("[data-verdict]")).to_contain_text("[DONE]")
+    expect(page.locator("[data-problem]")).to_be_hidden()
+    page.click("[data-frames] summary")
+    expect(page.locator("[data-frames-log]")).to_contain_text("data: [DONE]")
+    assert int(page.inner_text("[data-frames-count]")) > 20
+
+
+@pytest.mark.parametrize("behaviour", ["status", "garbage", "endless-line", "hang-up"])
+def test_the_assistant_shows_how_its_upstream_failed_and_answers_the_next_question(
+    open_page: Opener, demo: Server, behaviour: str
+) -> None:
+    from playwright.sync_api import expect
+
+    page = open_page(f"{demo.url}/assistant/")
+    page.select_option("#behaviour", behaviour)
+    page.click("[data-send]")
+    problem = page.locator("[data-problem]")
+    expect(problem).to_be_visible()
+    expect(problem).to_contain_text("upstream")
+    state(page, "closed")
+    page.click("[data-frames] summary")
+    expect(page.locator("[data-frames-log]")).to_contain_text("event: error")
+    page.select_option("#behaviour", "answer")
+    page.click("[data-send]")
+    expect(page.locator("[data-answer]")).to_have_text(compose(page.input_value("#prompt")))
+    expect(problem).to_be_hidden()
+
+
+def test_the_assistant_can_be_stopped(open_page: Opener, demo: Server) -> None:
+    from playwright.sync_api import expect
+
+    page = open_page(f"{demo.url}/assistant/")
+    page.click("[data-send]")
+    expect(page.locator("[data-answer]")).not_to_be_empty()
+    page.click("[data-stop]")
+    state(page, "closed")
+    expect(page.locator("[data-verdict]")).to_contain_text("Stopped")
+    expect(page.locator("[data-send]")).to_be_enabled()
+
+
+def test_the_clock_ticks_stops_and_starts(open_page: Opener, demo: Server) -> None:
+    from playwright.sync_api import expect
+
+    page = open_page(f"{demo.url}/clock/")
+    now = page.locator("[data-now]")
+    expect(now).to_have_text(re.compile(r"^\d\d:\d\d:\d\d$"))
+    expect(now).not_to_have_text(now.inner_text())
+    page.click("[data-stop]")
+    state(page, "closed")
+    frames = page.inner_text("[data-frames-count]")
+    stopped_at = now.inner_text()
+    # The page's own clock, not a pause of ours: two of its seconds without a tick.
+    page.evaluate("new Promise((resolve) => setTimeout(resolve, 2100))")
+    assert (page.inner_text("[data-frames-count]"), now.inner_text()) == (frames, stopped_at)
+    page.click("[data-start]")
+    state(page, "open")
+    expect(now).not_to_have_text(stopped_at)
+
+
+def test_the_interval_stops_for_good_after_five_events(open_page: Opener, demo: Server) -> None:
+    from playwright.sync_api import expect
+
+    page = open_page(f"{demo.url}/interval/")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.reload()
+    expect(page.locator("[data-lamps] .lit")).to_have_count(5)
+    expect(page.locator("[data-verdict]")).to_contain_text("204")
+    state(page, "closed")
+    assert asked.count(f"{demo.url}/interval/events/") == 2
+    assert page.inner_text("[data-frames-count]") == "5"
+    page.click("[data-again]")
+    expect(page.locator("[data-lamps] .lit")).to_have_count(5)
+
+
+def test_the_progress_survives_a_reload_and_a_second_tab(open_page: Opener, demo: Server) -> None:
+    from playwright.sync_api import expect
+
+    page = open_page(f"{demo.url}/progress/")
+    page.click("[data-start]")
+    page.wait_for_url(re.compile(r"/progress/[0-9a-f-]{36}/$"))
+    page.wait_for_function("document.querySelector('[data-bar]').value > 10")
+    before = page.evaluate("document.querySelector('[data-bar]').value")
+    page.reload()
+    page.wait_for_function(f"document.querySelector('[data-bar]').value >= {before}")
+    second = open_page(page.url, beside=page)
+    for tab in (page, second):
+        expect(tab.locator("[data-stage]")).to_have_text("Done")
+        state(tab, "closed")
+        assert tab.evaluate("document.querySelector('[data-bar]').value") == 100
+    page.reload()
+    expect(page.locator("[data-stage]")).to_have_text("Done")
+
+
+def test_a_missing_page_is_told_in_the_design_of_the_others(
+    open_page: Opener, demo: Server
+) -> None:
+    page = open_page(f"{demo.url}/chat/nowhere/", expected="status of 404")
+    assert "There is no room called" in page.inner_text("main")

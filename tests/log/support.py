@@ -1,0 +1,199 @@
+"""What the tests of the log share: other threads, other processes, events that lost their hook."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from textwrap import dedent
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from django.db import connection, connections, transaction
+from django.db.models import F
+
+from django_sse.log.base import Appended, Entry, EventLog, Kind, Record
+from django_sse.log.memory import MemoryLog
+from django_sse.models import OutboxEvent, StoredEvent
+from django_sse.signals import events_dropped
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TIMEOUT = 120.0
+
+
+def entry(channel: str, data: str = "x", type: str = "") -> Entry:
+    return Entry(channel, type, data)
+
+
+def terminal(channel: str, state: str = "done") -> Entry:
+    return Entry(channel, "close", "[DONE]", Kind.TERMINAL, state)
+
+
+def everything(log: EventLog, channel: str, page: int = 500) -> list[Record]:
+    """All stored records of a channel, read page by page."""
+    found = log.heads([channel]).get(channel)
+    records: list[Record] = []
+    if found is None:
+        return records
+    while rows := log.read(found.key, records[-1].seq if records else 0, page):
+        records.extend(rows)
+    return records
+
+
+def texts(log: EventLog, channel: str) -> list[str]:
+    return [record.data for record in everything(log, channel)]
+
+
+def assert_dense(records: list[Record], first: int = 1) -> None:
+    assert [each.seq for each in records] == list(range(first, first + len(records)))
+
+
+def age(log: EventLog, channel: str, by: timedelta, up_to: int) -> None:
+    """Make the channel's events up to a seq older, as time would."""
+    if isinstance(log, MemoryLog):
+        found = log._channels[channel]
+        for index in range(up_to - found.floor):
+            found.created[index] -= by
+    else:
+        rows = StoredEvent.objects.filter(channel__name=channel, seq__lte=up_to)
+        rows.update(created=F("created") - by)
+
+
+# -- other threads
+
+
+def elsewhere(call: Callable[[], T]) -> T:
+    """`call` in a thread, and so on a database connection, of its own."""
+    return in_threads(call)[0]
+
+
+def in_threads(*calls: Callable[[], T]) -> list[T]:
+    """All of `calls` at once, each in a thread of its own; their results, or the first error."""
+    barrier = threading.Barrier(len(calls))
+
+    def run(call: Callable[[], T]) -> T:
+        try:
+            barrier.wait(TIMEOUT)
+            return call()
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return [each.result(TIMEOUT) for each in [pool.submit(run, call) for call in calls]]
+
+
+# -- other processes
+
+
+def environment() -> dict[str, str]:
+    """The environment in which `tests.settings` use the database of this very test."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("DJANGO_SSE_TEST_DATABASE")}
+    database = connection.settings_dict
+    if connection.vendor == "sqlite":
+        where = {"DJANGO_SSE_TEST_DB": str(database["NAME"])}
+    else:
+        login = f"{quote(database['USER'])}:{quote(database['PASSWORD'])}"
+        place = f"{database['HOST']}:{database['PORT']}/{quote(database['NAME'])}"
+        where = {"DJANGO_SSE_TEST_DATABASE_URL": f"{connection.vendor}://{login}@{place}"}
+    return {**inherited, **where, "DJANGO_SETTINGS_MODULE": "tests.settings"}
+
+
+_PRELUDE = """
+import os, signal, sys
+import django
+django.setup()
+from django.db import transaction
+from django_sse import *
+"""
+
+
+def start_python(code: str, *args: str) -> subprocess.Popen[str]:
+    """A process that runs `code`, with Django set up, on the database of this test."""
+    return subprocess.Popen(
+        [sys.executable, "-c", _PRELUDE + dedent(code), *args],
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run_python(code: str, *args: str) -> tuple[int, str]:
+    """How a process that ran `code` ended, and what it wrote to stdout and stderr."""
+    with start_python(code, *args) as process:
+        try:
+            out, err = process.communicate(timeout=TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        return process.returncode, out + err
+
+
+def publish_and_die(call: str) -> None:
+    """A process commits what `call` publishes and gets SIGKILL before the hook that sequences it."""
+    code, output = run_python(
+        f"""
+        with transaction.atomic():
+            transaction.on_commit(lambda: os.kill(os.getpid(), signal.SIGKILL))
+            {call}
+        """
+    )
+    assert code == -9, output
+
+
+# -- events that nobody sequenced yet
+
+
+class HookFailed(Exception):
+    """Raised by a hook of the project's, before ours."""
+
+
+@contextmanager
+def hooks_lost() -> Iterator[None]:
+    """A transaction that commits, and whose hooks after the first do not run."""
+
+    def fail() -> None:
+        raise HookFailed
+
+    with suppress(HookFailed), transaction.atomic():
+        transaction.on_commit(fail)
+        yield
+
+
+def orphan(log: EventLog, *entries: Entry) -> None:
+    """Commit `entries` to the outbox, and leave them there."""
+    before = OutboxEvent.objects.count()
+    with hooks_lost():
+        log.defer(list(entries), announce_nothing)
+    assert OutboxEvent.objects.count() == before + len(entries)
+
+
+def announce_nothing(appended: list[Appended]) -> None:
+    """Nobody listens."""
+
+
+# -- signals
+
+
+@contextmanager
+def dropped() -> Iterator[list[tuple[str, int]]]:
+    """Collects what `events_dropped` tells: channel and count."""
+    heard: list[tuple[str, int]] = []
+
+    def listen(channel: str, count: int, **kwargs: Any) -> None:
+        heard.append((channel, count))
+
+    events_dropped.connect(listen)
+    try:
+        yield heard
+    finally:
+        events_dropped.disconnect(listen)

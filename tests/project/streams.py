@@ -1,0 +1,369 @@
+"""Views of the suite over real servers: generators that do one thing each, on the test's word."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.contrib.auth import aget_user
+from django.contrib.auth.models import User
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.urls import path
+from django.utils.decorators import method_decorator
+from django.views import View
+from django.views.decorators.csrf import csrf_exempt
+
+from django_sse import EventStreamResponse, event_stream, last_event_id
+from tests.project.views import note
+
+# -- gates: a generator waits at one until a second request opens it
+
+_gates: defaultdict[str, threading.Semaphore] = defaultdict(lambda: threading.Semaphore(0))
+
+
+@csrf_exempt
+def open_gate(request: HttpRequest, name: str) -> HttpResponse:
+    """Lets one generator go one step further."""
+    _gates[name].release()
+    return HttpResponse("open")
+
+
+async def _pass_gate(name: str) -> None:
+    await asyncio.to_thread(_gates[name].acquire)
+
+
+# -- the same three steps in every form a view can have
+
+
+async def _steps(request: HttpRequest) -> AsyncIterator[Any]:
+    for number in range(3):
+        yield {"step": number}
+        await _pass_gate(request.GET["name"])
+
+
+def _steps_sync(request: HttpRequest) -> Iterator[Any]:
+    for number in range(3):
+        yield {"step": number}
+        _gates[request.GET["name"]].acquire()
+
+
+@event_stream
+async def async_generator(request: HttpRequest) -> AsyncIterator[Any]:
+    async for step in _steps(request):
+        yield step
+
+
+@event_stream
+def sync_generator(request: HttpRequest) -> Iterator[Any]:
+    yield from _steps_sync(request)
+
+
+@event_stream
+async def async_function(request: HttpRequest) -> AsyncIterator[Any]:
+    return _steps(request)
+
+
+@event_stream
+async def async_function_of_sync(request: HttpRequest) -> Iterator[Any]:
+    return _steps_sync(request)
+
+
+@event_stream
+def sync_function(request: HttpRequest) -> Iterator[Any]:
+    return _steps_sync(request)
+
+
+@event_stream
+def sync_function_of_async(request: HttpRequest) -> AsyncIterator[Any]:
+    return _steps(request)
+
+
+class DirectAsync(View):
+    @event_stream
+    async def get(self, request: HttpRequest) -> AsyncIterator[Any]:
+        async for step in _steps(request):
+            yield step
+
+
+class DirectSync(View):
+    @event_stream
+    def get(self, request: HttpRequest) -> Iterator[Any]:
+        yield from _steps_sync(request)
+
+
+class DecoratedAsync(View):
+    @method_decorator(event_stream)
+    async def get(self, request: HttpRequest) -> AsyncIterator[Any]:
+        async for step in _steps(request):
+            yield step
+
+
+class DecoratedAsyncFunction(View):
+    @method_decorator(event_stream)
+    async def get(self, request: HttpRequest) -> AsyncIterator[Any]:
+        return _steps(request)
+
+
+class DecoratedSync(View):
+    @method_decorator(event_stream)
+    def get(self, request: HttpRequest) -> Iterator[Any]:
+        yield from _steps_sync(request)
+
+
+@method_decorator(event_stream, name="get")
+class DecoratedByName(View):
+    async def get(self, request: HttpRequest) -> AsyncIterator[Any]:
+        async for step in _steps(request):
+            yield step
+
+
+async def plain_async(request: HttpRequest) -> EventStreamResponse:
+    return EventStreamResponse(_steps(request), request=request)
+
+
+def plain_sync(request: HttpRequest) -> EventStreamResponse:
+    return EventStreamResponse(_steps_sync(request), request=request)
+
+
+FORMS: dict[str, Any] = {
+    "async_generator": async_generator,
+    "sync_generator": sync_generator,
+    "async_function": async_function,
+    "async_function_of_sync": async_function_of_sync,
+    "sync_function": sync_function,
+    "sync_function_of_async": sync_function_of_async,
+    "direct_async_method": DirectAsync.as_view(),
+    "direct_sync_method": DirectSync.as_view(),
+    "decorated_async_method": DecoratedAsync.as_view(),
+    "decorated_async_function_method": DecoratedAsyncFunction.as_view(),
+    "decorated_sync_method": DecoratedSync.as_view(),
+    "decorated_by_name": DecoratedByName.as_view(),
+    "plain_async": plain_async,
+    "plain_sync": plain_sync,
+}
+
+# -- generators whose client leaves; what their `finally` notes is the query's name
+
+_CHUNK = "x" * (32 << 10)
+
+
+@event_stream
+async def waiting(request: HttpRequest) -> AsyncIterator[Any]:
+    """Suspended at its own await."""
+    name = request.GET["name"]
+    try:
+        yield "hello"
+        await asyncio.Event().wait()
+    finally:
+        # A clean-up that awaits is one that a cancellation can cut short.
+        await asyncio.sleep(0)
+        note(name)
+
+
+@event_stream
+async def opening(request: HttpRequest) -> AsyncIterator[Any]:
+    """Has not come to its first item."""
+    name = request.GET["name"]
+    try:
+        note(f"{name} started")
+        await asyncio.Event().wait()
+        yield "never"
+    finally:
+        await asyncio.sleep(0)
+        note(name)
+
+
+@event_stream
+async def flooding(request: HttpRequest) -> AsyncIterator[Any]:
+    """Yields more than a client that does not read can take: suspended at its `yield`."""
+    name = request.GET["name"]
+    try:
+        while True:
+            yield _CHUNK
+            await asyncio.sleep(0.001)
+    finally:
+        await asyncio.sleep(0)
+        note(name)
+
+
+@event_stream
+def flooding_sync(request: HttpRequest) -> Iterator[Any]:
+    name = request.GET["name"]
+    try:
+        while True:
+            yield _CHUNK
+    finally:
+        note(name)
+
+
+@event_stream
+def waiting_sync(request: HttpRequest) -> Iterator[Any]:
+    """Blocked in a call of its own, which ends at the gate."""
+    name = request.GET["name"]
+    try:
+        yield "hello"
+        _gates[name].acquire()
+        yield "to nobody"
+        note(f"{name} went on")
+    finally:
+        note(name)
+
+
+@event_stream
+async def never_awaits(request: HttpRequest) -> AsyncIterator[Any]:
+    name = request.GET["name"]
+    try:
+        while True:
+            yield "x" * 100
+    finally:
+        note(name)
+
+
+@event_stream
+async def holds_scopes(request: HttpRequest) -> AsyncIterator[Any]:
+    """A task group and a time-out stay open across the `yield`; the time-out fires there."""
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(asyncio.Event().wait())
+        yield "in the group"
+        task.cancel()
+    try:
+        async with asyncio.timeout(0.05):
+            yield "before the time-out"
+            await asyncio.Event().wait()
+    except TimeoutError:
+        yield "after the time-out"
+
+
+# -- the rest
+
+
+@event_stream
+async def late(request: HttpRequest) -> AsyncIterator[Any]:
+    """The first item waits for the gate; so does what follows it."""
+    name = request.GET["name"]
+    try:
+        await _pass_gate(name)
+        if request.GET.get("fail"):
+            raise RuntimeError("secret detail")
+        yield "first"
+    except asyncio.CancelledError:
+        note(f"{name} cancelled")
+        raise
+
+
+@event_stream
+def late_sync(request: HttpRequest) -> Iterator[Any]:
+    _gates[request.GET["name"]].acquire()
+    if request.GET.get("fail"):
+        raise RuntimeError("secret detail")
+    yield "first"
+
+
+@event_stream
+async def between(request: HttpRequest) -> AsyncIterator[Any]:
+    """Waits at the gate between two items, and notes if it is cancelled there."""
+    name = request.GET["name"]
+    yield "before"
+    try:
+        await _pass_gate(name)
+    except asyncio.CancelledError:
+        note(f"{name} cancelled")
+        raise
+    yield "after"
+
+
+@event_stream
+def between_sync(request: HttpRequest) -> Iterator[Any]:
+    yield "before"
+    _gates[request.GET["name"]].acquire()
+    yield "after"
+
+
+@csrf_exempt
+@event_stream
+async def position(request: HttpRequest) -> AsyncIterator[Any]:
+    """What the client brought, and how."""
+    note(f"{request.GET.get('name')} ran")
+    yield {"position": last_event_id(request), "method": request.method}
+
+
+@event_stream
+async def asks_the_database(request: HttpRequest) -> AsyncIterator[Any]:
+    """The ORM and the session before the first item, in between, and again after the gate."""
+    request.session["seen"] = "yes"
+    await request.session.asave()
+    user = await aget_user(request)
+    yield {"user": str(user), "count": await User.objects.acount()}
+    await _pass_gate(request.GET["name"])
+    yield {"count": await User.objects.acount()}
+
+
+@event_stream
+def asks_the_database_sync(request: HttpRequest) -> Iterator[Any]:
+    request.session["seen"] = "yes"
+    request.session.save()
+    yield {"count": User.objects.count()}
+    _gates[request.GET["name"]].acquire()
+    yield {"count": User.objects.count()}
+
+
+@event_stream
+async def rows(request: HttpRequest) -> AsyncIterator[Any]:
+    """A queryset read two rows at a time, a gate after each row."""
+    async for user in User.objects.order_by("pk").aiterator(chunk_size=2):
+        yield user.username
+        await _pass_gate(request.GET["name"])
+
+
+@csrf_exempt
+async def make_users(request: HttpRequest) -> HttpResponse:
+    names = request.GET["names"].split(",")
+    await User.objects.abulk_create([User(username=name) for name in names])
+    return HttpResponse("made")
+
+
+@event_stream
+async def thread_names(request: HttpRequest) -> AsyncIterator[Any]:
+    """Which thread the generator's sync calls run in, at each step."""
+    for _ in range(2):
+        yield await sync_to_async(lambda: threading.current_thread().name)()
+        await _pass_gate(request.GET["name"])
+
+
+def process(request: HttpRequest) -> JsonResponse:
+    """This process: its id and the names of its threads."""
+    return JsonResponse({"pid": os.getpid(), "threads": [t.name for t in threading.enumerate()]})
+
+
+urlpatterns = [
+    path("open_gate/<name>/", open_gate),
+    *(path(f"forms/{form}/", view) for form, view in FORMS.items()),
+    *(
+        path(f"streams/{view.__name__}/", view)
+        for view in (
+            waiting,
+            opening,
+            flooding,
+            flooding_sync,
+            waiting_sync,
+            never_awaits,
+            holds_scopes,
+            late,
+            late_sync,
+            between,
+            between_sync,
+            position,
+            asks_the_database,
+            asks_the_database_sync,
+            rows,
+            make_users,
+            thread_names,
+            process,
+        )
+    ),
+]
