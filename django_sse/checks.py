@@ -1,0 +1,225 @@
+"""System checks of the project's settings; they open no database.
+
+``manage.py check`` runs them, as do most commands; ``manage.py check --tag django_sse`` runs only
+them.
+
+Errors
+
+==================== ===============================================================================
+``django_sse.E001``  ``DJANGO_SSE`` is not a dict
+``django_sse.E002``  a name that is not a setting
+``django_sse.E003``  a value of the wrong type, or negative
+``django_sse.E004``  a value out of range
+``django_sse.E005``  ``LOG`` cannot be imported, or is no ``EventLog``
+``django_sse.E006``  ``NOTIFIER`` cannot be imported, or is no ``Notifier``
+``django_sse.E007``  ``JSON_ENCODER`` cannot be imported, or is no ``JSONEncoder``
+``django_sse.E008``  ``DATABASE`` is not in ``DATABASES``
+==================== ===============================================================================
+
+Warnings
+
+==================== ===============================================================================
+``django_sse.W001``  a log on SQLite without immediate transactions
+``django_sse.W002``  a log on SQLite without WAL
+``django_sse.W003``  ``MAX_EVENT_BYTES`` is not well below ``RING_BYTES``
+``django_sse.W004``  a log on SQLite in memory (``DatabaseNotifier.check``)
+``django_sse.W005``  ``HEARTBEAT`` is too slow for common proxies
+``django_sse.W006``  a ``MemoryLog`` with a notifier that crosses processes
+==================== ===============================================================================
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from difflib import get_close_matches
+from typing import Any
+
+from django.apps import AppConfig
+from django.conf import settings as django_settings
+from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+from django.utils.module_loading import import_string
+
+from django_sse import conf
+from django_sse.log import get_log
+from django_sse.log.memory import MemoryLog
+from django_sse.log.model import ModelLog
+from django_sse.notifiers import get_notifier
+from django_sse.wire.event import MAX_RETRY
+
+TAG = "django_sse"
+
+# nginx's proxy_read_timeout, and what many load balancers have.
+_PROXY_TIMEOUT = 60
+# A ring that holds fewer of the largest events is behind as soon as two of them arrive together.
+_EVENTS_IN_A_RING = 2
+# At zero these would spin, or nothing would ever be read.
+_ABOVE_ZERO = (
+    "HEARTBEAT",
+    "POLL_INTERVAL",
+    "HEAD_INTERVAL",
+    "SAFETY_INTERVAL",
+    "READER_THREADS",
+    "PAGE_EVENTS",
+    "MAX_EVENT_BYTES",
+)
+_WAL = re.compile(r"journal_mode\s*(?:=|\()\s*['\"]?wal\b", re.IGNORECASE)
+
+
+@register(TAG)
+def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """All problems of ``settings.DJANGO_SSE``; warnings only where there is no error."""
+    if app_configs is not None and "django_sse" not in {app.name for app in app_configs}:
+        return []
+    values = getattr(django_settings, conf.NAME, None) or {}
+    found: list[CheckMessage] = list(_each_value(values))
+    if not found:
+        settings = conf.parse(values)
+        found = [*_ranges(settings), *_backends(), *_alias(settings)]
+    if not found:
+        found = [*_proportions(settings), *_memory_log(), *_sqlite(settings.DATABASE)]
+        found += get_notifier().check()
+    return found
+
+
+def _each_value(values: object) -> Iterator[CheckMessage]:
+    if not isinstance(values, Mapping):
+        yield Error(
+            f"settings.{conf.NAME} is a {type(values).__name__}: it must be a dict.",
+            hint=f'For example {conf.NAME} = {{"HEARTBEAT": 20}}.',
+            id="django_sse.E001",
+        )
+        return
+    known = [field.name for field in fields(conf.Settings)]
+    for name, value in values.items():
+        if name not in known:
+            yield _unknown(name, known)
+            continue
+        try:
+            conf.parse({name: value})
+        except ImproperlyConfigured as error:
+            hint = f"The default is {getattr(conf.Settings(), name)!r}."
+            yield Error(str(error), hint=hint, id="django_sse.E003")
+
+
+def _unknown(name: object, known: Sequence[str]) -> Error:
+    close = get_close_matches(str(name).upper(), known, n=1)
+    return Error(
+        f"{conf.NAME}[{name!r}] is not a setting.",
+        hint=f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(sorted(known))}.",
+        id="django_sse.E002",
+    )
+
+
+def _ranges(settings: conf.Settings) -> Iterator[CheckMessage]:
+    for name in _ABOVE_ZERO:
+        if getattr(settings, name) == 0:
+            yield Error(
+                f'{conf.NAME}["{name}"] must be more than zero.',
+                hint=f"The default is {getattr(conf.Settings(), name)!r}.",
+                id="django_sse.E004",
+            )
+    if settings.RETRY + settings.RETRY_JITTER > MAX_RETRY:
+        yield Error(
+            f"RETRY and RETRY_JITTER together are over {MAX_RETRY} milliseconds, the longest "
+            "timer of a browser.",
+            hint="Both are milliseconds.",
+            id="django_sse.E004",
+        )
+
+
+def _backends() -> Iterator[CheckMessage]:
+    """What the dotted paths stand for. The exceptions name the setting."""
+    for check, hint, id in (
+        (get_log, "django_sse.log.model.ModelLog is the default.", "E005"),
+        (get_notifier, "'auto' is the default; else 'local', 'database' or a dotted path.", "E006"),
+        (_json_encoder, "It needs the dotted path of a class.", "E007"),
+    ):
+        if error := _raised(check):
+            yield Error(str(error), hint=hint, id=f"django_sse.{id}")
+
+
+def _raised(check: Callable[[], object]) -> Exception | None:
+    """Any exception: a project's backend may raise what it likes when it is made."""
+    try:
+        check()
+    except Exception as error:
+        return error
+    return None
+
+
+def _json_encoder() -> None:
+    path = conf.current().JSON_ENCODER
+    try:
+        encoder = import_string(path)
+    except ImportError as error:
+        raise ImproperlyConfigured(
+            f'{conf.NAME}["JSON_ENCODER"]: cannot import {path!r}: {error}'
+        ) from None
+    if not (isinstance(encoder, type) and issubclass(encoder, json.JSONEncoder)):
+        raise ImproperlyConfigured(f'{conf.NAME}["JSON_ENCODER"]: {path!r} is not a JSONEncoder.')
+
+
+def _alias(settings: conf.Settings) -> Iterator[CheckMessage]:
+    if settings.DATABASE not in connections:
+        yield Error(
+            f'{conf.NAME}["DATABASE"] is {settings.DATABASE!r}, which is not in DATABASES.',
+            hint=f"There are: {', '.join(sorted(connections))}.",
+            id="django_sse.E008",
+        )
+
+
+def _proportions(settings: conf.Settings) -> Iterator[CheckMessage]:
+    if settings.MAX_EVENT_BYTES * _EVENTS_IN_A_RING > settings.RING_BYTES:
+        yield Warning(
+            f"MAX_EVENT_BYTES ({settings.MAX_EVENT_BYTES}) is more than half of RING_BYTES "
+            f"({settings.RING_BYTES}): a single event can push all others out of a channel's ring, "
+            "and every client then reads them from the log.",
+            hint="Store large data elsewhere and publish a reference to it, or raise RING_BYTES.",
+            id="django_sse.W003",
+        )
+    if settings.HEARTBEAT >= _PROXY_TIMEOUT:
+        yield Warning(
+            f"HEARTBEAT is {settings.HEARTBEAT:g} s: proxies cut a stream that is silent for "
+            f"{_PROXY_TIMEOUT} s.",
+            hint="15 s is safe for all known proxies and clients.",
+            id="django_sse.W005",
+        )
+
+
+def _memory_log() -> Iterator[CheckMessage]:
+    if isinstance(get_log(), MemoryLog) and get_notifier().supports_other_processes:
+        yield Warning(
+            "LOG is a MemoryLog, which no other process can read, but NOTIFIER wakes other "
+            "processes.",
+            hint="Use NOTIFIER = 'local' (or 'auto'), or a log that processes share.",
+            id="django_sse.W006",
+        )
+
+
+def _sqlite(alias: str) -> Iterator[CheckMessage]:
+    connection = connections[alias]
+    if connection.vendor != "sqlite" or not isinstance(get_log(), ModelLog):
+        return
+    options = connection.settings_dict["OPTIONS"]
+    if str(options.get("transaction_mode")).upper() not in ("IMMEDIATE", "EXCLUSIVE"):
+        yield Warning(
+            f"The event log's SQLite database {alias!r} has deferred transactions: one that reads "
+            'and then writes fails with "database is locked" as soon as another has written in '
+            "between.",
+            hint=f'Set DATABASES[{alias!r}]["OPTIONS"]["transaction_mode"] = "IMMEDIATE".',
+            id="django_sse.W001",
+        )
+    in_memory = connection.is_in_memory_db()  # type: ignore[attr-defined]
+    if not in_memory and not _WAL.search(str(options.get("init_command"))):
+        yield Warning(
+            f"The event log's SQLite database {alias!r} does not ask for WAL: without it readers "
+            "and publishers wait for each other.",
+            hint=f'Set DATABASES[{alias!r}]["OPTIONS"]["init_command"] = '
+            '"PRAGMA journal_mode=WAL;". A file that is in WAL mode stays so: then silence this.',
+            id="django_sse.W002",
+        )

@@ -10,9 +10,9 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_POST, require_safe
-from django_sse.relay import RelayError, UpstreamFormatError, relay
 
 from django_sse import Event, event_stream
+from django_sse.relay import RelayError, UpstreamFormatError, relay
 
 from ..errors import submitted, text_field
 from ..upstream.behaviours import BEHAVIOURS

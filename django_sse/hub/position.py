@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeAlias
 
+from django.conf import settings
+from django.utils import timezone
+
 from django_sse.wire.cursor import Cursor
 from django_sse.wire.errors import InvalidCursor
 
@@ -49,6 +52,9 @@ def check_since(since: object) -> None:
         )
     if isinstance(since, int) and since < 0:
         raise ValueError("since, as the number of newest events, must not be negative.")
+    if isinstance(since, datetime) and timezone.is_aware(since) is not settings.USE_TZ:
+        wanted = "an aware" if settings.USE_TZ else "a naive"
+        raise ValueError(f"since must be {wanted} datetime: USE_TZ is {settings.USE_TZ}.")
 
 
 def settle(

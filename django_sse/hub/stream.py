@@ -70,7 +70,8 @@ class Stream(ABC):
 
     @abstractmethod
     def _end(self) -> None:
-        """Let go of what is behind the stream; called once, on the loop."""
+        """Let go of what is behind the stream; on the loop. Called once, or, when the stream was
+        closed during its start, once more after it."""
 
     # -- for the hub and the topics; all on the loop
 
@@ -87,11 +88,13 @@ class Stream(ABC):
             self._waiter.set_result(None)
 
     def beat(self) -> None:
-        """Called twice a heartbeat: a stream that was silent in between sends one."""
+        """Called twice a heartbeat: a stream that was silent all the time sends one."""
         if self._quiet and self._waiter is not None:
+            self._quiet = False
             self._beat_due = True
             self.wake()
-        self._quiet = True
+        else:
+            self._quiet = True
 
     def drain(self) -> None:
         """The server stops: say goodbye and end."""
@@ -136,10 +139,15 @@ class Stream(ABC):
             raise
 
     async def _next(self) -> bytes:
-        if not self._started:
+        if not self._started and not self._closed:
             self._started = True
             await release_request_thread()
-            await self._start()
+            try:
+                await self._start()
+            finally:
+                if self._closed:
+                    # Closed meanwhile: what the start has taken since then goes, too.
+                    self._end()
         waited = False
         while not self._closed:
             if self._draining:

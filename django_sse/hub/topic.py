@@ -130,6 +130,7 @@ class Topic:
     def forget_frames(self, redactions: int) -> None:
         """An event was emptied: drop what is in memory; readers go to the log."""
         self.redactions = redactions
+        self._early.clear()
         self._pages.clear()
         self._filling = None
         self.ring.restart(self.ring.tail)
@@ -151,11 +152,16 @@ class Topic:
         if first > self.ring.tail + 1:
             # Two threads committed one after the other and arrive in the other order.
             self._early[first] = appended
-            self._loop.call_later(self._settings.GAP_WAIT, self.expect, last)
+            self._loop.call_later(self._settings.GAP_WAIT, self._expect_of, self.generation, last)
             return
         self._append(appended.records)
         while self._early and (later := self._early.pop(self.ring.tail + 1, None)):
             self._append(later.records)
+
+    def _expect_of(self, generation: int, seq: int) -> None:
+        # A number of the log there was before would make this one look rewound.
+        if generation == self.generation:
+            self.expect(seq)
 
     def _append(self, records: Sequence[Record]) -> None:
         tail = self.ring.tail
@@ -215,14 +221,17 @@ class Topic:
         """One page, however long the database is away."""
         limit = limit or self._page_size
         while True:
+            redactions = self.redactions
             try:
                 records = await self._hub.run(self._hub.log.read, self.key, after, limit)
             except LogUnavailable as error:
                 logger.warning("Streams of channel %r wait for the log: %s", self.channel, error)
                 await asyncio.sleep(_RETRY_LOG)
             else:
-                self._adapt_page_size(records)
-                return records
+                # One of them may be the event that was emptied meanwhile: read again.
+                if redactions == self.redactions:
+                    self._adapt_page_size(records)
+                    return records
 
     def _adapt_page_size(self, records: Sequence[Record]) -> None:
         # A page of large events must not need more memory than one of small ones.

@@ -88,12 +88,12 @@ def encode_body(type: str | None, data: str) -> bytes:
 def _frame(type: str | None, data: str) -> bytes:
     if "\n" in data or "\r" in data:
         data = data.replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\ndata: ")
-    # Joined by +, not formatted: formatting asks a subclass of str what it would like to be.
-    frame = "data: " + data + "\n\n"
-    if type is not None:
-        frame = "event: " + type + "\n" + frame
+    # Bytes are put together, not text: formatting text asks a subclass of str what it would like
+    # to be, and a frame of wide characters would be copied once more.
     try:
-        return frame.encode()
+        if type is None:
+            return b"data: %b\n\n" % data.encode()
+        return b"event: %b\ndata: %b\n\n" % (type.encode(), data.encode())
     except UnicodeEncodeError as error:
         raise not_encodable("data", error) from error
 
@@ -103,7 +103,7 @@ def with_id(id: str, body: bytes) -> bytes:
 
     :raises InvalidEvent: for an id that is not 1 to 1024 printable ASCII characters.
     """
-    return b"id: " + check_id(id).encode() + b"\n" + body
+    return b"id: %b\n%b" % (check_id(id).encode(), body)
 
 
 def encode(event: Event, cls: type[json.JSONEncoder] = json.JSONEncoder) -> bytes:
@@ -115,5 +115,5 @@ def encode(event: Event, cls: type[json.JSONEncoder] = json.JSONEncoder) -> byte
     if event.retry is not None:
         frame = b"retry: %d\n%b" % (event.retry, frame)
     if event.id is not None:
-        frame = with_id(event.id, frame)
+        frame = b"id: %b\n%b" % (event.id.encode(), frame)
     return frame

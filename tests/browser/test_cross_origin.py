@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.needs("browser", "daphne")
 
-PAGE = """<!doctype html><title>waiting</title><ol></ol><script>
+PAGE = """<!doctype html><title>waiting</title><link rel="icon" href="data:,"><ol></ol><script>
   const url = new URLSearchParams(location.search).get("stream");
   const source = new EventSource(url, { withCredentials: true });
   const note = (text) => {
-    document.querySelector("ol").append(Object.assign(document.createElement("li"), { textContent: text }));
+    const item = document.createElement("li");
+    item.textContent = text;
+    document.querySelector("ol").append(item);
   };
   source.addEventListener("progress", (event) => note(event.data));
   source.addEventListener("close", () => { source.close(); document.title = "complete"; });

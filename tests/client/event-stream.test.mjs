@@ -20,7 +20,8 @@ test("events are MessageEvents with type, data, lastEventId and origin", PATIENT
 
 test("stream-open and stream-reset are events like any other", PATIENT, async (t) => {
   const reset = '{"reason":"trimmed","channels":["a"]}';
-  const { url } = await serve(t, frames(`id: e-1\nretry: 9\nevent: stream-open\ndata: {}\n\nid: e-5\nevent: stream-reset\ndata: ${reset}\n\n${END}`));
+  const opening = "id: e-1\nretry: 9\nevent: stream-open\ndata: {}\n\n";
+  const { url } = await serve(t, frames(`${opening}id: e-5\nevent: stream-reset\ndata: ${reset}\n\n${END}`));
   const stream = open(t, url);
   const seen = record(stream, "stream-open", "stream-reset");
   await closed(stream);

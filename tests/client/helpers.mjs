@@ -58,9 +58,9 @@ export const frames = (text = "") => (response) => response.writeHead(200, HEAD)
 /** Sends frames and leaves the stream open. */
 export const hold = (text = ":\n") => (response) => response.writeHead(200, HEAD).write(text);
 
-/** Sends frames and resets the connection in the middle of the body. */
+/** Sends frames and hangs up in the middle of the body. (A reset could overtake what was sent.) */
 export const cut = (text) => (response) => {
-  response.writeHead(200, HEAD).write(text, () => response.socket.resetAndDestroy());
+  response.writeHead(200, HEAD).write(text, () => response.socket.end());
 };
 
 /** Answers without a stream. */

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { test } from "node:test";
+import { setImmediate, setTimeout } from "node:timers/promises";
 
 import { EventStream, EventStreamError, PATIENT, answer, frames, hold, open, serve } from "./helpers.mjs";
 
@@ -57,8 +58,15 @@ test("a loop over a stream that has already ended ends", PATIENT, async (t) => {
   assert.deepEqual(await collect(stream), []);
 });
 
-for (const [what, leave] of [["break", async (stream) => { for await (const _ of stream) break; }],
-  ["a throw in the loop", (stream) => assert.rejects(async () => { for await (const _ of stream) throw new Error("mine"); }, /mine/)]]) {
+async function breakOut(stream) {
+  for await (const _ of stream) break;
+}
+
+async function throwOut(stream) {
+  await assert.rejects(async () => { for await (const _ of stream) throw new Error("mine"); }, /mine/);
+}
+
+for (const [what, leave] of [["break", breakOut], ["a throw in the loop", throwOut]]) {
   test(`${what} closes the stream and its request`, PATIENT, async (t) => {
     const { url, requests } = await serve(t, hold("data: x\n\ndata: y\n\n"));
     const stream = open(t, url);
@@ -105,18 +113,29 @@ test("two loops and a listener each get every event", PATIENT, async (t) => {
   assert.deepEqual(heard, both);
 });
 
-// Waking each other without an event would never let a timer or the network have its turn.
-test("two loops that wait leave the event loop alone", PATIENT, async (t) => {
-  let finish;
+// A slow loop wakes all that wait when it takes what came meanwhile: if these then woke each other, no timer and no
+// network would ever have its turn again.
+test("loops that wait leave the event loop alone when a slow one catches up", PATIENT, async (t) => {
+  let send;
   const { url } = await serve(t, (response) => {
     hold("data: 1\n\n")(response);
-    finish = () => response.end(END);
+    send = (text) => response.write(text);
   });
   const stream = open(t, url);
-  const loops = Promise.all([collect(stream), collect(stream)]);
-  await once(stream, "message");
-  setTimeout(() => finish(), 50);
-  assert.deepEqual(await loops, [[["message", "1"]], [["message", "1"]]]);
+  const slow = async () => {
+    const seen = [];
+    for await (const { type, data } of stream) {
+      seen.push([type, data]);
+      if (data === "2") setTimeout(1).then(() => send(END));
+      if (data !== "1") continue;
+      send("data: 2\n\n");
+      await once(stream, "message");
+      await setImmediate(); // now the others have taken it and wait again
+    }
+    return seen;
+  };
+  const both = [["message", "1"], ["message", "2"]];
+  assert.deepEqual(await Promise.all([collect(stream), collect(stream), slow()]), [both, both, both]);
 });
 
 // 64 MiB do not fit into the sockets' buffers: a server that has written them all was read to the end.
@@ -131,9 +150,8 @@ test("a slow loop stops the reading, so the server is slowed and memory stays bo
     for (; written < total; written++) {
       if (!response.write(frame)) {
         const drained = once(response, "drain");
-        const stalled = setTimeout(paused, 1000, written);
+        if ((await Promise.race([drained, setTimeout(1000, "stalled")])) === "stalled") paused(written);
         await drained;
-        clearTimeout(stalled);
       }
     }
     paused(written);

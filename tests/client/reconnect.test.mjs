@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { EventStream, EventStreamError, PATIENT, answer, closed, cut, frames, hold, open, reconnectDelay, record, serve, when } from "./helpers.mjs";
+import { EventStream, EventStreamError, reconnectDelay } from "./helpers.mjs";
+import { PATIENT, answer, closed, cut, frames, hold, open, record, serve, when } from "./helpers.mjs";
 
 const FAST = "retry: 1\n";
 const END = "event: close\ndata: [DONE]\n\n";

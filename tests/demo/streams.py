@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
-from django_sse.wire import Decoder
-from django_sse.wire.decoder import MessageEvent
+from django_sse.wire import Decoder, MessageEvent
 
 
-async def events_of(response: Any) -> AsyncIterator[MessageEvent]:
+async def events_of(response: Any) -> AsyncGenerator[MessageEvent, None]:
     """The events of a streaming response, as they come; closes it at the end."""
     assert response.status_code == 200, response.content
     assert response["Content-Type"].startswith("text/event-stream")

@@ -175,7 +175,5 @@ async def test_a_position_that_is_not_ours_gets_one_reset_and_then_the_stream(
 
 
 async def test_an_over_long_position_is_400(async_client: AsyncClient) -> None:
-    response = await async_client.get(
-        "/chat/lobby/events/", headers={"last-event-id": "a" * 5000}
-    )
+    response = await async_client.get("/chat/lobby/events/", headers={"last-event-id": "a" * 5000})
     assert response.status_code == 400

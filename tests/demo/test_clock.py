@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from typing import Any
 
 import pytest
 from django.test import AsyncClient, Client
@@ -23,7 +24,7 @@ async def test_one_connecttime_then_the_time_again_and_again(async_client: Async
 
 
 async def test_the_first_frame_tells_the_reconnection_time(async_client: AsyncClient) -> None:
-    response = await async_client.get("/clock/events/")
+    response: Any = await async_client.get("/clock/events/")
     decoder = Decoder()
     decoder.feed(await anext(aiter(response.streaming_content)))
     response.close()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.test import AsyncClient, Client
@@ -42,9 +41,7 @@ def test_templates_hold_no_inline_script_style_or_handler(template: Path) -> Non
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("debug", [False, True])
-def test_a_missing_room_is_a_page_for_a_person(
-    client: Client, settings: Any, debug: bool
-) -> None:
+def test_a_missing_room_is_a_page_for_a_person(client: Client, settings: Any, debug: bool) -> None:
     settings.DEBUG = debug
     response = client.get("/chat/nowhere/", headers={"accept": "text/html,*/*"})
     assert response.status_code == 404
@@ -56,9 +53,7 @@ def test_a_missing_room_is_a_page_for_a_person(
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("debug", [False, True])
-def test_a_missing_room_is_json_for_a_script(
-    client: Client, settings: Any, debug: bool
-) -> None:
+def test_a_missing_room_is_json_for_a_script(client: Client, settings: Any, debug: bool) -> None:
     settings.DEBUG = debug
     response = client.get("/chat/nowhere/events/", headers={"accept": "text/event-stream"})
     assert response.status_code == 404

@@ -33,7 +33,7 @@ def contents(frames: Iterable[str]) -> str:
 async def test_an_answer_is_a_stream_of_chunks_that_ends_with_done(
     async_client: AsyncClient,
 ) -> None:
-    response = await async_client.post(URL, QUESTION, content_type="application/json")
+    response: Any = await async_client.post(URL, QUESTION, content_type="application/json")
     events = await everything(response)
     assert {event.type for event in events} == {"message"}
     assert events[-1].data == "[DONE]"
@@ -45,7 +45,7 @@ async def test_an_answer_is_a_stream_of_chunks_that_ends_with_done(
 
 
 async def test_its_bytes_are_cut_across_frames(async_client: AsyncClient) -> None:
-    response = await async_client.post(URL, QUESTION, content_type="application/json")
+    response: Any = await async_client.post(URL, QUESTION, content_type="application/json")
     pieces = [piece async for piece in response.streaming_content]
     inside = [piece for piece in pieces if not piece.endswith(b"\n\n")]
     assert len(inside) > len(pieces) / 2
@@ -55,9 +55,7 @@ async def test_its_bytes_are_cut_across_frames(async_client: AsyncClient) -> Non
 def test_cutting_loses_and_adds_nothing(words: list[str]) -> None:
     sent = [piece.encode("utf-8", "replace").decode() for piece in words]
     decoder = Decoder()
-    events = [
-        event for piece in cut(completion("answer", sent)) for event in decoder.feed(piece)
-    ]
+    events = [event for piece in cut(completion("answer", sent)) for event in decoder.feed(piece)]
     assert events[-1].data == "[DONE]"
     assert contents(event.data for event in events) == "".join(sent)
 
@@ -89,7 +87,7 @@ def test_the_same_prompt_gets_the_same_answer_and_any_prompt_gets_one() -> None:
 async def test_a_request_it_does_not_understand_is_400_in_openais_form(
     async_client: AsyncClient, change: dict[str, Any], complaint: str
 ) -> None:
-    response = await async_client.post(URL, QUESTION | change, content_type="application/json")
+    response: Any = await async_client.post(URL, QUESTION | change, content_type="application/json")
     assert response.status_code == 400
     error = response.json()["error"]
     assert complaint in error["message"]
@@ -101,7 +99,7 @@ async def test_a_get_is_405(async_client: AsyncClient) -> None:
 
 
 async def test_asked_to_it_answers_500(async_client: AsyncClient) -> None:
-    response = await async_client.post(
+    response: Any = await async_client.post(
         URL, QUESTION | {"model": "status"}, content_type="application/json"
     )
     assert response.status_code == 500
@@ -112,7 +110,7 @@ async def test_asked_to_it_answers_500(async_client: AsyncClient) -> None:
 async def test_asked_to_it_does_not_end_as_an_answer_does(
     async_client: AsyncClient, model: str
 ) -> None:
-    response = await async_client.post(
+    response: Any = await async_client.post(
         URL, QUESTION | {"model": model}, content_type="application/json"
     )
     body = b"".join([piece async for piece in response.streaming_content])

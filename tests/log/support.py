@@ -15,6 +15,7 @@ from textwrap import dedent
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+from django.core.management import call_command
 from django.db import connection, connections, transaction
 from django.db.models import F
 
@@ -197,3 +198,29 @@ def dropped() -> Iterator[list[tuple[str, int]]]:
         yield heard
     finally:
         events_dropped.disconnect(listen)
+
+
+# -- databases
+
+
+@contextmanager
+def another_database(alias: str, **config: Any) -> Iterator[str]:
+    """Adds a database to the project while the block runs."""
+    connections.databases[alias] = connections.configure_settings(
+        {"default": {}, alias: config}
+    )[alias]
+    try:
+        yield alias
+    finally:
+        connections[alias].close()
+        del connections[alias]
+        del connections.databases[alias]
+
+
+@contextmanager
+def second_log_database(path: Path) -> Iterator[str]:
+    """An SQLite file with our tables, as the alias "other"."""
+    engine = "django.db.backends.sqlite3"
+    with another_database("other", ENGINE=engine, NAME=str(path), TEST={"NAME": None}) as alias:
+        call_command("migrate", "django_sse", database=alias, verbosity=0)
+        yield alias

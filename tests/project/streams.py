@@ -202,14 +202,13 @@ def flooding_sync(request: HttpRequest) -> Iterator[Any]:
 
 
 @event_stream
-def waiting_sync(request: HttpRequest) -> Iterator[Any]:
-    """Blocked in a call of its own, which ends at the gate."""
+def ticking_sync(request: HttpRequest) -> Iterator[Any]:
+    """Waits in calls of its own, and yields between them."""
     name = request.GET["name"]
     try:
-        yield "hello"
-        _gates[name].acquire()
-        yield "to nobody"
-        note(f"{name} went on")
+        while True:
+            yield "tick"
+            _gates[name].acquire(timeout=0.02)
     finally:
         note(name)
 
@@ -350,7 +349,7 @@ urlpatterns = [
             opening,
             flooding,
             flooding_sync,
-            waiting_sync,
+            ticking_sync,
             never_awaits,
             holds_scopes,
             late,

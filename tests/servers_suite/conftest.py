@@ -9,10 +9,12 @@ from itertools import count
 import pytest
 
 from tests.requirements import require
-from tests.servers import KINDS, Server
+from tests.servers import KINDS, TEST_SITE, Server
 from tests.servers_suite.notes import Notes
 
-OPTIONS = {"HEARTBEAT": 0.2, "OPEN_TIMEOUT": 0.5, "RETRY": 3000, "RETRY_JITTER": 4000}
+# What is to come before the headers has time enough, however busy the machine is; a module that
+# wants the headers without it has OPTIONS of its own.
+OPTIONS = {"HEARTBEAT": 0.1, "OPEN_TIMEOUT": 30.0, "RETRY": 3000, "RETRY_JITTER": 4000}
 
 _numbers = count()
 
@@ -33,10 +35,12 @@ def notes(tmp_path_factory: pytest.TempPathFactory) -> Notes:
 
 @pytest.fixture(scope="module")
 def server(request: pytest.FixtureRequest, notes: Notes) -> Iterator[Server]:
-    """One server a module and kind; name the kinds with ``parametrize(..., indirect=True)``."""
+    """One server a module and kind; `kinds.on` names the kinds. The module's ``OPTIONS`` are its
+    ``DJANGO_SSE``, its ``SITE`` the project to serve."""
     kind: str = request.param
     require(*KINDS[kind].needs)
-    with Server(kind, env=environment(notes)) as running:
+    env = environment(notes, **getattr(request.module, "OPTIONS", {}))
+    with Server(kind, site=getattr(request.module, "SITE", TEST_SITE), env=env) as running:
         yield running
 
 

@@ -77,6 +77,7 @@ def test_any_text_is_a_cursor_in_its_one_spelling_or_refused(text: str) -> None:
         f" {A}-1",
         f"{A}-1\n",
         f"{A}-\u0661",
+        f"{A}-1\u0661",
         f"{A}-1_0",
         f"{A.upper()}-1",
         f"{A[1:]}-1",
@@ -99,6 +100,11 @@ def test_too_many_channels_are_refused() -> None:
 
     with pytest.raises(InvalidCursor, match="32"):
         Cursor.parse(".".join(positions))
+
+
+def test_an_over_long_text_is_refused_by_its_length() -> None:
+    with pytest.raises(InvalidCursor, match="at most 1024 characters, not 1025"):
+        Cursor.parse("x" * 1025)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import { complain, post } from "./http.js";
 const { EventStream } = globalThis.django_sse;
 const page = element("[data-chat]");
 const log = element("[data-log]");
+const scroller = element("[data-scroller]");
 const people = element("[data-people]");
 const notice = element("[data-notice]");
 const cut = element("[data-cut]");
@@ -21,9 +22,9 @@ let clockAhead = -Infinity;
 const connection = new Connection(() => new EventStream(page.dataset.events, { lastEventId: cursor }), {
   "stream-open": () => {},
   "stream-reset": () => reload(),
-  userconnect: (event) => arrive(JSON.parse(event.data)),
-  userdisconnect: (event) => depart(JSON.parse(event.data)),
-  usermessage: (event) => hear(JSON.parse(event.data)),
+  userconnect: (event) => arrive(parsed(event)),
+  userdisconnect: (event) => depart(parsed(event)),
+  usermessage: (event) => hear(parsed(event)),
   open: () => returned(),
   error: () => lost(),
 });
@@ -88,6 +89,18 @@ function returned() {
   lostAt = replayed = 0;
 }
 
+/** An event's data; what is not one of ours was published by hand: `manage.py sse_publish`. */
+function parsed({ data }) {
+  let fields = { text: data };
+  try {
+    fields = Object(JSON.parse(data));
+  } catch {
+    // Plain text is a message, too.
+  }
+  const time = Number.isNaN(Date.parse(fields.time)) ? new Date().toISOString() : fields.time;
+  return { ...fields, username: fields.username ?? "terminal", text: fields.text ?? data, time };
+}
+
 /** Whether an event was made before this connection: then the log replayed it. */
 function isReplayed(time) {
   clockAhead = Math.max(clockAhead, time - Date.now());
@@ -97,10 +110,10 @@ function isReplayed(time) {
 function hear({ id, username: from, time, text }) {
   const again = isReplayed(Date.parse(time));
   // What was said between the cursor and the history stands in both.
-  if (log.querySelector(`[data-id="${id}"]`)) return;
+  if (id && log.querySelector(`[data-id="${CSS.escape(id)}"]`)) return;
   const item = document.createElement("li");
   item.className = "message";
-  item.dataset.id = id;
+  item.dataset.id = id ?? "";
   item.dataset.username = from;
   const meta = paragraph("meta", "");
   const name = document.createElement("b");
@@ -147,9 +160,9 @@ function append(item) {
 
 /** Who reads the newest lines stays there; who reads older ones is not torn away. */
 function keepingTheEnd(change) {
-  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
+  const atEnd = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 80;
   change();
-  if (atEnd) log.scrollTop = log.scrollHeight;
+  if (atEnd) scroller.scrollTop = scroller.scrollHeight;
 }
 
 function markMe() {
@@ -205,6 +218,6 @@ function swap(shown, hidden) {
 }
 
 for (const time of log.querySelectorAll("time")) time.replaceWith(clockTime(time.dateTime));
-log.scrollTop = log.scrollHeight;
+scroller.scrollTop = scroller.scrollHeight;
 markMe();
 connection.open();

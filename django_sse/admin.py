@@ -1,0 +1,147 @@
+"""The log in the admin: read only, since its rules are kept by ``django_sse.log`` alone.
+
+Made for tables of any size: nothing is counted to its end, sorted without an index, or loaded whole
+for a list.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.core.paginator import Paginator
+from django.db.models.functions import Substr
+from django.urls import reverse
+from django.utils.formats import localize
+from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from django_sse import conf
+from django_sse.models import Channel, StoredEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from django.db.models import QuerySet
+    from django.http import HttpRequest
+
+    ModelAdmin = admin.ModelAdmin[Any]
+else:
+    # Generic for type checkers only.
+    ModelAdmin = admin.ModelAdmin
+
+# Characters of an event's data in a list.
+EXCERPT = 100
+# Rows that a list counts, and can page through; beyond it there are "more".
+MOST = 10_000
+_PARAMETER = "channel__id__exact"
+
+
+class BoundedPaginator(Paginator):  # type: ignore[type-arg]
+    """Counts no further than ``MOST``: on PostgreSQL a whole count reads the whole table."""
+
+    @cached_property
+    def count(self) -> int:
+        """The number of rows, ``MOST`` when there are more."""
+        rows: QuerySet[Any] = self.object_list  # type: ignore[assignment]
+        return rows.order_by().values("pk")[:MOST].count()
+
+
+class ReadOnlyAdmin(ModelAdmin):
+    """Shows what is in the log's database."""
+
+    actions = None
+    paginator = BoundedPaginator
+    show_facets = admin.ShowFacets.NEVER
+    show_full_result_count = False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        rows: QuerySet[Any] = super().get_queryset(request)
+        return rows.using(conf.current().DATABASE)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def link(self, view: str, text: object, *args: Any, query: str = "") -> str:
+        """A link to a page of this admin site, such as ``"channel_change"``."""
+        path = reverse(f"admin:django_sse_{view}", args=args, current_app=self.admin_site.name)
+        html: str = format_html('<a href="{}{}">{}</a>', path, query, text)
+        return html
+
+
+@admin.register(Channel)
+class ChannelAdmin(ReadOnlyAdmin):
+    """Channels, newest first."""
+
+    list_display = ("name", "events", "head", "state", "epoch", "created")
+    list_filter = ("state",)
+    search_fields = ("name",)
+    ordering = ("-pk",)
+    sortable_by = ()
+    fields = (
+        "name",
+        "events",
+        "head",
+        "floor",
+        "state",
+        "epoch",
+        "epoch_created",
+        "redactions",
+        "created",
+    )
+    readonly_fields = ("events",)
+
+    @admin.display(description=_("stored events"))
+    def events(self, channel: Channel) -> str:
+        """How many are stored, with a link to them."""
+        stored = channel.head - channel.floor
+        text = ngettext("%(count)s event", "%(count)s events", stored) % {"count": localize(stored)}
+        query = f"?{_PARAMETER}={channel.pk}"
+        return self.link("storedevent_changelist", text, query=query)
+
+
+@admin.register(StoredEvent)
+class StoredEventAdmin(ReadOnlyAdmin):
+    """Events, newest first. The data is not searched: no index could help."""
+
+    list_display = ("seq", "channel_link", "shown_type", "excerpt", "kind", "created")
+    list_filter = ("kind",)
+    list_select_related = ("channel",)
+    search_fields = ("type", "channel__name")
+    search_help_text = _("Searches event types and channel names.")
+    sortable_by = ()
+    fields = ("channel_link", "seq", "kind", "type", "data", "created")
+    readonly_fields = ("channel_link",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[StoredEvent]:
+        # A page of large events must not be loaded for the sake of their first characters.
+        events = super().get_queryset(request).defer("data")
+        return events.annotate(beginning=Substr("data", 1, EXCERPT + 1))
+
+    def get_ordering(self, request: HttpRequest) -> Sequence[str]:
+        # Each is an index read backwards: by channel the unique one, else the primary key.
+        return ("-channel", "-seq") if _PARAMETER in request.GET else ("-pk",)
+
+    @admin.display(description=_("channel"))
+    def channel_link(self, event: StoredEvent) -> str:
+        """The channel's name, with a link to it."""
+        return self.link("channel_change", event.channel, event.channel_id)
+
+    @admin.display(description=_("event type"))
+    def shown_type(self, event: StoredEvent) -> str:
+        """What a client sees."""
+        return event.type or "message"
+
+    @admin.display(description=_("data"))
+    def excerpt(self, event: StoredEvent) -> str:
+        """The beginning of the data."""
+        beginning: str = event.beginning  # type: ignore[attr-defined]
+        return beginning if len(beginning) <= EXCERPT else f"{beginning[:EXCERPT]}…"

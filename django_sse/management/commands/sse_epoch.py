@@ -1,0 +1,83 @@
+"""``manage.py sse_epoch [--rotate] [CHANNEL... | --all]``."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from django.core.management.base import CommandError
+
+from django_sse.hub.registry import hubs
+from django_sse.log import get_log
+from django_sse.management.base import EventStreamCommand, existing
+from django_sse.notifiers import Wakeup, get_notifier
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from django.core.management.base import CommandParser
+
+    from django_sse.log.base import Head
+
+T = TypeVar("T")
+
+_BATCH = 500
+
+
+class Command(EventStreamCommand):
+    help = (
+        "Show the epochs of channels, or give them new ones. After the database was restored from "
+        "an older copy, rotate all of them before clients are let in: the next events will carry "
+        "numbers that clients have seen on others. Each client is then told by stream-reset."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("channels", nargs="*", metavar="CHANNEL", help="A channel's name.")
+        parser.add_argument("--all", action="store_true", help="All channels.")
+        parser.add_argument("--rotate", action="store_true", help="Make new epochs.")
+
+    def work(self, options: dict[str, Any]) -> None:
+        channels: list[str] = options["channels"]
+        if channels and options["all"]:
+            raise CommandError("Name channels or say --all, not both.")
+        if options["rotate"] and not channels and not options["all"]:
+            raise CommandError("Name the channels to rotate, or say --all.")
+        heads: Iterable[Head] = existing(get_log(), channels) if channels else _all_heads()
+        if options["rotate"]:
+            self._rotate(heads)
+        else:
+            self._show(heads)
+
+    def _show(self, heads: Iterable[Head]) -> None:
+        for head in heads:
+            state = head.state or "open"
+            self.stdout.write(f"{head.epoch}  head {head.head}  {state}  {head.channel}")
+
+    def _rotate(self, heads: Iterable[Head]) -> None:
+        log = get_log()
+        rotated = 0
+        for batch in _batches(heads):
+            # Compare-and-set: False when a running process saw the rewind and has done it.
+            rotated += sum(log.rotate(head.channel, head.epoch) for head in batch)
+            _announce([head.channel for head in batch])
+        self.stdout.write(f"{rotated} rotated.")
+
+
+def _all_heads() -> Iterator[Head]:
+    log = get_log()
+    for names in _batches(log.channels()):
+        yield from log.heads(names).values()
+
+
+def _batches(items: Iterable[T]) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, _BATCH)):
+        yield batch
+
+
+def _announce(channels: Sequence[str]) -> None:
+    """Have the processes that stream ``channels`` look at them."""
+    heads = get_log().heads(channels).values()
+    get_notifier().notify([Wakeup(head.channel, head.epoch, head.head) for head in heads])
+    for hub in hubs():
+        hub.check_soon()

@@ -1,0 +1,153 @@
+"""``manage.py sse_tail CHANNEL [CHANNEL...] [--since ...] [--json]``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import sys
+from argparse import ArgumentTypeError
+from contextlib import suppress
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.utils import timezone
+
+from django_sse.exceptions import LogUnavailable
+from django_sse.hub.subscription import Subscription, subscribe
+from django_sse.management.base import EventStreamCommand
+from django_sse.threads import close_connections
+from django_sse.wire.cursor import Cursor
+from django_sse.wire.decoder import Decoder, MessageEvent
+from django_sse.wire.encoder import encode
+from django_sse.wire.errors import InvalidCursor
+from django_sse.wire.event import Event
+
+if TYPE_CHECKING:
+    from django.core.management.base import CommandParser, OutputWrapper
+
+    from django_sse.hub.position import Since
+
+# C0 but tab and line feed, DEL, C1: an event's text must not steer the operator's terminal.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class Command(EventStreamCommand):
+    help = (
+        "Print the events of channels as they come, as frames or as lines of JSON, until all of "
+        "the channels have finished or Ctrl-C."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("channels", nargs="+", metavar="CHANNEL", help="A channel's name.")
+        parser.add_argument(
+            "--since",
+            type=parse_since,
+            default="now",
+            help="Where to begin: now (default), earliest, the number of newest events, an id that "
+            "was printed (several joined by dots), or a date and time in ISO format.",
+        )
+        parser.add_argument(
+            "--json",
+            action="store_true",
+            help="A line of JSON for each event: channel, id, event, data.",
+        )
+
+    def work(self, options: dict[str, Any]) -> None:
+        names = dict.fromkeys(options["channels"])
+        # A subscription each: on one of several channels a frame does not say whose it is.
+        subscriptions = [subscribe(name, since=options["since"]) for name in names]
+        # Here a log that is away is an error of the command; from now on it is waited for.
+        live = [each for each in subscriptions if self._settle(each)]
+        close_connections()
+        printer = _Printer(self.stdout, as_json=options["json"], names=len(names) > 1)
+        try:
+            asyncio.run(_follow(live, printer))
+        except KeyboardInterrupt:
+            self.stderr.write("")
+        except BrokenPipeError:
+            # As with "| head": nobody reads on. Python flushes once more when it exits.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    def _settle(self, subscription: Subscription) -> bool:
+        if live := subscription.settle():
+            return live
+        self.stderr.write(f"{subscription.channels[0]!r} has finished: nothing more will come.")
+        return False
+
+
+class _Printer:
+    """How an event is shown."""
+
+    def __init__(self, out: OutputWrapper, *, as_json: bool, names: bool) -> None:
+        self._out = out
+        self._as_json = as_json
+        self._names = names
+
+    def __call__(self, channel: str, event: MessageEvent) -> None:
+        text = self._line(channel, event) if self._as_json else self._frame(channel, event)
+        if self._out.isatty():
+            text = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+        self._out.write(text)
+        # What reads a pipe waits for it.
+        self._out.flush()
+
+    def _line(self, channel: str, event: MessageEvent) -> str:
+        fields = {
+            "channel": channel,
+            "id": event.last_event_id,
+            "event": event.type,
+            "data": event.data,
+        }
+        return json.dumps(fields, ensure_ascii=False)
+
+    def _frame(self, channel: str, event: MessageEvent) -> str:
+        type = None if event.type == "message" else event.type
+        frame = encode(Event(event.data, event=type, id=event.last_event_id)).decode()
+        # A comment line: what is printed stays an event stream.
+        comment = f": {channel}\n" if self._names else ""
+        return comment + frame.removesuffix("\n")
+
+
+async def _follow(subscriptions: list[Subscription], printer: _Printer) -> None:
+    await asyncio.gather(*(_print_all(each, printer) for each in subscriptions))
+
+
+async def _print_all(subscription: Subscription, printer: _Printer) -> None:
+    [channel] = subscription.channels
+    # Without limits: what is in the log may be printed.
+    decoder = Decoder(max_line=sys.maxsize, max_event=sys.maxsize)
+    async for chunk in subscription:
+        for event in decoder.feed(chunk):
+            if event.type == "stream-retry":
+                raise LogUnavailable(
+                    f"The event log went away. Go on with --since {decoder.last_event_id or 'now'}."
+                )
+            # It carries the position, nothing that was published.
+            if event.type != "stream-open":
+                printer(channel, event)
+
+
+def parse_since(text: str) -> Since:
+    """The position that ``text`` says. Raises ``ArgumentTypeError``."""
+    if text in ("now", "earliest"):
+        return text
+    if text.isascii() and text.isdigit():
+        return int(text)
+    with suppress(InvalidCursor):
+        return Cursor.parse(text)
+    with suppress(ValueError):
+        return _in_the_projects_time(datetime.fromisoformat(text))
+    raise ArgumentTypeError(
+        f"{text!r} is none of: now, earliest, a number of events, an id that was printed, "
+        "2026-01-31 or 2026-01-31T12:30:00+01:00"
+    )
+
+
+def _in_the_projects_time(moment: datetime) -> datetime:
+    """``moment`` as the log keeps time; one without an offset is local (``TIME_ZONE``)."""
+    if settings.USE_TZ:
+        return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
+    return timezone.make_naive(moment) if timezone.is_aware(moment) else moment

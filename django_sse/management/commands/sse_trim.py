@@ -1,0 +1,104 @@
+"""``manage.py sse_trim [CHANNEL...] [--age DURATION] [--count N] [--dry-run]``."""
+
+from __future__ import annotations
+
+import re
+from argparse import ArgumentTypeError
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.utils import timezone
+
+from django_sse import conf
+from django_sse.log import EventLog, get_log
+from django_sse.management.base import EventStreamCommand, existing
+
+if TYPE_CHECKING:
+    from django.core.management.base import CommandParser
+
+    from django_sse.log.base import Head
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d+)?)([smhdw])", re.ASCII)
+# No log is older; and "now" less a much longer time is before the year 1.
+_LONGEST = timedelta(days=36500)
+
+
+class Command(EventStreamCommand):
+    help = (
+        "Remove old events from the log. Without --age and --count: what TRIM_AGE and TRIM_COUNT "
+        "say; with one of them, by that alone. Clients that come back from before what is kept "
+        "are told by stream-reset. Prints how many events went."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "channels", nargs="*", metavar="CHANNEL", help="A channel's name; default: all."
+        )
+        parser.add_argument(
+            "--age",
+            type=parse_duration,
+            metavar="DURATION",
+            help="Remove events older than this: a number and s, m, h, d or w, such as 12h.",
+        )
+        parser.add_argument(
+            "--count",
+            type=parse_count,
+            metavar="N",
+            help="Remove all but the newest N events of each channel.",
+        )
+        parser.add_argument(
+            "--dry-run", action="store_true", help="Remove nothing; say how many would go."
+        )
+
+    def work(self, options: dict[str, Any]) -> None:
+        age, count = options["age"], options["count"]
+        if age is None and count is None:
+            age, count = _configured()
+        if age is None and count is None:
+            self.stdout.write("Nothing to do: TRIM_AGE and TRIM_COUNT say to keep everything.")
+            return
+        log = get_log()
+        trim = _would_trim if options["dry_run"] else _trim
+        names = [head.channel for head in existing(log, options["channels"])] or log.channels()
+        removed = sum(trim(log, name, age, count) for name in names)
+        self.stdout.write(f"{removed} {'would go' if options['dry_run'] else 'removed'}.")
+
+
+def _configured() -> tuple[timedelta | None, int | None]:
+    settings = conf.current()
+    age = settings.TRIM_AGE
+    return None if age is None else min(timedelta(seconds=age), _LONGEST), settings.TRIM_COUNT
+
+
+def _trim(log: EventLog, channel: str, age: timedelta | None, count: int | None) -> int:
+    return log.trim(channel, age=age, count=count)
+
+
+def _would_trim(log: EventLog, channel: str, age: timedelta | None, count: int | None) -> int:
+    head: Head | None = log.heads([channel]).get(channel)
+    if head is None:
+        return 0
+    floor = head.floor
+    if count is not None:
+        floor = max(floor, head.head - count)
+    if age is not None:
+        floor = max(floor, log.seq_before(head, timezone.now() - age))
+    return floor - head.floor
+
+
+def parse_duration(text: str) -> timedelta:
+    """``30s``, ``90m``, ``12h``, ``7d`` or ``2w`` as a ``timedelta``. Raises
+    ``ArgumentTypeError``."""
+    if match := _DURATION.fullmatch(text):
+        return min(timedelta(**{_UNITS[match[2]]: float(match[1])}), _LONGEST)
+    raise ArgumentTypeError(
+        f"{text!r} is no duration: write a number and s, m, h, d or w, such as 12h"
+    )
+
+
+def parse_count(text: str) -> int:
+    """A number of events. Raises ``ArgumentTypeError``."""
+    if text.isascii() and text.isdigit():
+        return int(text)
+    raise ArgumentTypeError(f"{text!r} is no number of events: write 0 or more")

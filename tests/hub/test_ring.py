@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from django_sse.hub.ring import Frame, Ring, encode_record, join
+from django_sse.log.base import Kind, Record
+from django_sse.wire import Decoder, make_epoch
+
+EPOCH = make_epoch()
+
+sizes = st.lists(st.integers(0, 40), max_size=40)
+
+
+def frame(seq: int, size: int = 10) -> Frame:
+    """A frame whose bytes say which one it is; one of size 0 is a redacted event's."""
+    return Frame(seq, (b"%d," % seq).ljust(size, b".")[:size], 0, terminal=False)
+
+
+def frames(first: int, last: int, size: int = 10) -> list[Frame]:
+    return [frame(seq, size) for seq in range(first, last + 1)]
+
+
+def held(ring: Ring) -> list[Frame]:
+    return list(ring.frames(ring.start))
+
+
+def ring_of(*, tail: int = 0, max_bytes: int = 1 << 20, max_events: int = 1000) -> Ring:
+    return Ring(tail, max_bytes=max_bytes, max_events=max_events)
+
+
+# -- frames
+
+
+def test_a_record_becomes_a_frame_that_a_client_reads_back() -> None:
+    made = encode_record(EPOCH, Record(7, "tick", "one\ntwo"))
+    (event,) = Decoder().feed(made.data)
+    assert (event.type, event.data, event.last_event_id) == ("tick", "one\ntwo", f"{EPOCH}-7")
+    assert (made.seq, made.terminal) == (7, False)
+
+
+def test_the_body_is_the_frame_without_its_id() -> None:
+    made = encode_record(EPOCH, Record(7, "", "text"))
+    assert made.body == b"data: text\n\n"
+    assert made.data == b"id: %b-7\n" % EPOCH.encode() + made.body
+
+
+def test_a_terminal_record_is_a_terminal_frame() -> None:
+    assert encode_record(EPOCH, Record(7, "close", "[DONE]", Kind.TERMINAL)).terminal
+
+
+def test_a_redacted_record_is_an_empty_frame() -> None:
+    made = encode_record(EPOCH, Record(7, "", "", Kind.REDACTED))
+    assert (made.seq, made.data, made.body) == (7, b"", b"")
+
+
+# -- joining
+
+
+def test_frames_are_joined_up_to_the_limit() -> None:
+    data, seq = join(frames(1, 5), 30)
+    assert (data, seq) == (b"".join(each.data for each in frames(1, 3)), 3)
+
+
+def test_a_frame_larger_than_the_limit_goes_alone() -> None:
+    assert join([frame(1, 50), frame(2)], 30) == (frame(1, 50).data, 1)
+
+
+def test_joining_nothing_gives_nothing() -> None:
+    assert join([], 30) == (b"", None)
+
+
+# -- the ring
+
+
+def test_what_does_not_follow_the_tail_is_refused() -> None:
+    ring = ring_of(tail=5)
+    for seq in (4, 5, 7):
+        with pytest.raises(ValueError, match=f"frame {seq} does not follow 5"):
+            ring.append([frame(seq)])
+    assert (ring.start, ring.tail) == (5, 5)
+
+
+def test_the_oldest_frames_go_when_the_bytes_are_too_many() -> None:
+    ring = ring_of(max_bytes=35)
+    ring.append(frames(1, 5))
+    assert held(ring) == frames(3, 5)
+
+
+def test_the_oldest_frames_go_when_their_count_is_too_high() -> None:
+    ring = ring_of(max_events=2)
+    ring.append(frames(1, 5))
+    assert held(ring) == frames(4, 5)
+
+
+def test_the_newest_frame_stays_however_large_it_is() -> None:
+    ring = ring_of(max_bytes=35)
+    ring.append([*frames(1, 3), frame(4, 100)])
+    assert held(ring) == [frame(4, 100)]
+    ring.append([frame(5)])
+    assert held(ring) == [frame(5)]
+
+
+def test_a_restarted_ring_holds_nothing_and_goes_on_after_the_new_tail() -> None:
+    ring = ring_of(max_bytes=35)
+    ring.append(frames(1, 3))
+    ring.slice(0, 100)
+    ring.restart(50)
+    assert (ring.start, ring.tail, ring.slice(50, 100)) == (50, 50, (b"", 50))
+    ring.append(frames(51, 53))
+    assert held(ring) == frames(51, 53)
+
+
+def test_the_slice_at_the_tail_is_empty() -> None:
+    ring = ring_of()
+    ring.append(frames(1, 3))
+    assert ring.slice(3, 100) == (b"", 3)
+
+
+def test_clients_at_one_place_share_one_slice() -> None:
+    ring = ring_of()
+    ring.append(frames(1, 3))
+    assert ring.slice(1, 100)[0] is ring.slice(1, 100)[0]
+
+
+def test_a_slice_that_was_taken_before_an_append_is_not_served_after_it() -> None:
+    ring = ring_of()
+    ring.append(frames(1, 2))
+    assert ring.slice(0, 100)[1] == 2
+    ring.append(frames(3, 3))
+    assert ring.slice(0, 100)[1] == 3
+
+
+def test_a_redacted_frame_moves_the_cursor_and_sends_nothing() -> None:
+    ring = ring_of()
+    ring.append([frame(1), frame(2, 0), frame(3)])
+    assert ring.slice(0, 100) == (frame(1).data + frame(3).data, 3)
+    assert ring.slice(1, 5) == (b"", 2)
+
+
+def test_older_frames_are_put_in_front() -> None:
+    ring = ring_of(tail=10)
+    ring.append(frames(11, 12))
+    ring.prepend(frames(5, 10))
+    assert held(ring) == frames(5, 12)
+
+
+def test_of_older_frames_the_newest_come_in_as_far_as_there_is_room() -> None:
+    ring = ring_of(tail=10, max_bytes=40)
+    ring.append(frames(11, 12))
+    ring.prepend(frames(5, 10))
+    assert held(ring) == frames(9, 12)
+    ring = ring_of(tail=10, max_events=3)
+    ring.append(frames(11, 12))
+    ring.prepend(frames(5, 10))
+    assert held(ring) == frames(10, 12)
+
+
+def test_older_frames_with_a_hole_come_in_up_to_the_hole() -> None:
+    ring = ring_of(tail=10)
+    ring.prepend([*frames(5, 7), *frames(9, 10)])
+    assert held(ring) == frames(9, 10)
+
+
+def test_older_frames_that_do_not_reach_the_start_stay_out() -> None:
+    ring = ring_of(tail=10)
+    ring.prepend(frames(5, 9))
+    assert held(ring) == []
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(sizes, max_size=6), st.integers(1, 200), st.integers(1, 20))
+def test_the_bounds_hold_and_nothing_goes_that_they_would_keep(
+    batches: list[list[int]], max_bytes: int, max_events: int
+) -> None:
+    ring = ring_of(max_bytes=max_bytes, max_events=max_events)
+    made: list[Frame] = []
+    for batch in batches:
+        added = [frame(len(made) + n, size) for n, size in enumerate(batch, start=1)]
+        ring.append(added)
+        made += added
+        kept = held(ring)
+        assert kept == made[len(made) - len(kept) :]
+        assert ring.tail == len(made)
+
+        def fits(some: list[Frame]) -> bool:
+            size = sum(len(each.data) for each in some)
+            return len(some) <= 1 or (size <= max_bytes and len(some) <= max_events)
+
+        assert fits(kept)
+        assert bool(kept) == bool(made)
+        assert kept == made or not fits(made[len(made) - len(kept) - 1 :])
+
+
+@settings(max_examples=300, deadline=None)
+@given(sizes, sizes, st.integers(1, 200), st.integers(1, 20))
+def test_what_is_put_in_front_leaves_the_bounds_and_the_order_alone(
+    old: list[int], new: list[int], max_bytes: int, max_events: int
+) -> None:
+    before = [frame(seq, size) for seq, size in enumerate(old, start=1)]
+    after = [frame(len(old) + n, size) for n, size in enumerate(new, start=1)]
+    ring = ring_of(tail=len(old), max_bytes=max_bytes, max_events=max_events)
+    ring.append(after)
+    there = held(ring)
+    ring.prepend(before)
+    kept = held(ring)
+    assert kept == (before + after)[len(before) + len(after) - len(kept) :]
+    assert kept[len(kept) - len(there) :] == there
+    if len(kept) > 1:
+        assert sum(len(each.data) for each in kept) <= max_bytes
+        assert len(kept) <= max_events
+
+
+@settings(max_examples=300, deadline=None)
+@given(sizes, st.integers(1, 100), st.data())
+def test_slices_from_any_cursor_give_every_frame_once(
+    given_sizes: list[int], limit: int, data: st.DataObject
+) -> None:
+    ring = ring_of()
+    made = [frame(seq, size) for seq, size in enumerate(given_sizes, start=1)]
+    ring.append(made)
+    first = cursor = data.draw(st.integers(ring.start, ring.tail))
+    received = b""
+    while cursor < ring.tail:
+        before = cursor
+        chunk, cursor = ring.slice(before, limit)
+        assert before < cursor <= ring.tail
+        assert len(chunk) <= limit or sum(bool(f.data) for f in made[before:cursor]) == 1
+        received += chunk
+    assert received == b"".join(each.data for each in made[first:])
