@@ -2,7 +2,7 @@
 
 ::
 
-    RelayError (Exception)
+    RelayError (StreamError)
     ├── UpstreamStatusError     another status than 200
     ├── UpstreamFormatError     not an event stream, or one beyond the limits
     └── UpstreamDisconnected    the answer ended before it was whole
@@ -18,6 +18,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mappin
 from contextlib import aclosing
 from typing import Final, Protocol, TypeAlias
 
+from django_sse.exceptions import StreamError
 from django_sse.wire.decoder import MAX_EVENT, MAX_LINE, Decoder, MessageEvent
 from django_sse.wire.errors import DecodeError, InvalidEvent
 from django_sse.wire.event import Event
@@ -27,7 +28,7 @@ from django_sse.wire.event import Event
 _MAX_IGNORED_LINES: Final = 100
 
 
-class RelayError(Exception):
+class RelayError(StreamError):
     """The upstream's answer cannot be passed on, or not to its end."""
 
 

@@ -153,14 +153,10 @@ class GeneratorStream(Stream):
             own_thread = not await in_users_test()
             self._producer = TaskProducer(self, self._source, own_thread=own_thread)
         elif await in_users_test():
-            # Only the test's own thread sees what its transaction wrote.
-            items = await sync_to_async(self._collect)()
-            self._producer = TaskProducer(self, _replay(items), own_thread=False)
+            stepped = _step_in_tests_thread(self._iterable())
+            self._producer = TaskProducer(self, stepped, own_thread=False)
         else:
             self._producer = ThreadProducer(self, self._iterable())
-
-    def _collect(self) -> list[Any]:
-        return list(self._iterable())
 
     def _iterable(self) -> Iterable[Any]:
         assert not isinstance(self._source, AsyncIterable)
@@ -244,6 +240,16 @@ class GeneratorStream(Stream):
             close()
 
 
-async def _replay(items: list[Any]) -> AsyncIterator[Any]:
-    for item in items:
-        yield item
+_END = object()
+
+
+async def _step_in_tests_thread(source: Iterable[Any]) -> AsyncIterator[Any]:
+    """The items of ``source``, made where the test's transaction can be seen."""
+    iterator = await sync_to_async(iter)(source)
+    try:
+        while (item := await sync_to_async(next)(iterator, _END)) is not _END:
+            yield item
+    finally:
+        close = getattr(iterator, "close", None)
+        if close is not None:
+            await sync_to_async(close)()

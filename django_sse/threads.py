@@ -75,12 +75,17 @@ def _any_testcase() -> bool:
     return any(in_testcase(connection) for connection in connections.all(initialized_only=True))
 
 
-async def in_users_test() -> bool:
-    """Whether this runs inside the transaction of a ``TestCase``, which only its thread can see.
+def thread_in_users_test() -> bool:
+    """Whether this thread is inside the transaction of a ``TestCase``, which no other can see.
 
     ``mail.outbox`` exists only in a test run (``setup_test_environment``), so production pays
     nothing for the question.
     """
+    return hasattr(mail, "outbox") and _any_testcase()
+
+
+async def in_users_test() -> bool:
+    """``thread_in_users_test`` for the thread that a coroutine's sync code runs in."""
     return hasattr(mail, "outbox") and await sync_to_async(_any_testcase)()
 
 

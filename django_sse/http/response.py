@@ -13,6 +13,7 @@ from django.http import StreamingHttpResponse
 
 from django_sse import shutdown
 from django_sse.background import get_background_loop
+from django_sse.http.ahead import ReadAhead
 from django_sse.http.headers import CONTENT_TYPE, last_event_id, stream_headers
 from django_sse.hub import database
 from django_sse.hub.stream import Stream
@@ -20,7 +21,7 @@ from django_sse.hub.subscription import Subscription
 from django_sse.publishing import DONE
 from django_sse.signals import stream_failed
 from django_sse.streaming import GeneratorStream, Source
-from django_sse.threads import close_connections
+from django_sse.threads import close_connections, in_users_test, thread_in_users_test
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -88,6 +89,9 @@ class EventStreamResponse(StreamingHttpResponse):
         if isinstance(stream, GeneratorStream):
             if isinstance(self._request, ASGIRequest):
                 await stream.open()
+            elif await in_users_test():
+                await stream.open()
+                self.streaming_content = await ReadAhead.of(stream)
             else:
                 await asyncio.wrap_future(get_background_loop().submit(stream.open()))
         return True
@@ -97,6 +101,8 @@ class EventStreamResponse(StreamingHttpResponse):
         stream = self.stream
         if isinstance(stream, Subscription):
             return stream.settle(self._position())
+        if thread_in_users_test():
+            return async_to_sync(self.open)()
         if isinstance(stream, GeneratorStream) and stream.is_sync:
             stream.open_in_thread()
             return True
@@ -127,6 +133,8 @@ class EventStreamResponse(StreamingHttpResponse):
 
     def __iter__(self) -> Iterator[bytes]:
         """The body for a server without an event loop."""
+        if self.stream.loop is None and thread_in_users_test():
+            return iter(async_to_sync(ReadAhead.of)(aiter(self)))
         return _SyncBody(aiter(self))
 
     def getvalue(self) -> bytes:

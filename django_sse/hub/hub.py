@@ -47,7 +47,8 @@ class Hub:
         self.streams: set[Stream] = set()
         self._loop = loop
         self._opening: dict[str, asyncio.Task[None]] = {}
-        self._tasks: list[asyncio.Task[None]] = []
+        self._ticking: asyncio.Task[None] | None = None
+        self._listeners: list[asyncio.Task[None]] = []
         self._inbox: deque[Appended] = deque()
         self._listening: asyncio.Event = asyncio.Event()
         self._check_wanted: asyncio.Event = asyncio.Event()
@@ -70,7 +71,7 @@ class Hub:
     def register(self, stream: Stream) -> None:
         """Beat and drain ``stream`` from now on."""
         self.streams.add(stream)
-        self._ensure_running()
+        self._ensure_ticking()
 
     def discard(self, stream: Stream) -> None:
         """``stream`` has ended."""
@@ -94,7 +95,8 @@ class Hub:
         topic is registered before its head is read, so a commit of this process in between is
         noted, too.
         """
-        self._ensure_running()
+        self._ensure_ticking()
+        self._ensure_listening()
         topic = self.topics.get(channel)
         if topic is None:
             topic = self.topics[channel] = Topic(self, channel)
@@ -216,11 +218,17 @@ class Hub:
 
     # -- the shared tasks
 
-    def _ensure_running(self) -> None:
-        if not self._tasks:
-            self._tasks = [
+    def _ensure_ticking(self) -> None:
+        if self._ticking is None:
+            self._ticking = self._spawn(self._supervise(self._tick))
+
+    def _ensure_listening(self) -> None:
+        # Not for streams of generators: they have nothing to do with the log, and a listener may
+        # hold a database connection.
+        if not self._listeners:
+            self._listeners = [
                 self._spawn(self._supervise(work))
-                for work in (self._listen, self._check, self._tick, self._safety_poll)
+                for work in (self._listen, self._check, self._safety_poll)
             ]
 
     async def _supervise(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -256,14 +264,21 @@ class Hub:
                 if count % _BEATS_A_TURN == 0:
                     await asyncio.sleep(0)
             self._drop_unused()
-        self._stop()
+            if not self.topics:
+                self._stop_listening()
+        self._stop_ticking()
 
-    def _stop(self) -> None:
-        """Nothing to do any more: an idle process must not poll."""
-        tasks, self._tasks = self._tasks, []
+    def _stop_listening(self) -> None:
+        """No channel is streamed any more: an idle process must not poll."""
+        tasks, self._listeners = self._listeners, []
         self._listening.clear()
         for task in tasks:
             task.cancel()
+
+    def _stop_ticking(self) -> None:
+        if self._ticking is not None:
+            self._ticking.cancel()
+            self._ticking = None
 
     async def _safety_poll(self) -> None:
         while True:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 from django_sse.log.base import Kind
 from django_sse.wire.encoder import encode_body, with_id
+from django_sse.wire.errors import InvalidEvent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from django_sse.log.base import Record
+
+logger = logging.getLogger("django_sse")
 
 # Joined slices kept. Most clients stand at the same place, the rest at a few.
 _CACHED_SLICES = 8
@@ -37,7 +41,12 @@ def encode_record(epoch: str, record: Record) -> Frame:
     """The frame of a record of the log."""
     if record.kind == Kind.REDACTED:
         return Frame(record.seq, b"", 0, terminal=False)
-    body = encode_body(record.type or None, record.data)
+    try:
+        body = encode_body(record.type or None, record.data)
+    except InvalidEvent:
+        # Not written by publish(). Without its frame the channel goes on; with it, never again.
+        logger.exception("Event %d of epoch %s cannot be sent and is skipped.", record.seq, epoch)
+        return Frame(record.seq, b"", 0, record.kind == Kind.TERMINAL)
     data = with_id(f"{epoch}-{record.seq}", body)
     return Frame(record.seq, data, len(data) - len(body), record.kind == Kind.TERMINAL)
 

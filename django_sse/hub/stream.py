@@ -73,6 +73,11 @@ class Stream(ABC):
         """Let go of what is behind the stream; on the loop. Called once, or, when the stream was
         closed during its start, once more after it."""
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The loop that the stream lives on, once it has begun."""
+        return self._loop
+
     # -- for the hub and the topics; all on the loop
 
     def attach(self, hub: Registry) -> None:

@@ -127,6 +127,10 @@ class Subscription(Stream):
         assert settled is not None
         for index, (head, cursor) in enumerate(zip(settled.heads, settled.cursors, strict=True)):
             topic = await hub.topic(head.channel, self)
+            if topic.epoch != head.epoch:
+                # One of the two is old. Without the look, a topic that is behind a new log would
+                # reset its new clients twice: now, and when it learns of the new one.
+                await hub.check(topic)
             place = _Place(topic, cursor, topic.generation, [], settled.resets.get(index, ""))
             if topic.epoch == head.epoch:
                 topic.expect(head.head)

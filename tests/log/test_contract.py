@@ -30,6 +30,9 @@ from tests.log.support import (
 )
 
 
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
 @pytest.fixture(params=["model_log", "memory_log"])
 def log(request: pytest.FixtureRequest) -> EventLog:
     found: EventLog = request.getfixturevalue(request.param)

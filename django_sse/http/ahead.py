@@ -1,0 +1,50 @@
+"""The synchronous test client inside a user's ``TestCase``: the stream is read ahead.
+
+Only the test's own thread sees what its transaction wrote, and between two calls of the client that
+thread runs the test, not the stream. So the stream runs while the client waits for its answer, as
+long as it lasts, and what it sent is the body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+SECONDS = 5.0
+"""How long a stream is read ahead."""
+
+
+class ReadAhead:
+    """What a stream sent. Raises ``TimeoutError`` behind it if that was not all."""
+
+    def __init__(self) -> None:
+        self._chunks: list[bytes] = []
+        self._complete = False
+
+    @classmethod
+    async def of(cls, body: AsyncIterator[bytes]) -> ReadAhead:
+        """Read ``body`` to its end, or for ``SECONDS``."""
+        ahead = cls()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SECONDS):
+                async for chunk in body:
+                    ahead._chunks.append(chunk)
+                ahead._complete = True
+        return ahead
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._chunks
+        if not self._complete:
+            raise TimeoutError(
+                f"The stream has not ended after {SECONDS:g} s, so the synchronous test client "
+                "cannot read it whole. Read a number of events, django_sse.testing.read(response, "
+                "count), or use self.async_client and aread() in an async test."
+            )
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for chunk in self:
+            yield chunk
