@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 
+from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "demo_project.settings")
 
-application = get_asgi_application()
+# Serves the static files too: no front server, and no DEBUG, which shows its tracebacks to anybody.
+application = ASGIStaticFilesHandler(get_asgi_application())

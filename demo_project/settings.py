@@ -3,7 +3,7 @@
 Every environment variable read here is optional:
 
 ``DEMO_DB``               path of the SQLite file (default: ``demo.sqlite3`` beside ``manage.py``)
-``DEMO_DEBUG``            ``0`` turns the debug pages off
+``DEMO_DEBUG``            ``1`` shows tracebacks in the browser, for those who work on the demo
 ``DEMO_SECRET_KEY``       the signing key, for a demo that others can reach
 ``DEMO_ALLOWED_HOSTS``    host names beside localhost, with commas: a phone needs the desk's address
 ``DEMO_CORS_ORIGINS``     origins whose pages may read the streams with credentials, with commas
@@ -26,7 +26,7 @@ def _listed(name: str) -> list[str]:
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-DEBUG = os.environ.get("DEMO_DEBUG", "1") != "0"
+DEBUG = os.environ.get("DEMO_DEBUG", "") == "1"
 SECRET_KEY = os.environ.get("DEMO_SECRET_KEY", "insecure-the-demo-signs-nothing-of-value")
 ALLOWED_HOSTS = ["localhost", ".localhost", "127.0.0.1", "[::1]", *_listed("DEMO_ALLOWED_HOSTS")]
 
@@ -101,8 +101,16 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 
 STATIC_URL = "static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
 STATICFILES_DIRS = [BASE_DIR / "demo_project" / "static"]
+
+# Django's own configuration says nothing with DEBUG off.
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "loggers": {"django": {"handlers": ["console"], "level": "INFO", "propagate": False}},
+    "root": {"handlers": ["console"], "level": "WARNING"},
+}
 
 CORS_ALLOWED_ORIGINS = _listed("DEMO_CORS_ORIGINS")
 CORS_ALLOW_CREDENTIALS = True

@@ -22,8 +22,6 @@ from django_sse import conf
 from django_sse.models import Channel, StoredEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from django.db.models import QuerySet
     from django.http import HttpRequest
 
@@ -123,10 +121,10 @@ class StoredEventAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[StoredEvent]:
         # A page of large events must not be loaded for the sake of their first characters.
-        events = super().get_queryset(request).defer("data")
+        events: QuerySet[StoredEvent] = super().get_queryset(request).defer("data")
         return events.annotate(beginning=Substr("data", 1, EXCERPT + 1))
 
-    def get_ordering(self, request: HttpRequest) -> Sequence[str]:
+    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         # Each is an index read backwards: by channel the unique one, else the primary key.
         return ("-channel", "-seq") if _PARAMETER in request.GET else ("-pk",)
 

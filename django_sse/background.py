@@ -11,6 +11,8 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from django_sse.threads import Surroundings
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from concurrent.futures import Future
@@ -31,8 +33,14 @@ class BackgroundLoop:
         self.loop.run_forever()
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Run ``work`` on the loop; the future's ``cancel`` cancels it."""
-        return asyncio.run_coroutine_threadsafe(work, self.loop)
+        """Run ``work`` on the loop, in the caller's context and with its language and time zone;
+        the future's ``cancel`` cancels it."""
+        return asyncio.run_coroutine_threadsafe(_run_in(Surroundings.here(), work), self.loop)
+
+
+async def _run_in(surroundings: Surroundings, work: Coroutine[Any, Any, T]) -> T:
+    surroundings.enter()
+    return await work
 
 
 _lock = threading.Lock()

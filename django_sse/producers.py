@@ -13,12 +13,12 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
-from asgiref.sync import ThreadSensitiveContext
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.db import connections
 
 from django_sse import conf
 from django_sse.exceptions import Overloaded
-from django_sse.threads import DatabaseExecutor
+from django_sse.threads import DatabaseExecutor, Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Iterable
@@ -40,7 +40,11 @@ class Sink(Protocol):
 
     def put(self, item: Any) -> None: ...
 
-    def complete(self, error: Exception | None = None) -> None: ...
+    def fail(self, error: BaseException) -> bool: ...
+
+    def report(self, error: BaseException) -> None: ...
+
+    def complete(self, error: BaseException | None = None) -> None: ...
 
 
 class TaskProducer:
@@ -69,27 +73,42 @@ class TaskProducer:
         ``yield``, and its ``finally`` runs."""
         self._task.cancel()
 
-    async def _run(self) -> None:
-        try:
-            if self._own_thread:
-                await self._iterate_with_own_thread()
-            else:
-                await self._iterate()
-        except asyncio.CancelledError:
-            self._sink.complete()
-            raise
-        except Exception as error:
-            self._sink.complete(error)
-        else:
-            self._sink.complete()
+    async def ended(self) -> None:
+        """Wait until its ``finally`` has run."""
+        await asyncio.wait({self._task})
 
-    async def _iterate_with_own_thread(self) -> None:
+    async def _run(self) -> None:
+        if not self._own_thread:
+            return await self._work()
         executor = DatabaseExecutor(name="django_sse-generator")
         try:
             async with ThreadSensitiveContext(executor=executor):
-                await self._iterate()
+                await self._work()
         finally:
             executor.shutdown()
+
+    async def _work(self) -> None:
+        try:
+            await self._iterate()
+        except asyncio.CancelledError as cancelled:
+            # Nobody cancelled this task: it came out of something that the generator awaited. An
+            # answer that broke off must not look complete.
+            error = RuntimeError("Something that the generator awaited was cancelled.")
+            error.__cause__ = cancelled
+            if (task := asyncio.current_task()) and task.cancelling():
+                self._sink.complete(error)
+                raise
+            await self._failed(error)
+        except Exception as error:
+            await self._failed(error)
+        else:
+            self._sink.complete()
+
+    async def _failed(self, error: Exception) -> None:
+        if self._sink.fail(error):
+            # In a thread: who is told may want to use the database.
+            await sync_to_async(self._sink.report)(error)
+        self._sink.complete(error)
 
     async def _iterate(self) -> None:
         try:
@@ -120,9 +139,11 @@ class ThreadProducer:
         self._changed = threading.Condition()
         _take_thread()
         # Its own copy of the context: see TaskProducer.
-        context = contextvars.copy_context()
         threading.Thread(
-            target=context.run, args=(self._run,), name="django_sse-generator", daemon=True
+            target=contextvars.copy_context().run,
+            args=(self._run, Surroundings.here()),
+            name="django_sse-generator",
+            daemon=True,
         ).start()
 
     def resume(self) -> None:
@@ -135,10 +156,14 @@ class ThreadProducer:
         closed when that returns: a thread cannot be interrupted."""
         self.resume()
 
-    def _run(self) -> None:
+    def _run(self, surroundings: Surroundings) -> None:
+        surroundings.enter()
         try:
             self._iterate()
-        except Exception as error:
+        except BaseException as error:
+            # SystemExit, too: it ends no process here, and the client must not wait for ever.
+            if self._sink.fail(error):
+                self._sink.report(error)
             self._sink.complete(error)
         else:
             self._sink.complete()

@@ -18,7 +18,7 @@ from asgiref.sync import sync_to_async
 from django.conf import settings as django_settings
 
 from django_sse import conf
-from django_sse.exceptions import StreamError
+from django_sse.exceptions import Overloaded, StreamError
 from django_sse.hub.hub import get_hub
 from django_sse.hub.stream import Stream
 from django_sse.log.entries import json_encoder
@@ -58,6 +58,8 @@ def encode_error(error: BaseException) -> bytes:
         message = str(error)
     elif django_settings.DEBUG:
         message = f"{type(error).__name__}: {error}"
+    # It may quote text that came in broken: an error must not fail for its own text.
+    message = message.encode(errors="replace").decode()
     return with_id(TERMINAL_ID, encode_body("error", dumps({"error": message})))
 
 
@@ -72,7 +74,7 @@ class GeneratorStream(Stream):
     """The stream of one producer.
 
     ``on_error`` is called with an exception that the source raised after the headers had gone out,
-    in the producer's task or thread.
+    in a thread that may use the database.
     """
 
     def __init__(
@@ -80,7 +82,7 @@ class GeneratorStream(Stream):
         source: Source,
         *,
         terminal: Event | None,
-        on_error: Callable[[Exception], None],
+        on_error: Callable[[BaseException], None],
     ) -> None:
         super().__init__()
         self._source = source
@@ -144,7 +146,11 @@ class GeneratorStream(Stream):
     async def _start(self) -> None:
         self.attach(get_hub())
         self._headers_sent = True
-        await self._produce()
+        try:
+            await self._produce()
+        except Overloaded as error:
+            logger.warning("A stream is sent away: %s", error)
+            self.drain()
 
     async def _produce(self) -> None:
         if self._producer is not None:
@@ -181,19 +187,25 @@ class GeneratorStream(Stream):
             if not self._first.done():
                 self._first.set_result(None)
 
-    def complete(self, error: Exception | None = None) -> None:
-        """The source has ended, or failed."""
+    def fail(self, error: BaseException) -> bool:
+        """The source failed. Returns whether to ``report`` that: False when somebody still waits
+        for the first item, and is the one to raise it."""
         with self._lock:
-            opening = not self._headers_sent and not self._first.done()
-            if opening and error is not None:
-                self._first.set_exception(error)
-            elif opening:
+            if self._headers_sent or self._closed or self._first.done():
+                return True
+            self._first.set_exception(error)
+            return False
+
+    def report(self, error: BaseException) -> None:
+        """Tell the project of an error, whether or not the client is still there."""
+        self._on_error(error)
+
+    def complete(self, error: BaseException | None = None) -> None:
+        """The source has ended, or failed and said so with ``fail``."""
+        with self._lock:
+            if error is None and not self._first.done():
                 self._first.set_result(None)
-        if error is None:
-            self._put(self._terminal)
-        elif not opening and not self._closed:
-            self._on_error(error)
-            self._put(encode_error(error))
+        self._put(self._terminal if error is None else encode_error(error))
         with self._lock:
             self._complete = True
         self._post_wake()
@@ -218,6 +230,11 @@ class GeneratorStream(Stream):
         except RuntimeError:
             logger.debug("A stream's event loop was closed before its generator ended.")
             self._closed = True
+
+    async def ended(self) -> None:
+        """Wait, on the loop of an open stream, until an async source's ``finally`` has run."""
+        if isinstance(self._producer, TaskProducer):
+            await self._producer.ended()
 
     # -- the body
 
@@ -245,9 +262,10 @@ _END = object()
 
 async def _step_in_tests_thread(source: Iterable[Any]) -> AsyncIterator[Any]:
     """The items of ``source``, made where the test's transaction can be seen."""
-    iterator = await sync_to_async(iter)(source)
+    iterator = await sync_to_async(lambda: iter(source))()
+    step = sync_to_async(lambda: next(iterator, _END))
     try:
-        while (item := await sync_to_async(next)(iterator, _END)) is not _END:
+        while (item := await step()) is not _END:
             yield item
     finally:
         close = getattr(iterator, "close", None)

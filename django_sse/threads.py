@@ -13,17 +13,20 @@ import weakref
 from collections import deque
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 from asgiref.sync import AsyncToSync, SyncToAsync, sync_to_async
 from django.core import mail
 from django.db import connections
+from django.urls import get_script_prefix, get_urlconf, set_script_prefix, set_urlconf
+from django.utils import timezone, translation
 
 from django_sse import conf
 from django_sse.log.transactions import in_testcase
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import tzinfo
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,6 +40,39 @@ def close_connections() -> None:
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
             connection.close()
+
+
+class Surroundings(NamedTuple):
+    """What Django keeps for the thread of a request, for code of that request in another thread.
+
+    It is in asgiref's ``Local``, which stays with its thread even where the context variables are
+    taken along.
+    """
+
+    language: str | None
+    time_zone: tzinfo
+    script_prefix: str
+    urlconf: Any
+
+    @classmethod
+    def here(cls) -> Surroundings:
+        """Those of the running thread or task."""
+        return cls(
+            translation.get_language(),
+            timezone.get_current_timezone(),
+            get_script_prefix(),
+            get_urlconf(),
+        )
+
+    def enter(self) -> None:
+        """Make them those of the running thread or task."""
+        if self.language is None:
+            translation.deactivate_all()
+        else:
+            translation.activate(self.language)
+        timezone.activate(self.time_zone)
+        set_script_prefix(self.script_prefix)
+        set_urlconf(self.urlconf)
 
 
 async def release_request_thread() -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import select
 import signal
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parent.parent
 KILL_TIMEOUT = 60.0
 
 
@@ -61,6 +65,50 @@ def _wait_for_death(pid: int, handle: int) -> None:
         raise TimeoutError(f"process {pid} still lives {KILL_TIMEOUT} s after SIGKILL")
 
 
+class Watchdog:
+    """Kills the sessions it was given when this process is gone, even by SIGKILL.
+
+    A process of its own that reads a pipe: only the kernel can be relied on to close that. (A
+    parent-death signal, prctl(2), is about the thread that started the child, and its child alone.)
+    """
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.processes"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            # Out of reach of a Ctrl-C in the terminal.
+            start_new_session=True,
+        )
+
+    def watch(self, session: int) -> None:
+        self._tell(f"+{session}")
+
+    def release(self, session: int) -> None:
+        self._tell(f"-{session}")
+
+    def _tell(self, line: str) -> None:
+        assert self._process.stdin is not None
+        # One write below PIPE_BUF: whole, whichever thread or forked child it comes from.
+        os.write(self._process.stdin.fileno(), f"{line}\n".encode())
+
+
+@cache
+def watchdog() -> Watchdog:
+    """The one of this process, started at first use."""
+    return Watchdog()
+
+
+def kill_at_end(lines: Iterable[str]) -> None:
+    """Keeps book of `+session` and `-session`; at the end of the lines kills what is left."""
+    sessions: set[int] = set()
+    for line in lines:
+        change = sessions.add if line.startswith("+") else sessions.discard
+        change(int(line[1:]))
+    for session in sessions:
+        kill_session(session)
+
+
 def thread_count(pid: int) -> int:
     """Threads of a process, the main one included; 0 when it is gone."""
     return len(_listdir(f"/proc/{pid}/task"))
@@ -79,3 +127,7 @@ def _listdir(path: str) -> list[str]:
         return os.listdir(path)
     except (FileNotFoundError, ProcessLookupError):
         return []
+
+
+if __name__ == "__main__":
+    kill_at_end(sys.stdin)

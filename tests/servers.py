@@ -9,7 +9,6 @@ All calls block; from a running event loop use `await asyncio.to_thread(server.s
 
 from __future__ import annotations
 
-import atexit
 import http.client
 import os
 import shutil
@@ -26,9 +25,15 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Self
-from weakref import WeakSet
 
-from tests.processes import OpenFile, kill_session, open_files, session_members, thread_count
+from tests.processes import (
+    OpenFile,
+    kill_session,
+    open_files,
+    session_members,
+    thread_count,
+    watchdog,
+)
 from tests.settings import scratch_directory
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -148,7 +153,6 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
         self._ended = True
         self._output = ""
-        _open_servers.add(self)
 
     def __enter__(self) -> Self:
         try:
@@ -229,6 +233,7 @@ class Server:
                 start_new_session=True,
             )
         self._ended = False
+        watchdog().watch(self.pid)
 
     def _wait_until_ready(self, timeout: float) -> None:
         deadline = time.monotonic() + timeout
@@ -276,6 +281,7 @@ class Server:
             return 0
         killed = kill_session(self.pid)
         self._ended = True
+        watchdog().release(self.pid)
         return killed
 
     def send_signal(self, signum: int) -> None:
@@ -288,7 +294,6 @@ class Server:
         self.output()
         self._port.close()
         shutil.rmtree(self._directory, ignore_errors=True)
-        _open_servers.discard(self)
 
     def pids(self) -> list[int]:
         """The living processes of the server: the main one and its workers."""
@@ -335,15 +340,3 @@ def _environment(site: Site, database: Path) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         site.database_variable: str(database),
     }
-
-
-_open_servers: WeakSet[Server] = WeakSet()
-_owner = os.getpid()
-
-
-@atexit.register
-def _close_open_servers() -> None:
-    # A forked child runs the hooks of its parent; the servers are not its to end.
-    if os.getpid() == _owner:
-        for server in list(_open_servers):
-            server.close()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,8 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.demo.shell import manage
 from tests.proxy import Proxy
-from tests.requirements import NODE_CLIENTS, ROOT
+from tests.requirements import NODE_CLIENTS
 from tests.servers import DEMO_SITE, Server
 
 pytestmark = pytest.mark.needs("node-clients", "daphne")
@@ -95,18 +94,6 @@ def talker(demo: Server, room: str) -> Iterator[Callable[..., None]]:
         yield say
 
 
-def finish(demo: Server, channel: str) -> None:
-    """End a channel from a process of its own, as a task worker would."""
-    code = f"import sys, django_sse; sys.exit(django_sse.finish({channel!r}) is not True)"
-    settings = {"DJANGO_SETTINGS_MODULE": DEMO_SITE.settings, "DEMO_DB": str(demo.database)}
-    subprocess.run(
-        [sys.executable, "manage.py", "shell", "-c", code],
-        cwd=ROOT,
-        env=os.environ | settings,
-        check=True,
-    )
-
-
 @pytest.mark.parametrize(
     ("library", "room"), [("eventsource", "lobby"), ("event-source-polyfill", "general")]
 )
@@ -128,7 +115,8 @@ def test_a_client_that_is_cut_comes_back_misses_nothing_and_stops_at_the_end(
             client.until_message("two")
             say("after")
             client.until_message("after")
-            finish(demo, f"chat-{room}")
+            code = f"import sys, django_sse; sys.exit(not django_sse.finish('chat-{room}'))"
+            manage(demo, "shell", "-c", code)
             end = client.until(lambda line: line["kind"] == "end")
     assert end["reason"] == "close-on"
     assert client.messages() == ["before", "one", "two", "after"]

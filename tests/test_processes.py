@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import select
+import signal
 import subprocess
 import sys
 import threading
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import kill_session, open_files, session_members, thread_count
+from tests.processes import ROOT, kill_session, open_files, session_members, thread_count
 
 # Says that it is up, then waits for its stdin to close.
 WAITER = "import sys; print(flush=True); sys.stdin.read()"
@@ -50,6 +52,42 @@ def test_a_killed_session_is_dead_when_the_call_returns() -> None:
         assert kill_session(process.pid) == 2
         assert list(session_members(process.pid)) == []
     assert kill_session(process.pid) == 0
+
+
+@pytest.mark.parametrize("released", [False, True], ids=["watched", "released"])
+def test_a_watched_session_dies_with_the_process_that_watches_it(released: bool) -> None:
+    code = f"""
+import os, signal, subprocess, sys
+from tests.processes import watchdog
+child = subprocess.Popen(
+    [sys.executable, "-c", "import signal; signal.pause()"], start_new_session=True
+)
+watchdog().watch(child.pid)
+if {released}:
+    watchdog().release(child.pid)
+print(child.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+    session = int(done.stdout)
+    if released:
+        assert kill_session(session) == 1
+    else:
+        assert_dies(session)
+
+
+def assert_dies(pid: int) -> None:
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        assert select.select([handle], [], [], 60.0)[0]
+    finally:
+        os.close(handle)
 
 
 def test_a_process_that_is_gone_is_in_no_session_and_has_nothing() -> None:

@@ -8,11 +8,12 @@ from functools import partial
 from typing import TypedDict
 
 from django.db import models, transaction
-from django.db.models import F
 from django.http import Http404
 from django.utils import timezone
 
 from django_sse import publish
+
+from .processes import is_running, this_process
 
 MAX_TEXT = 1000
 MAX_USERNAME = 24
@@ -48,7 +49,7 @@ class Room(models.Model):
     def usernames(self) -> list[str]:
         """Who is here, as far as connects and disconnects tell."""
         here = self.participants.filter(connections__gt=0)
-        return list(here.order_by("username").values_list("username", flat=True))
+        return list(here.order_by("username").values_list("username", flat=True).distinct())
 
     def doors(self, username: str) -> tuple[Callable[[], None], Callable[[], None]]:
         """What to call when a stream of ``username`` opens and when it ends."""
@@ -57,14 +58,21 @@ class Room(models.Model):
     def join(self, username: str) -> None:
         """Count a connection of ``username``; the first one is announced."""
         with transaction.atomic():
+            self._lock()
+            self._forget_dead_processes()
             if self._count(username, 1) == 1:
                 self._announce("userconnect", username, "joined")
 
     def leave(self, username: str) -> None:
         """Discount a connection of ``username``; the last one is announced."""
         with transaction.atomic():
+            self._lock()
             if self._count(username, -1) == 0:
                 self._announce("userdisconnect", username, "left")
+
+    def _lock(self) -> None:
+        """Who comes and goes is counted one after the other, in all processes."""
+        Room.objects.select_for_update().get(pk=self.pk)
 
     def _count(self, username: str, change: int) -> int:
         """Change the connections of ``username``; how many there are now.
@@ -72,14 +80,26 @@ class Room(models.Model):
         A stream that is cut while it opens may leave before it has joined: the sum is right in
         either order, if what is below zero is kept too.
         """
-        person, _ = self.participants.get_or_create(username=username)
-        # The UPDATE takes the row's lock, so that of two connections that come at the same time
-        # exactly one reads back the 1.
-        self.participants.filter(pk=person.pk).update(connections=F("connections") + change)
-        person.refresh_from_db(fields=["connections"])
-        if person.connections == 0:
-            person.delete()
-        return person.connections
+        own, _ = self.participants.get_or_create(username=username, process=this_process())
+        own.connections += change
+        if own.connections:
+            own.save()
+        else:
+            own.delete()
+        return self._total(username)
+
+    def _total(self, username: str) -> int:
+        rows = self.participants.filter(username=username)
+        return sum(rows.values_list("connections", flat=True))
+
+    def _forget_dead_processes(self) -> None:
+        """A killed server counts nobody down; the next one to come finds what it left."""
+        dead = [row for row in self.participants.all() if not is_running(row.process)]
+        for row in dead:
+            row.delete()
+        for username in sorted({row.username for row in dead}):
+            if self._total(username) == 0:
+                self._announce("userdisconnect", username, "left")
 
     def _announce(self, event: str, username: str, text: str) -> None:
         data: Line = {"username": username, "time": timezone.now(), "text": text}
@@ -117,19 +137,18 @@ class Message(models.Model):
 
 
 class Participant(models.Model):
-    """A name with at least one open stream in a room.
-
-    A server that is killed counts nobody down: names can stay behind. A presence with a time to
-    live is a feature to come.
-    """
+    """The open streams that a server process has for a name in a room."""
 
     room = models.ForeignKey(Room, on_delete=models.CASCADE, related_name="participants")
     username = models.CharField(max_length=MAX_USERNAME)
+    process = models.CharField(max_length=40)
     connections = models.IntegerField(default=0)
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["room", "username"], name="participant_once_a_room"),
+            models.UniqueConstraint(
+                fields=["room", "username", "process"], name="participant_once_a_process"
+            ),
         ]
 
     def __str__(self) -> str:

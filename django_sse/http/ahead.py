@@ -44,7 +44,3 @@ class ReadAhead:
                 "cannot read it whole. Read a number of events, django_sse.testing.read(response, "
                 "count), or use self.async_client and aread() in an async test."
             )
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for chunk in self:
-            yield chunk

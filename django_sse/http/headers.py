@@ -35,7 +35,8 @@ def stream_headers(request: HttpRequest | None) -> dict[str, str]:
         # broken (Django 5.2 makes every chunk a gzip member of its own).
         "Content-Encoding": "identity",
     }
-    # Hop-by-hop: an error for wsgiref, forbidden on HTTP/2 (RFC 9113, 8.2.2).
-    if isinstance(request, ASGIRequest) and request.scope.get("http_version") in ("1.0", "1.1"):
+    # Hop-by-hop: an error for wsgiref, forbidden on HTTP/2 (RFC 9113, 8.2.2); an HTTP/1.0 client
+    # would wait on the same connection for the end of a body that only the connection ends.
+    if isinstance(request, ASGIRequest) and request.scope.get("http_version") == "1.1":
         headers["Connection"] = "keep-alive"
     return headers

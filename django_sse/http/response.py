@@ -20,7 +20,7 @@ from django_sse.hub.stream import Stream
 from django_sse.hub.subscription import Subscription
 from django_sse.publishing import DONE
 from django_sse.signals import stream_failed
-from django_sse.streaming import GeneratorStream, Source
+from django_sse.streaming import TERMINAL_ID, GeneratorStream, Source
 from django_sse.threads import close_connections, in_users_test, thread_in_users_test
 
 if TYPE_CHECKING:
@@ -57,6 +57,19 @@ class EventStreamResponse(StreamingHttpResponse):
         super().__init__(self.stream, *args, **kwargs)
         for name, value in stream_headers(request).items():
             self.headers.setdefault(name, value)
+        if request is not None:
+            self._heed(request)
+
+    def _heed(self, request: HttpRequest) -> None:
+        """What a view that is not decorated has nobody else to do for it."""
+        position = last_event_id(request)
+        if isinstance(self.stream, Subscription):
+            self.stream.last_event_id = position
+        if position == TERMINAL_ID:
+            self.status_code = 204
+            self.headers["Cache-Control"] = "no-store"
+        if position == TERMINAL_ID or request.method == "HEAD":
+            self.stream.close()
 
     def _make_stream(self, source: Subscription | Source, terminal: Event | None) -> Stream:
         if isinstance(source, Stream):
@@ -70,7 +83,7 @@ class EventStreamResponse(StreamingHttpResponse):
             )
         return GeneratorStream(source, terminal=terminal, on_error=self._report)
 
-    def _report(self, error: Exception) -> None:
+    def _report(self, error: BaseException) -> None:
         path = self._request.path if self._request is not None else "?"
         logger.error("The event stream of %s failed.", path, exc_info=error)
         stream_failed.send_robust(type(self), exception=error, request=self._request)
@@ -92,6 +105,7 @@ class EventStreamResponse(StreamingHttpResponse):
             elif await in_users_test():
                 await stream.open()
                 self.streaming_content = await ReadAhead.of(stream)
+                await stream.ended()
             else:
                 await asyncio.wrap_future(get_background_loop().submit(stream.open()))
         return True
@@ -135,6 +149,8 @@ class EventStreamResponse(StreamingHttpResponse):
         """The body for a server without an event loop."""
         if self.stream.loop is None and thread_in_users_test():
             return iter(async_to_sync(ReadAhead.of)(aiter(self)))
+        if not self.is_async:
+            return super().__iter__()
         return _SyncBody(aiter(self))
 
     def getvalue(self) -> bytes:

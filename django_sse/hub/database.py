@@ -42,9 +42,11 @@ async def run(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     return await loop.run_in_executor(_get_executor(), partial(call, *args, **kwargs))
 
 
-def run_later(call: Callable[[], object]) -> None:
+def run_later(call: Callable[[], object]) -> Future[object]:
     """``call`` in one of the library's threads, from any thread; an error is logged."""
-    _get_executor().submit(call).add_done_callback(_log_error)
+    future = _get_executor().submit(call)
+    future.add_done_callback(_log_error)
+    return future
 
 
 def _log_error(future: Future[object]) -> None:

@@ -21,6 +21,7 @@ from django_sse.notifiers import get_notifier
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+    from concurrent.futures import Future
     from typing import ParamSpec, TypeVar
 
     from django_sse.hub.stream import Stream
@@ -62,9 +63,9 @@ class Hub:
         """``call`` in one of the library's database threads."""
         return await database.run(call, *args, **kwargs)
 
-    def run_later(self, call: Callable[[], object]) -> None:
+    def run_later(self, call: Callable[[], object]) -> Future[object]:
         """``call`` in one of the library's database threads; an error is logged."""
-        database.run_later(call)
+        return database.run_later(call)
 
     # -- streams
 
@@ -254,7 +255,12 @@ class Hub:
         while True:
             await self._check_wanted.wait()
             self._check_wanted.clear()
-            await self._compare(list(self.topics.values()), Topic.expect)
+            try:
+                await self._compare(list(self.topics.values()), Topic.expect)
+            except Exception:
+                # What asked for this look will not ask again.
+                self._check_wanted.set()
+                raise
 
     async def _tick(self) -> None:
         while self.streams or self.topics:

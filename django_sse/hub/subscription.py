@@ -26,6 +26,7 @@ from django_sse.wire.event import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
 
     from django_sse.hub.hub import Hub
 
@@ -83,11 +84,15 @@ class Subscription(Stream):
         self._since = since
         self._on_open = on_open
         self._on_close = on_close
+        self.last_event_id: str | None = None
+        """The position that the client brings, for a stream whose response settles it late."""
         self._settled: Settled | None = None
         self._live: Hub | None = None
         self._places: list[_Place] = []
         self._opening = b""
+        self._turn = 0
         self._opened = False
+        self._hook: Future[object] | None = None
         self._fetching: asyncio.Task[None] | None = None
         self._limit = conf.current().WRITE_BYTES
 
@@ -115,14 +120,16 @@ class Subscription(Stream):
             logger.warning("A stream of %s is sent away: %s", ", ".join(self.channels), error)
             self.drain()
             return
+        if self._closed:
+            return
         self._opening = self._reset() + self._open()
         self._opened = True
         if self._on_open is not None:
-            self._live.run_later(self._on_open)
+            self._hook = hub.run_later(self._on_open)
 
     async def _join(self, hub: Hub) -> None:
         if self._settled is None:
-            await hub.run(self.settle)
+            await hub.run(self.settle, self.last_event_id)
         settled = self._settled
         assert settled is not None
         for index, (head, cursor) in enumerate(zip(settled.heads, settled.cursors, strict=True)):
@@ -197,24 +204,33 @@ class Subscription(Stream):
         """The next frames of all channels, each with the composite id that it leads to.
 
         A channel's terminal event is only sent when it ends the last of them: on the others it
-        would make the client close a stream that goes on.
+        would make the client close a stream that goes on. Each write begins with another channel,
+        so that one with much to say does not silence the rest.
         """
         parts: list[bytes] = []
-        size = 0
-        for place in self._places:
-            frames = place.page or ([] if place.behind else place.topic.ring.frames(place.cursor))
-            used = 0
-            for frame in frames:
-                if size > self._limit:
-                    break
-                used += 1
-                place.cursor = frame.seq
-                if not frame.data or (frame.terminal and not self._ended):
-                    continue
-                parts.append(with_id(self._id(), frame.body))
-                size += len(parts[-1])
-            place.page = place.page[used:]
+        room = self._limit
+        self._turn = (self._turn + 1) % len(self._places)
+        for place in self._places[self._turn :] + self._places[: self._turn]:
+            room = self._take_from(place, parts, room)
         return None if self._ended and not parts else b"".join(parts)
+
+    def _take_from(self, place: _Place, parts: list[bytes], room: int) -> int:
+        """Add one channel's frames to ``parts``, as many as there is room for, and at least one to
+        none; the bytes that are left."""
+        frames = place.page or ([] if place.behind else place.topic.ring.frames(place.cursor))
+        used = 0
+        for frame in frames:
+            before, place.cursor = place.cursor, frame.seq
+            if frame.data and not (frame.terminal and not self._ended):
+                data = with_id(self._id(), frame.body)
+                if parts and len(data) > room:
+                    place.cursor = before
+                    break
+                parts.append(data)
+                room -= len(data)
+            used += 1
+        place.page = place.page[used:]
+        return room
 
     @property
     def _ended(self) -> bool:
@@ -265,7 +281,14 @@ class Subscription(Stream):
         if self._live is not None:
             self._live.release([place.topic for place in self._places])
             if self._opened and self._on_close is not None:
-                self._live.run_later(self._on_close)
+                self._call_on_close(self._live, self._on_close)
+
+    def _call_on_close(self, hub: Hub, on_close: Callable[[], object]) -> None:
+        if self._hook is None:
+            hub.run_later(on_close)
+        else:
+            # There are several threads: it would overtake an on_open that takes its time.
+            self._hook.add_done_callback(lambda _: hub.run_later(on_close))
 
 
 def subscribe(

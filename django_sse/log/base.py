@@ -107,7 +107,11 @@ class EventLog(ABC):
 
     @abstractmethod
     def sequence(self, channels: Iterable[str]) -> list[Appended]:
-        """Sequence what was deferred for ``channels``, committed, and not yet sequenced."""
+        """Sequence what was deferred for ``channels``, committed, and not yet sequenced.
+
+        Nothing inside a transaction of the caller's: what it sequenced would be announced before
+        it is committed, and the channels would be locked to the transaction's end.
+        """
 
     @abstractmethod
     def orphans(self, limit: int = 100) -> list[str]:
@@ -131,7 +135,10 @@ class EventLog(ABC):
 
     @abstractmethod
     def trim(self, channel: str, *, age: timedelta | None = None, count: int | None = None) -> int:
-        """Remove events older than ``age`` and all but the newest ``count``; how many went."""
+        """Remove events older than ``age`` and all but the newest ``count``; how many went.
+
+        Raises ``ValueError`` for a negative limit.
+        """
 
     @abstractmethod
     def channels(self) -> Iterable[str]:
@@ -153,4 +160,13 @@ def report_dropped(channel: str, count: int) -> None:
         count,
         channel,
     )
-    events_dropped.send(EventLog, channel=channel, count=count)
+    # Robust: what was sequenced beside them is committed and still has to be announced.
+    events_dropped.send_robust(EventLog, channel=channel, count=count)
+
+
+def check_limits(age: timedelta | None, count: int | None) -> None:
+    """Raises ``ValueError`` for what ``trim`` cannot mean: a floor above the head."""
+    if count is not None and count < 0:
+        raise ValueError(f"The number of events to keep must not be negative, but is {count}.")
+    if age is not None and age.total_seconds() < 0:
+        raise ValueError(f"The age of the events to keep must not be negative, but is {age}.")

@@ -6,7 +6,6 @@ import threading
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING
 
 from django.db import transaction
@@ -15,7 +14,17 @@ from django.utils import timezone
 from django_sse import conf
 from django_sse.exceptions import ChannelFinished
 from django_sse.log import transactions
-from django_sse.log.base import Appended, Entry, EventLog, Head, Kind, Record, State, report_dropped
+from django_sse.log.base import (
+    Appended,
+    Entry,
+    EventLog,
+    Head,
+    Kind,
+    Record,
+    State,
+    check_limits,
+    report_dropped,
+)
 from django_sse.wire.cursor import make_epoch
 
 if TYPE_CHECKING:
@@ -62,8 +71,9 @@ class _Channel:
 
 
 class MemoryLog(EventLog):
-    """Deferred events are kept by ``transaction.on_commit``: a process that dies between commit
-    and hook loses them, as it loses the whole log."""
+    """Deferred events are kept by ``transaction.on_commit`` and share its limits: they are lost with
+    a hook that does not run (an earlier one raised), and a savepoint that is rolled back by hand,
+    without ``atomic()``, does not take them along."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -90,39 +100,48 @@ class MemoryLog(EventLog):
 
     def defer(self, entries: Sequence[Entry], announce: Callable[[list[Appended]], None]) -> None:
         with self._lock:
-            self._refuse_finished(entries)
-        transaction.on_commit(
-            partial(self._append_and_announce, entries, announce),
-            using=conf.current().DATABASE,
-            robust=True,
-        )
-
-    def _append_and_announce(
-        self, entries: Sequence[Entry], announce: Callable[[list[Appended]], None]
-    ) -> None:
-        dropped: Counter[str] = Counter()
-        taken: list[Entry] = []
-        with self._lock:
             for entry in entries:
-                if self._channel(entry.channel).state:
-                    dropped[entry.channel] += 1
-                else:
-                    taken.append(entry)
-            appended = self.append(taken) if taken else []
-        for name, count in dropped.items():
-            report_dropped(name, count)
-        if appended:
-            announce(appended)
+                if state := self._state(entry.channel):
+                    raise ChannelFinished.of(entry.channel, state)
 
-    def _refuse_finished(self, entries: Sequence[Entry]) -> None:
+        # Not a partial: Django tells of a robust hook that failed by its __qualname__.
+        def append() -> None:
+            if appended := self._append_committed(entries):
+                announce(appended)
+
+        transaction.on_commit(append, using=conf.current().DATABASE, robust=True)
+
+    def _append_committed(self, entries: Sequence[Entry]) -> list[Appended]:
+        with self._lock:
+            taken, late = self._split(entries)
+            appended = self.append(taken)
+        for name, count in Counter(name for name, _ in late).items():
+            report_dropped(name, count)
+        return appended
+
+    def _state(self, name: str) -> str:
+        channel = self._channels.get(name)
+        return channel.state if channel else State.OPEN
+
+    def _split(self, entries: Sequence[Entry]) -> tuple[list[Entry], list[tuple[str, str]]]:
+        """The entries that can be appended, and for each that would follow a terminal event the
+        channel and its state."""
+        taken: list[Entry] = []
+        late: list[tuple[str, str]] = []
+        ended: dict[str, str] = {}
         for entry in entries:
-            channel = self._channels.get(entry.channel)
-            if channel is not None and channel.state:
-                raise ChannelFinished.of(channel.name, channel.state)
+            if state := ended.get(entry.channel) or self._state(entry.channel):
+                late.append((entry.channel, state))
+                continue
+            taken.append(entry)
+            if entry.kind == Kind.TERMINAL:
+                ended[entry.channel] = entry.state
+        return taken, late
 
     def append(self, entries: Sequence[Entry]) -> list[Appended]:
         with self._lock:
-            self._refuse_finished(entries)
+            if late := self._split(entries)[1]:
+                raise ChannelFinished.of(*late[0])
             done: dict[str, list[Record]] = {}
             for entry in entries:
                 record = self._channel(entry.channel).append(entry)
@@ -164,6 +183,7 @@ class MemoryLog(EventLog):
             return channel.floor + bisect_left(channel.created, moment)
 
     def trim(self, channel: str, *, age: timedelta | None = None, count: int | None = None) -> int:
+        check_limits(age, count)
         with self._lock:
             found = self._channels.get(channel)
             if found is None:

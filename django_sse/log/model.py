@@ -12,7 +12,15 @@ from django.db.models.functions import Now
 from django_sse import conf
 from django_sse.exceptions import ChannelFinished
 from django_sse.log import sequencer, transactions, trimming
-from django_sse.log.base import Appended, Entry, EventLog, Head, Kind, Record
+from django_sse.log.base import (
+    Appended,
+    Entry,
+    EventLog,
+    Head,
+    Kind,
+    Record,
+    check_limits,
+)
 from django_sse.log.sequencer import BATCH, channel_hash
 from django_sse.models import Channel, OutboxEvent, StoredEvent
 from django_sse.wire.cursor import make_epoch
@@ -66,24 +74,22 @@ class ModelLog(EventLog):
             ],
             batch_size=BATCH,
         )
+
+        # Not a partial: Django tells of a robust hook that failed by its __qualname__.
+        def drain() -> None:
+            if appended := self.sequence(names):
+                announce(appended)
+
         # On every call: a savepoint that rolls back takes its hooks along, so "once a
-        # transaction" would lose it. The first hook drains, the rest find nothing. Robust: an
-        # earlier hook of the project's that raises must not keep ours from running.
-        transaction.on_commit(
-            partial(self._sequence_and_announce, names, announce), using=alias, robust=True
-        )
+        # transaction" would lose it. The first hook drains, the rest find nothing. Robust: the
+        # caller's transaction is committed, so an error of ours is not its.
+        transaction.on_commit(drain, using=alias, robust=True)
 
     def _refuse_finished(self, alias: str, names: Sequence[str]) -> None:
         hashes = [channel_hash(name) for name in names]
         ended = Channel.objects.using(alias).filter(name_hash__in=hashes).exclude(state="").first()
         if ended is not None:
             raise ChannelFinished.of(ended.name, ended.state)
-
-    def _sequence_and_announce(
-        self, names: Sequence[str], announce: Callable[[list[Appended]], None]
-    ) -> None:
-        if appended := self.sequence(names):
-            announce(appended)
 
     def append(self, entries: Sequence[Entry]) -> list[Appended]:
         return sequencer.append(self.alias, entries)
@@ -95,7 +101,8 @@ class ModelLog(EventLog):
             return []
 
     def sequence(self, channels: Iterable[str]) -> list[Appended]:
-        return sequencer.drain(self.alias, channels)
+        alias = self.alias
+        return sequencer.drain(alias, channels) if transactions.commits_its_own(alias) else []
 
     def orphans(self, limit: int = 100) -> list[str]:
         waiting = OutboxEvent.objects.using(self.alias).order_by()
@@ -132,12 +139,21 @@ class ModelLog(EventLog):
         return transactions.run(self.alias, lambda: trimming.seq_before(self.alias, head, moment))
 
     def trim(self, channel: str, *, age: timedelta | None = None, count: int | None = None) -> int:
+        check_limits(age, count)
         head = self.heads([channel]).get(channel)
         return trimming.trim(self.alias, head, age=age, count=count) if head else 0
 
     def channels(self) -> Iterator[str]:
-        names = Channel.objects.using(self.alias).order_by("pk").values_list("name", flat=True)
-        return iter(names.iterator(chunk_size=BATCH))
+        # In pages: on SQLite a cursor that is still open keeps its snapshot, and whoever writes
+        # between two names is then refused as soon as another connection has written.
+        rows = Channel.objects.using(self.alias).order_by("pk").values_list("pk", "name")
+        after = 0
+        while page := self._page(rows.filter(pk__gt=after)[:BATCH]):
+            after = page[-1][0]
+            yield from (name for _, name in page)
+
+    def _page(self, rows: Iterable[tuple[int, str]]) -> list[tuple[int, str]]:
+        return transactions.run(self.alias, lambda: list(rows))
 
     def redact(self, channel: str, seq: int) -> bool:
         rows = Channel.objects.using(self.alias).filter(name_hash=channel_hash(channel))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
+    from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models import QuerySet
 
 BATCH = 500
@@ -38,7 +39,8 @@ def channel_hash(name: str) -> str:
 
 def make_channels(alias: str, names: Iterable[str]) -> None:
     """The rows of ``names``, where they are not there yet. Never inside the append's own
-    transaction: an insert that waits for another's would hold the locks meanwhile."""
+    transaction: an insert that waits for another's would hold the locks meanwhile. And sorted: two
+    that insert the same names in opposite order would wait for each other."""
     now = Now()
     rows = [
         Channel(
@@ -48,7 +50,7 @@ def make_channels(alias: str, names: Iterable[str]) -> None:
             epoch_created=now,
             created=now,
         )
-        for name in names
+        for name in sorted(names)
     ]
     Channel.objects.using(alias).bulk_create(rows, ignore_conflicts=True)
 
@@ -128,13 +130,16 @@ class _Locked:
         return Appended(self.row.name, self.row.epoch, self.records)
 
 
+def _is_deferred(connection: BaseDatabaseWrapper) -> bool:
+    mode = connection.settings_dict["OPTIONS"].get("transaction_mode")
+    return mode is None or mode.upper() == "DEFERRED"
+
+
 def _lock(alias: str, names: Sequence[str]) -> dict[str, _Locked]:
     """Lock the rows of ``names``; those that do not exist are missing in the result."""
     connection = connections[alias]
     rows = Channel.objects.using(alias).filter(name_hash__in=[channel_hash(n) for n in names])
-    if connection.vendor == "sqlite" and not connection.settings_dict["OPTIONS"].get(
-        "transaction_mode"
-    ):
+    if connection.vendor == "sqlite" and _is_deferred(connection):
         # In a deferred transaction SQLite refuses the step from reader to writer at once when
         # another has written meanwhile; as the first statement a write waits for its turn.
         rows.update(redactions=F("redactions"))

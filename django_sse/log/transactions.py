@@ -34,6 +34,25 @@ def in_testcase(connection: BaseDatabaseWrapper) -> bool:
     return any(getattr(block, "_from_testcase", False) for block in connection.atomic_blocks)
 
 
+def commits_its_own(alias: str) -> bool:
+    """Whether a block that begins on this thread now is committed at its end, and by itself.
+
+    Inside ``TestCase`` nothing ever is, so there everything counts as committed.
+    """
+    connection = connections[alias]
+    if connection.in_atomic_block:
+        return in_testcase(connection)
+    return _autocommit(connection)
+
+
+def _autocommit(connection: BaseDatabaseWrapper) -> bool:
+    """``get_autocommit`` opens the database: a log in memory needs none, and one that is away is
+    for ``run`` to find out."""
+    if connection.connection is None:
+        return bool(connection.settings_dict["AUTOCOMMIT"])
+    return connection.autocommit
+
+
 def shares_fate(alias: str) -> bool:
     """Whether a publish on this thread must share the fate of a transaction on ``alias``.
 
@@ -42,7 +61,7 @@ def shares_fate(alias: str) -> bool:
     connection = connections[alias]
     if connection.in_atomic_block:
         return not in_testcase(connection)
-    if not connection.get_autocommit():
+    if not _autocommit(connection):
         raise PublishNotAllowed(
             f"Autocommit is off on the database {alias!r}, so there is no commit to wait for. "
             "Publish inside transaction.atomic(), or turn autocommit on."

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from django.core import checks
+from django.core import checks, mail
 from django.db import DatabaseError, connections
 
 from django_sse import conf
@@ -20,6 +21,9 @@ from django_sse.notifiers.base import Notifier, Wakeup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+# Seconds. Not the pace of the safety poll: its own connection would be open at every turn.
+_CONNECTION_AGE = 3.0
 
 
 class DatabaseNotifier(Notifier):
@@ -40,6 +44,9 @@ class DatabaseNotifier(Notifier):
             await asyncio.sleep(settings.HEAD_INTERVAL)
 
     def check(self) -> list[checks.CheckMessage]:
+        if hasattr(mail, "outbox"):
+            # A test run, where a database in memory is what Django makes of one in a file.
+            return []
         connection = connections[conf.current().DATABASE]
         if connection.vendor == "sqlite" and connection.is_in_memory_db():  # type: ignore[attr-defined]
             return [
@@ -84,13 +91,28 @@ async def _watch_data_version(
 
 
 def _poll(settings: conf.Settings, stop: threading.Event, changed: Callable[[], object]) -> None:
+    while not stop.is_set():
+        _look_for_a_while(settings, stop, changed)
+
+
+def _look_for_a_while(
+    settings: conf.Settings, stop: threading.Event, changed: Callable[[], object]
+) -> None:
+    """Look with one connection, and close it after a while.
+
+    SQLite cannot close a file while another connection of the process has a lock on it (POSIX locks
+    go with the first close), and in WAL mode an open connection always has one: without a pause
+    from time to time every connection that any thread ever closed would leave its file open.
+    """
     connection = connections[settings.DATABASE]
     connection.ensure_connection()
+    # Of another connection, so the first look always counts as a change.
     seen: int | None = None
+    until = time.monotonic() + _CONNECTION_AGE
     try:
         # The driver's connection: Django's cursor would log fifty queries a second under DEBUG.
         with connection.wrap_database_errors:
-            while not stop.is_set():
+            while not stop.is_set() and time.monotonic() < until:
                 # Does not move for this connection's own commits: it makes none.
                 version: int = connection.connection.execute("PRAGMA data_version").fetchone()[0]
                 if version != seen:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.demo.shell import manage
 from tests.proxy import Proxy
 from tests.servers import Server
 
@@ -132,6 +133,42 @@ def test_a_reload_shows_the_history_and_no_message_twice(open_page: Opener, demo
     state(ada, "open")
     say(ada, "and one more")
     expect_messages(ada, *before, "and one more")
+
+
+def test_a_position_the_log_no_longer_knows_loads_the_room_anew(
+    open_page: Opener, demo: Server
+) -> None:
+    from playwright.sync_api import expect
+
+    ada = enter(open_page, demo.url, "general", "Ada")
+    grace = enter(open_page, demo.url, "general", "Grace")
+    say(grace, "heard")
+    expect(ada.locator(".message .text").last).to_have_text("heard")
+    ada.click("[data-cut]")
+    say(grace, "said before the log was lost")
+    rotate = (
+        "from django_sse.log import get_log; log = get_log();"
+        "head, = log.open(['chat-general']); assert log.rotate('chat-general', head.epoch)"
+    )
+    manage(demo, "shell", "-c", rotate)
+    ada.click("[data-restore]")
+    expect(ada.locator("[data-notice]")).to_contain_text("loaded anew")
+    expect(ada.locator(".message .text").last).to_have_text("said before the log was lost")
+    say(grace, "and on it goes")
+    texts = ada.locator(".message .text")
+    expect(texts.last).to_have_text("and on it goes")
+    assert len(set(texts.all_text_contents()[-3:])) == 3
+
+
+def test_what_is_published_in_a_terminal_shows_up(open_page: Opener, demo: Server) -> None:
+    from playwright.sync_api import expect
+
+    ada = enter(open_page, demo.url, "random", "Ada")
+    for text in ("Hello from outside", "Hello again"):
+        manage(demo, "sse_publish", "chat-random", text, "--event", "usermessage")
+        message = ada.locator(".message").last
+        expect(message.locator(".text")).to_have_text(text)
+        expect(message.locator("b")).to_have_text("terminal")
 
 
 def test_raw_frames_are_shown_on_demand(open_page: Opener, demo: Server) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 
 import pytest
 from django.db import connections
 
 from demo_project.chat.models import Participant, Room
+from demo_project.chat.processes import is_running, this_process
 from django_sse.models import StoredEvent
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -56,6 +60,46 @@ def test_a_leave_that_overtakes_its_join_leaves_nobody_behind(room: Room) -> Non
     assert room.usernames() == []
     assert not Participant.objects.exists()
     assert announced(room) == []
+
+
+def dead_process() -> str:
+    """The name of a process that has run and ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        return f"{process.pid}-0000"
+
+
+def test_who_was_in_a_process_that_died_is_gone_when_the_next_one_comes(room: Room) -> None:
+    dead = dead_process()
+    room.join("Survivor")
+    for name in ("Ghost", "Survivor", "Ada"):
+        room.participants.create(username=name, process=dead, connections=2)
+    room.join("Ada")
+    assert room.usernames() == ["Ada", "Survivor"]
+    assert announced(room) == [
+        ("userconnect", "Survivor"),
+        ("userdisconnect", "Ada"),
+        ("userdisconnect", "Ghost"),
+        ("userconnect", "Ada"),
+    ]
+
+
+def test_a_name_in_two_processes_is_here_until_it_left_both(room: Room) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        other_process = f"{other.pid}-0000"
+        room.participants.create(username="Ada", process=other_process, connections=1)
+        room.join("Ada")
+        room.leave("Ada")
+        assert room.usernames() == ["Ada"]
+        assert announced(room) == []
+        other.communicate()
+    room.join("Grace")
+    assert room.usernames() == ["Grace"]
+    assert announced(room) == [("userdisconnect", "Ada"), ("userconnect", "Grace")]
+
+
+def test_a_process_is_not_taken_for_an_earlier_one_of_the_same_number() -> None:
+    assert is_running(this_process())
+    assert not is_running(f"{os.getpid()}-0000")
 
 
 def test_many_windows_at_once_are_announced_once(room: Room) -> None:

@@ -34,13 +34,14 @@ class WatchedLog(MemoryLog):
         self.clear()
         self.reads: list[int] = []
         self.head_queries = 0
+        self.heads_opened: list[str] = []
         self.orphan_queries = 0
         self.away = False
         self.failures: list[Exception] = []
         self.missing: set[int] = set()
         self.asked = threading.Event()
         self._answer = threading.Event()
-        self._answer.set()
+        self._held = ""
 
     @property
     def queries(self) -> int:
@@ -48,14 +49,21 @@ class WatchedLog(MemoryLog):
         return len(self.reads) + self.head_queries + self.orphan_queries
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Reads of events take their snapshot and answer when the block ends."""
+    def held(self, method: str = "read") -> Iterator[None]:
+        """Calls of ``method`` take their snapshot, and answer when the block ends."""
         self.asked.clear()
         self._answer.clear()
+        self._held = method
         try:
             yield
         finally:
+            self._held = ""
             self._answer.set()
+
+    def _hold(self, method: str) -> None:
+        if self._held == method:
+            self.asked.set()
+            assert self._answer.wait(TIMEOUT)
 
     def _refuse_while_away(self) -> None:
         if self.away:
@@ -67,19 +75,23 @@ class WatchedLog(MemoryLog):
         self.reads.append(after)
         self._refuse_while_away()
         records = super().read(key, after, limit + len(self.missing))
-        self.asked.set()
-        assert self._answer.wait(TIMEOUT)
+        self._hold("read")
         return [record for record in records if record.seq not in self.missing][:limit]
 
     def open(self, channels: Sequence[str]) -> list[Head]:
         self.head_queries += 1
         self._refuse_while_away()
-        return super().open(channels)
+        self.heads_opened.extend(channels)
+        opened = super().open(channels)
+        self._hold("open")
+        return opened
 
     def heads(self, channels: Iterable[str]) -> dict[str, Head]:
         self.head_queries += 1
         self._refuse_while_away()
-        return super().heads(channels)
+        found = super().heads(channels)
+        self._hold("heads")
+        return found
 
     def orphans(self, limit: int = 100) -> list[str]:
         self.orphan_queries += 1
@@ -118,20 +130,32 @@ class HandNotifier(Notifier):
         self.notified: list[Wakeup] = []
         self.listeners: list[Callable[[Wakeup | None], None]] = []
         self.failures: list[Exception] = []
-        self.heard: asyncio.Event | None = None
+        self.listens = 0
+        self.greets = True
+        self._connections: list[asyncio.Future[None]] = []
 
     def notify(self, wakeups: Sequence[Wakeup]) -> None:
         self.notified.extend(wakeups)
 
     async def listen(self, wake: Callable[[Wakeup | None], None]) -> None:
+        self.listens += 1
         if self.failures:
             raise self.failures.pop(0)
-        wake(None)
+        if self.greets:
+            wake(None)
         self.listeners.append(wake)
+        connection = asyncio.get_running_loop().create_future()
+        self._connections.append(connection)
         try:
-            await asyncio.get_running_loop().create_future()
+            await connection
         finally:
+            self._connections.remove(connection)
             self.listeners.remove(wake)
+
+    def fail(self, error: Exception) -> None:
+        """The transport breaks."""
+        for connection in self._connections:
+            connection.set_exception(error)
 
     def tell(self, wakeup: Wakeup | None) -> None:
         """A message from another process, as every hub hears it."""
@@ -190,19 +214,19 @@ def texts(events: Iterable[MessageEvent]) -> list[str]:
 
 
 class Client:
-    """Reads a stream, decodes it and counts its heartbeats."""
+    """Reads a stream, decodes it and counts its heartbeats.
+
+    ``last_event_id`` is what it would bring with its next request, were it cut after the events
+    that the test took.
+    """
 
     def __init__(self, stream: AsyncIterator[bytes]) -> None:
         self.stream = stream
         self.chunks: list[bytes] = []
         self.heartbeats = 0
+        self.last_event_id = ""
         self._decoder = Decoder()
         self._events: list[MessageEvent] = []
-
-    @property
-    def last_event_id(self) -> str:
-        """What it would bring with its next request."""
-        return self._decoder.last_event_id
 
     @property
     def reconnection_time(self) -> int | None:
@@ -224,7 +248,9 @@ class Client:
         """The next event. Raises ``StopAsyncIteration`` at the end."""
         while not self._events:
             await self.chunk()
-        return self._events.pop(0)
+        event = self._events.pop(0)
+        self.last_event_id = event.last_event_id
+        return event
 
     async def take(self, count: int) -> list[MessageEvent]:
         """The next ``count`` events."""
@@ -308,5 +334,5 @@ class Reader:
 
 
 async def asked(log: WatchedLog) -> None:
-    """Returns when a read has its snapshot (inside ``log.held()``)."""
+    """Returns when a call has its snapshot (inside ``log.held()``)."""
     assert await asyncio.to_thread(log.asked.wait, TIMEOUT)

@@ -122,6 +122,7 @@ def start_python(code: str, *args: str) -> subprocess.Popen[str]:
         [sys.executable, "-c", _PRELUDE + dedent(code), *args],
         cwd=ROOT,
         env=environment(),
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -205,10 +206,10 @@ def dropped() -> Iterator[list[tuple[str, int]]]:
 
 @contextmanager
 def another_database(alias: str, **config: Any) -> Iterator[str]:
-    """Adds a database to the project while the block runs."""
-    connections.databases[alias] = connections.configure_settings(
-        {"default": {}, alias: config}
-    )[alias]
+    """Adds a database to the project. Before the test begins: Django lets a test use those only
+    that were there by then, and are named in its mark."""
+    configured = connections.configure_settings({"default": {}, alias: config})
+    connections.databases[alias] = configured[alias]
     try:
         yield alias
     finally:
@@ -218,9 +219,10 @@ def another_database(alias: str, **config: Any) -> Iterator[str]:
 
 
 @contextmanager
-def second_log_database(path: Path) -> Iterator[str]:
-    """An SQLite file with our tables, as the alias "other"."""
-    engine = "django.db.backends.sqlite3"
-    with another_database("other", ENGINE=engine, NAME=str(path), TEST={"NAME": None}) as alias:
-        call_command("migrate", "django_sse", database=alias, verbosity=0)
+def second_database(directory: Path) -> Iterator[str]:
+    """A migrated SQLite file, as the alias "other"."""
+    engine, name = "django.db.backends.sqlite3", str(directory / "other.sqlite3")
+    with another_database("other", ENGINE=engine, NAME=name) as alias:
+        # Of all apps: after each test Django asks all of them what belongs in an empty database.
+        call_command("migrate", database=alias, verbosity=0)
         yield alias

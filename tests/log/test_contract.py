@@ -297,16 +297,6 @@ def test_a_savepoint_that_rolls_back_takes_its_events_and_no_others(
     assert list(log.orphans()) == []
 
 
-def test_a_savepoint_rolled_back_by_hand_takes_its_events_along(log: EventLog) -> None:
-    with transaction.atomic():
-        defer(log, "c", "1")
-        savepoint = transaction.savepoint()
-        defer(log, "c", "never")
-        transaction.savepoint_rollback(savepoint)
-        defer(log, "c", "2")
-    assert texts(log, "c") == ["1", "2"]
-
-
 def test_an_error_in_a_later_hook_of_the_project_changes_nothing(log: EventLog) -> None:
     def fail() -> None:
         raise RollBack
@@ -314,6 +304,45 @@ def test_an_error_in_a_later_hook_of_the_project_changes_nothing(log: EventLog) 
     with pytest.raises(RollBack), transaction.atomic():
         defer(log, "c", "1")
         transaction.on_commit(fail)
+    assert texts(log, "c") == ["1"]
+
+
+def test_an_error_after_the_commit_is_not_the_callers(
+    log: EventLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(appended: list[Appended]) -> None:
+        raise RollBack
+
+    with transaction.atomic():
+        log.defer([entry("c", "1")], fail)
+    assert texts(log, "c") == ["1"]
+    assert "RollBack" in caplog.text
+
+
+def test_nothing_is_sequenced_while_the_caller_may_still_roll_back(log: EventLog) -> None:
+    def block() -> None:
+        defer(log, "c", "never")
+        assert log.sequence(["c"]) == []
+
+    undo(block)
+    transaction.set_autocommit(False)
+    try:
+        assert log.sequence(["c"]) == []
+    finally:
+        transaction.rollback()
+        transaction.set_autocommit(True)
+    assert texts(log, "c") == []
+
+
+def test_a_block_with_autocommit_off_commits_by_hand(log: EventLog) -> None:
+    transaction.set_autocommit(False)
+    try:
+        with transaction.atomic():
+            defer(log, "c", "1")
+        assert texts(log, "c") == []
+        transaction.commit()
+    finally:
+        transaction.set_autocommit(True)
     assert texts(log, "c") == ["1"]
 
 

@@ -13,8 +13,9 @@ from asgiref.sync import sync_to_async
 from django.contrib.auth import aget_user
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.urls import path
+from django.urls import path, reverse
 from django.utils.decorators import method_decorator
+from django.utils.translation import get_language
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
@@ -291,6 +292,12 @@ async def position(request: HttpRequest) -> AsyncIterator[Any]:
     yield {"position": last_event_id(request), "method": request.method}
 
 
+@csrf_exempt
+@event_stream
+def position_sync(request: HttpRequest) -> Iterator[Any]:
+    yield {"position": last_event_id(request), "method": request.method}
+
+
 @event_stream
 async def asks_the_database(request: HttpRequest) -> AsyncIterator[Any]:
     """The ORM and the session before the first item, in between, and again after the gate."""
@@ -327,6 +334,20 @@ async def make_users(request: HttpRequest) -> HttpResponse:
 
 
 @event_stream
+async def language(request: HttpRequest) -> AsyncIterator[Any]:
+    """What Django keeps for a request's thread, as the generator sees it at each step."""
+    for _ in range(2):
+        yield [get_language(), reverse("language")]
+        await asyncio.sleep(0)
+
+
+@event_stream
+def language_sync(request: HttpRequest) -> Iterator[Any]:
+    for _ in range(2):
+        yield [get_language(), reverse("language")]
+
+
+@event_stream
 async def thread_names(request: HttpRequest) -> AsyncIterator[Any]:
     """Which thread the generator's sync calls run in, at each step."""
     for _ in range(2):
@@ -341,6 +362,7 @@ def process(request: HttpRequest) -> JsonResponse:
 
 urlpatterns = [
     path("open_gate/<name>/", open_gate),
+    path("streams/language/", language, name="language"),
     *(path(f"forms/{form}/", view) for form, view in FORMS.items()),
     *(
         path(f"streams/{view.__name__}/", view)
@@ -357,8 +379,10 @@ urlpatterns = [
             between,
             between_sync,
             position,
+            position_sync,
             asks_the_database,
             asks_the_database_sync,
+            language_sync,
             rows,
             make_users,
             thread_names,

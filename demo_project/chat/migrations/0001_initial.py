@@ -58,6 +58,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("username", models.CharField(max_length=24)),
+                ("process", models.CharField(max_length=40)),
                 ("connections", models.IntegerField(default=0)),
                 (
                     "room",
@@ -71,7 +72,7 @@ class Migration(migrations.Migration):
             options={
                 "constraints": [
                     models.UniqueConstraint(
-                        fields=("room", "username"), name="participant_once_a_room"
+                        fields=("room", "username", "process"), name="participant_once_a_process"
                     )
                 ],
             },

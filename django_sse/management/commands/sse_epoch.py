@@ -66,7 +66,8 @@ class Command(EventStreamCommand):
 def _all_heads() -> Iterator[Head]:
     log = get_log()
     for names in _batches(log.channels()):
-        yield from log.heads(names).values()
+        heads = log.heads(names)
+        yield from (heads[name] for name in names if name in heads)
 
 
 def _batches(items: Iterable[T]) -> Iterator[list[T]]:

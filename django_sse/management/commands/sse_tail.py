@@ -90,7 +90,7 @@ class _Printer:
         text = self._line(channel, event) if self._as_json else self._frame(channel, event)
         if self._out.isatty():
             text = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
-        self._out.write(text)
+        self._out.write(text, ending="")
         # What reads a pipe waits for it.
         self._out.flush()
 
@@ -101,14 +101,14 @@ class _Printer:
             "event": event.type,
             "data": event.data,
         }
-        return json.dumps(fields, ensure_ascii=False)
+        return json.dumps(fields, ensure_ascii=False) + "\n"
 
     def _frame(self, channel: str, event: MessageEvent) -> str:
         type = None if event.type == "message" else event.type
         frame = encode(Event(event.data, event=type, id=event.last_event_id)).decode()
         # A comment line: what is printed stays an event stream.
         comment = f": {channel}\n" if self._names else ""
-        return comment + frame.removesuffix("\n")
+        return comment + frame
 
 
 async def _follow(subscriptions: list[Subscription], printer: _Printer) -> None:

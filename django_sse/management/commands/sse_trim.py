@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from django_sse.log.base import Head
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d+)?)([smhdw])", re.ASCII)
-# No log is older; and "now" less a much longer time is before the year 1.
-_LONGEST = timedelta(days=36500)
+# A century, in seconds: no log is older, and "now" less a much longer time is before the year 1.
+_LONGEST = 36500 * 86400
 
 
 class Command(EventStreamCommand):
@@ -68,7 +68,11 @@ class Command(EventStreamCommand):
 def _configured() -> tuple[timedelta | None, int | None]:
     settings = conf.current()
     age = settings.TRIM_AGE
-    return None if age is None else min(timedelta(seconds=age), _LONGEST), settings.TRIM_COUNT
+    return None if age is None else _at_most_a_century(age), settings.TRIM_COUNT
+
+
+def _at_most_a_century(seconds: float) -> timedelta:
+    return timedelta(seconds=min(seconds, _LONGEST))
 
 
 def _trim(log: EventLog, channel: str, age: timedelta | None, count: int | None) -> int:
@@ -91,7 +95,7 @@ def parse_duration(text: str) -> timedelta:
     """``30s``, ``90m``, ``12h``, ``7d`` or ``2w`` as a ``timedelta``. Raises
     ``ArgumentTypeError``."""
     if match := _DURATION.fullmatch(text):
-        return min(timedelta(**{_UNITS[match[2]]: float(match[1])}), _LONGEST)
+        return _at_most_a_century(float(match[1]) * _SECONDS[match[2]])
     raise ArgumentTypeError(
         f"{text!r} is no duration: write a number and s, m, h, d or w, such as 12h"
     )

@@ -1,4 +1,3 @@
-// @ts-check
 import { Connection, element } from "./connection.js";
 import { complain, post } from "./http.js";
 

@@ -1,4 +1,3 @@
-// @ts-check
 import { Connection, element } from "./connection.js";
 
 const { events } = element("[data-interval]").dataset;

@@ -1,0 +1,432 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection, connections, transaction
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from django_sse.exceptions import ChannelFinished
+from django_sse.log import EventLog, get_log, sequencer
+from django_sse.log.base import Kind, Record
+from django_sse.log.model import ModelLog
+from django_sse.models import Channel, OutboxEvent, StoredEvent
+from tests.log.support import (
+    announce_nothing,
+    another_database,
+    assert_dense,
+    dropped,
+    entry,
+    everything,
+    in_threads,
+    orphan,
+    start_python,
+    terminal,
+    texts,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def skip_unless_writers_overlap() -> None:
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has one writer at a time: run this on PostgreSQL")
+
+
+def times(channel: str) -> list[Any]:
+    rows = StoredEvent.objects.filter(channel__name=channel).order_by("seq")
+    return list(rows.values_list("created", flat=True))
+
+
+class Interference:
+    """Does something once, before the first statement that has all of some words."""
+
+    def __init__(self, act: Callable[[], object], *words: str) -> None:
+        self.done = False
+        self._act, self._words = act, words
+
+    def __call__(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if not self.done and all(word in sql for word in self._words):
+            self.done = True
+            self._act()
+        return execute(sql, params, many, context)
+
+
+# -- many writers
+
+
+def test_four_processes_are_numbered_densely_and_no_reader_is_overtaken(
+    model_log: ModelLog,
+) -> None:
+    code = """
+    from random import Random
+    name = sys.argv[1]
+    chance = Random(name)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for number in range(40):
+        kind = chance.randrange(3)
+        if kind == 0:
+            publish("c", f"{name}:{number}")
+        elif kind == 1:
+            with transaction.atomic():
+                publish("c", f"{name}:{number}")
+        else:
+            try:
+                with transaction.atomic():
+                    publish("c", "never")
+                    raise KeyError
+            except KeyError:
+                publish_many([("d", name), ("c", f"{name}:{number}")])
+    """
+    (head,) = model_log.open(["c"])
+    processes = [start_python(code, name) for name in "0123"]
+    for process in processes:
+        assert process.stdout is not None and process.stdin is not None
+        assert process.stdout.readline() == "ready\n", process.communicate()
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    seen: list[Record] = []
+    while len(seen) < 160 and all(process.poll() in (None, 0) for process in processes):
+        seen += model_log.read(head.key, len(seen), 7)
+        # A row that slips in behind what was read would make this miss its number.
+        assert_dense(seen)
+    outputs = [process.communicate(timeout=60) for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4, outputs
+    assert seen == everything(model_log, "c")
+    for name in "0123":
+        own = [each.data for each in seen if each.data.startswith(f"{name}:")]
+        assert own == [f"{name}:{number}" for number in range(40)]
+    assert_dense(everything(model_log, "d"))
+    assert OutboxEvent.objects.count() == 0
+
+
+@pytest.mark.parametrize("first_to_commit", ["earlier", "later"])
+def test_of_two_transactions_the_first_to_commit_comes_first(
+    model_log: ModelLog, first_to_commit: str
+) -> None:
+    skip_unless_writers_overlap()
+    model_log.append([entry("c", "before")])
+    deferred = {"earlier": threading.Event(), "later": threading.Event()}
+    committed = threading.Event()
+
+    def write(name: str) -> None:
+        with transaction.atomic():
+            if name == "later":
+                assert deferred["earlier"].wait(60)
+            model_log.defer([entry("c", name)], announce_nothing)
+            deferred[name].set()
+            assert deferred["later"].wait(60)
+            if name != first_to_commit:
+                assert committed.wait(60)
+        committed.set()
+
+    in_threads(partial(write, "earlier"), partial(write, "later"))
+    second = "earlier" if first_to_commit == "later" else "later"
+    assert texts(model_log, "c") == ["before", first_to_commit, second]
+    assert_dense(everything(model_log, "c"))
+
+
+def test_a_long_transaction_stalls_no_other_publisher(model_log: ModelLog) -> None:
+    skip_unless_writers_overlap()
+    names = ["new", "old"]
+    model_log.append([entry("old", "0")])
+    with transaction.atomic():
+        model_log.defer([entry(name, "deferred") for name in names], announce_nothing)
+        in_threads(partial(model_log.append, [entry(name, "direct") for name in names]))
+    assert texts(model_log, "old") == ["0", "direct", "deferred"]
+    assert texts(model_log, "new") == ["direct", "deferred"]
+
+
+def test_new_channels_are_made_in_one_order_whatever_the_callers() -> None:
+    # Two that insert the same names in opposite order would wait for each other.
+    sequencer.make_channels("default", ["b", "a", "d"])
+    sequencer.make_channels("default", ["e", "c", "a"])
+    rows = Channel.objects.order_by("pk")
+    assert list(rows.values_list("name", flat=True)) == ["a", "b", "d", "c", "e"]
+
+
+def test_many_make_the_same_new_channels_in_any_order(model_log: ModelLog) -> None:
+    names = [f"channel-{number}" for number in range(8)]
+    orders = [names, names[::-1], names[4:] + names[:4], names[::2] + names[1::2]]
+    for done in in_threads(
+        *[partial(model_log.append, [entry(name) for name in order]) for order in orders]
+    ):
+        assert len(done) == len(names)
+    assert Channel.objects.count() == len(names)
+    assert all(len(everything(model_log, name)) == len(orders) for name in names)
+
+
+@pytest.fixture(scope="module", params=[None, "DEFERRED"])
+def deferring(
+    request: pytest.FixtureRequest, django_db_setup: None, django_db_blocker: Any
+) -> Iterator[str]:
+    """This database as a project has it that did not set `transaction_mode`."""
+    if connection.vendor != "sqlite":
+        pytest.skip("transaction_mode is SQLite's")
+    config = {"ENGINE": connection.settings_dict["ENGINE"]}
+    options = {"timeout": 60, "transaction_mode": request.param}
+    config |= {"NAME": connection.settings_dict["NAME"], "OPTIONS": options}
+    with another_database("deferring", **config) as alias, django_db_blocker.unblock():
+        yield alias
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "deferring"])
+def test_sqlite_in_deferred_mode_refuses_no_writer(deferring: str, settings: Any) -> None:
+    settings.DJANGO_SSE = {**settings.DJANGO_SSE, "DATABASE": deferring}
+    log = get_log()
+    refused: list[str] = []
+
+    def tell(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        try:
+            return execute(sql, params, many, context)
+        except OperationalError as error:
+            refused.append(f"{error}: {sql}")
+            raise
+
+    def write() -> None:
+        with connections[deferring].execute_wrapper(tell):
+            for _ in range(8):
+                log.append([entry("c"), entry("d")])
+
+    in_threads(*[write] * 8)
+    assert refused == []
+    assert_dense(everything(log, "c"))
+    assert len(everything(log, "d")) == 64
+
+
+# -- the outbox
+
+
+def test_deferred_events_are_sequenced_before_the_next_append(model_log: ModelLog) -> None:
+    orphan(model_log, entry("c", "1"), entry("d", "other"))
+    orphan(model_log, entry("c", "2"))
+    (done,) = model_log.append([entry("c", "3")])
+    assert [each.data for each in done.records] == ["1", "2", "3"]
+    assert_dense(everything(model_log, "c"))
+    assert texts(model_log, "d") == []
+    assert model_log.orphans() == ["d"]
+
+
+def test_sequence_takes_what_it_is_asked_for_and_tells_it(model_log: ModelLog) -> None:
+    orphan(model_log, entry("a", "1"), entry("b", "2"), entry("a", "3"))
+    (done,) = model_log.sequence(["a", "c"])
+    assert (done.channel, [each.data for each in done.records]) == ("a", ["1", "3"])
+    assert model_log.sequence(["a", "c"]) == []
+    assert model_log.orphans() == ["b"]
+    assert list(model_log.channels()) == ["a"]
+
+
+def test_an_outbox_of_many_events_is_moved_whole_and_in_order(model_log: ModelLog) -> None:
+    count = 2 * sequencer.BATCH + 3
+    orphan(model_log, *[entry("c", str(number)) for number in range(count)])
+    (done,) = model_log.append([entry("c", "last")])
+    assert_dense(list(done.records))
+    assert everything(model_log, "c") == list(done.records)
+    assert [each.data for each in done.records] == [*map(str, range(count)), "last"]
+    assert OutboxEvent.objects.count() == 0
+
+
+def test_of_those_that_sequence_the_same_events_one_does(model_log: ModelLog) -> None:
+    for _ in range(3):
+        orphan(model_log, *[entry("c") for _ in range(5)])
+        results = in_threads(*[partial(model_log.sequence, ["c"])] * 6)
+        assert sorted(sum(len(each.records) for each in done) for done in results) == [0] * 5 + [5]
+    assert_dense(everything(model_log, "c"))
+    assert len(everything(model_log, "c")) == 15
+
+
+def test_a_hook_that_has_nothing_to_do_asks_once(model_log: ModelLog) -> None:
+    with transaction.atomic():
+        for _ in range(4):
+            model_log.defer([entry("c")], announce_nothing)
+        queries = CaptureQueriesContext(connection)
+        queries.__enter__()
+    queries.__exit__(None, None, None)
+    asked = [each["sql"] for each in queries if "outboxevent" in each["sql"].lower()]
+    assert sum("DISTINCT" in sql for sql in asked) == 4
+    assert sum("DELETE" in sql for sql in asked) == 1
+
+
+def test_a_deferred_event_needs_no_row_and_no_lock_of_its_channel(model_log: ModelLog) -> None:
+    model_log.open(["old"])
+    with transaction.atomic():
+        with CaptureQueriesContext(connection) as queries:
+            model_log.defer([entry("new"), entry("old")], announce_nothing)
+        assert not Channel.objects.filter(name="new").exists()
+    written = [each["sql"] for each in queries if not each["sql"].startswith("SELECT")]
+    assert len(written) == 1
+    assert written[0].startswith("INSERT INTO")
+    assert "outboxevent" in written[0]
+    assert not any("FOR UPDATE" in each["sql"] for each in queries)
+
+
+def test_orphans_of_a_finished_channel_are_dropped_and_reported(model_log: ModelLog) -> None:
+    orphan(model_log, entry("c", "1"))
+    Channel.objects.create(
+        name="c",
+        name_hash=sequencer.channel_hash("c"),
+        epoch="e" * 11,
+        epoch_created=timezone.now(),
+        created=timezone.now(),
+        state="done",
+        head=7,
+    )
+    with dropped() as heard:
+        assert model_log.sequence(["c"]) == []
+    assert heard == [("c", 1)]
+    assert model_log.open(["c"])[0].head == 7
+    assert model_log.orphans() == []
+
+
+def test_an_orphaned_end_keeps_what_came_before_it_and_drops_the_rest(model_log: ModelLog) -> None:
+    orphan(model_log, entry("c", "1"), terminal("c", "error"), entry("c", "2"))
+    with dropped() as heard:
+        (done,) = model_log.sequence(["c"])
+    assert [each.kind for each in done.records] == [Kind.EVENT, Kind.TERMINAL]
+    assert heard == [("c", 1)]
+    (head,) = model_log.open(["c"])
+    assert (head.head, head.state) == (2, "error")
+
+
+def test_an_append_behind_an_orphaned_end_is_refused_and_loses_nothing(
+    model_log: ModelLog,
+) -> None:
+    orphan(model_log, entry("c", "1"), terminal("c"))
+    with pytest.raises(ChannelFinished):
+        model_log.append([entry("c", "2")])
+    assert model_log.finish(terminal("c", "aborted")) == []
+    model_log.sequence(["c"])
+    assert texts(model_log, "c") == ["1", "[DONE]"]
+
+
+def test_an_outbox_that_others_change_is_an_error_and_nothing_is_written(
+    model_log: ModelLog,
+) -> None:
+    orphan(model_log, entry("c", "1"), entry("c", "2"))
+
+    def steal() -> None:
+        OutboxEvent.objects.filter(data="1").delete()
+
+    thief = Interference(steal, "DELETE FROM", "outboxevent")
+    with (
+        connection.execute_wrapper(thief),
+        pytest.raises(RuntimeError, match="'c' was changed by something else"),
+    ):
+        model_log.append([entry("c", "3")])
+    assert thief.done
+    assert texts(model_log, "c") == []
+    model_log.append([entry("c", "4")])
+    assert texts(model_log, "c") == ["1", "2", "4"]
+
+
+# -- one transaction
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("UPDATE", "django_sse_channel"), ("INSERT INTO", "storedevent"), ("DELETE", "outboxevent")],
+    ids=" ".join,
+)
+def test_a_failure_in_the_middle_leaves_everything_as_it_was(
+    model_log: ModelLog, words: tuple[str, str]
+) -> None:
+    model_log.append([entry("c", "1"), entry("d", "1")])
+    orphan(model_log, entry("c", "2"))
+
+    def fail() -> None:
+        raise KeyError("out of memory")
+
+    before = model_log.heads(["c", "d"])
+    with connection.execute_wrapper(Interference(fail, *words)), pytest.raises(KeyError):
+        model_log.append([entry("d", "3"), entry("c", "3")])
+    assert model_log.heads(["c", "d"]) == before
+    assert texts(model_log, "c") == texts(model_log, "d") == ["1"]
+    assert model_log.orphans() == ["c"]
+    model_log.append([entry("d", "4"), entry("c", "4")])
+    assert texts(model_log, "c") == ["1", "2", "4"]
+    assert texts(model_log, "d") == ["1", "4"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("UPDATE", "django_sse_channel"), ("INSERT INTO", "storedevent"), ("DELETE", "outboxevent")],
+    ids=" ".join,
+)
+def test_an_attempt_that_lost_against_another_leaves_no_trace(
+    model_log: ModelLog, words: tuple[str, str]
+) -> None:
+    orphan(model_log, entry("c", "1"))
+
+    def lose() -> None:
+        raise OperationalError("database is locked")
+
+    rival = Interference(lose, *words)
+    with connection.execute_wrapper(rival):
+        (done,) = model_log.append([entry("c", "2")])
+    assert rival.done
+    assert everything(model_log, "c") == list(done.records)
+    assert texts(model_log, "c") == ["1", "2"]
+
+
+def test_an_append_may_be_long(model_log: ModelLog) -> None:
+    count = 2 * sequencer.BATCH + 3
+    (done,) = model_log.append([entry("c", str(number)) for number in range(count)])
+    assert everything(model_log, "c") == list(done.records)
+    assert_dense(list(done.records))
+
+
+# -- created
+
+
+def test_created_is_the_time_of_sequencing(model_log: ModelLog) -> None:
+    before = timezone.now() - timedelta(seconds=2)
+    orphan(model_log, entry("c", "old"))
+    model_log.append([entry("c"), entry("c")])
+    after = timezone.now() + timedelta(seconds=2)
+    assert all(before < created < after for created in times("c"))
+    assert len(set(times("c"))) == 1
+
+
+def test_created_never_decreases_though_the_clock_does(model_log: ModelLog) -> None:
+    model_log.append([entry("c"), entry("d")])
+    ahead = timezone.now() + timedelta(hours=1)
+    StoredEvent.objects.filter(channel__name="c").update(created=ahead)
+    model_log.append([entry("c"), entry("d")])
+    model_log.append([entry("c")])
+    assert times("c") == [times("c")[0]] * 3
+    assert times("c")[0] - ahead < timedelta(seconds=1)
+    assert all(created < ahead for created in times("d"))
+
+
+def test_created_never_decreases_among_many_writers(model_log: ModelLog) -> None:
+    def write() -> None:
+        for _ in range(10):
+            model_log.append([entry("c")])
+
+    in_threads(*[write] * 6)
+    assert times("c") == sorted(times("c"))
+    assert len(times("c")) == 60
+
+
+# -- names
+
+
+def test_a_channel_is_known_by_the_hash_of_its_name(log_with_odd_names: EventLog) -> None:
+    for row in Channel.objects.all():
+        assert row.name_hash == sequencer.channel_hash(row.name)
+        assert len(row.name_hash) == 64
+
+
+@pytest.fixture
+def log_with_odd_names(model_log: ModelLog) -> EventLog:
+    names = ["a", "A", "ä", "😀" * 200, "%s", "' OR 1=1 --", "a ", " "]
+    model_log.append([entry(name, name) for name in names])
+    assert [texts(model_log, name) for name in names] == [[name] for name in names]
+    return model_log

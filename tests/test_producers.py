@@ -1,0 +1,324 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.contrib.auth.models import User
+from django.db import connection
+from django.utils import translation
+
+from django_sse.exceptions import Overloaded
+from django_sse.producers import TaskProducer, ThreadProducer
+
+
+class Basket:
+    """A sink that keeps what it gets; its test says when it is full and when nobody reads."""
+
+    def __init__(self, room: int = 1000) -> None:
+        self.items: list[Any] = []
+        self.room = room
+        self.closed = False
+        self.opening = False
+        self.errors: list[BaseException] = []
+        self.calls: list[str] = []
+        self._changed = threading.Condition()
+
+    @property
+    def full(self) -> bool:
+        return len(self.items) >= self.room
+
+    def put(self, item: Any) -> None:
+        with self._changed:
+            self.items.append(item)
+            self._changed.notify_all()
+
+    def fail(self, error: BaseException) -> bool:
+        self.errors.append(error)
+        self.calls.append("fail")
+        return not self.opening
+
+    def report(self, error: BaseException) -> None:
+        assert error is self.errors[-1]
+        self.calls.append("report")
+
+    def complete(self, error: BaseException | None = None) -> None:
+        with self._changed:
+            self.calls.append("complete" if error is None else "complete with error")
+            self._changed.notify_all()
+
+    def _wait(self, reached: Callable[[], bool]) -> None:
+        with self._changed:
+            assert self._changed.wait_for(reached, 30), (self.items, self.calls)
+
+    async def wait_for_items(self, count: int) -> None:
+        await asyncio.to_thread(self._wait, lambda: len(self.items) >= count)
+
+    async def wait_for_end(self) -> None:
+        await asyncio.to_thread(self._wait, lambda: any("complete" in c for c in self.calls))
+
+
+async def numbers(ended: list[str], count: int = 5) -> AsyncIterator[int]:
+    try:
+        for number in range(count):
+            yield number
+    finally:
+        await asyncio.sleep(0)
+        ended.append("ended")
+
+
+def numbers_sync(ended: list[str], count: int = 5) -> Iterator[int]:
+    try:
+        yield from range(count)
+    finally:
+        ended.append("ended")
+
+
+def produce(sync: bool, sink: Basket, ended: list[str], count: int = 5) -> Any:
+    if sync:
+        return ThreadProducer(sink, numbers_sync(ended, count))
+    return TaskProducer(sink, numbers(ended, count), own_thread=True)
+
+
+both = pytest.mark.parametrize("sync", [False, True], ids=["task", "thread"])
+
+
+@both
+async def test_it_hands_over_everything_and_then_says_so(sync: bool) -> None:
+    sink, ended = Basket(), []
+    produce(sync, sink, ended)
+    await sink.wait_for_end()
+    assert sink.items == [0, 1, 2, 3, 4]
+    assert sink.calls == ["complete"]
+    assert ended == ["ended"]
+
+
+@both
+async def test_it_waits_for_room_and_goes_on(sync: bool) -> None:
+    sink, ended = Basket(room=2), []
+    producer = produce(sync, sink, ended)
+    await sink.wait_for_items(2)
+    assert sink.calls == []
+    sink.room = 4
+    producer.resume()
+    await sink.wait_for_items(4)
+    assert sink.calls == []
+    sink.room = 100
+    producer.resume()
+    await sink.wait_for_end()
+    assert sink.items == [0, 1, 2, 3, 4]
+
+
+@both
+async def test_a_resume_without_room_is_no_resume(sync: bool) -> None:
+    sink, ended = Basket(room=1), []
+    producer = produce(sync, sink, ended)
+    await sink.wait_for_items(1)
+    for _ in range(10):
+        producer.resume()
+        await asyncio.sleep(0)
+    assert sink.items == [0]
+    sink.closed = True
+    producer.stop()
+
+
+@both
+async def test_stopped_at_its_yield_the_generator_is_closed(sync: bool) -> None:
+    sink, ended = Basket(room=1), []
+    producer = produce(sync, sink, ended)
+    await sink.wait_for_items(1)
+    sink.closed = True
+    producer.stop()
+    await sink.wait_for_end()
+    assert sink.items == [0]
+    assert ended == ["ended"]
+
+
+async def test_stopped_at_its_own_await_the_generator_is_cancelled_there() -> None:
+    seen: list[str] = []
+
+    async def waits() -> AsyncIterator[str]:
+        yield "first"
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            raise
+
+    sink = Basket()
+    producer = TaskProducer(sink, waits(), own_thread=True)
+    await sink.wait_for_items(1)
+    await asyncio.sleep(0)
+    sink.closed = True
+    producer.stop()
+    await sink.wait_for_end()
+    assert seen == ["cancelled"]
+    assert "report" not in sink.calls
+
+
+@both
+async def test_a_failure_is_told_reported_and_then_final(sync: bool) -> None:
+    error = ValueError()
+
+    async def failing() -> AsyncIterator[str]:
+        yield "first"
+        raise error
+
+    def failing_sync() -> Iterator[str]:
+        yield "first"
+        raise error
+
+    sink = Basket()
+    if sync:
+        ThreadProducer(sink, failing_sync())
+    else:
+        TaskProducer(sink, failing(), own_thread=True)
+    await sink.wait_for_end()
+    assert sink.errors == [error]
+    assert sink.calls == ["fail", "report", "complete with error"]
+
+
+@both
+async def test_a_failure_that_somebody_will_raise_is_not_reported(sync: bool) -> None:
+    sink, ended = Basket(), []
+    sink.opening = True
+    sink.put = _refuse  # type: ignore[method-assign]
+    produce(sync, sink, ended)
+    await sink.wait_for_end()
+    assert sink.calls == ["fail", "complete with error"]
+    assert ended == ["ended"]
+
+
+def _refuse(item: Any) -> None:
+    raise ValueError(item)
+
+
+@both
+async def test_the_generator_sees_the_language_of_its_request(sync: bool) -> None:
+    async def language() -> AsyncIterator[str]:
+        yield translation.get_language()
+
+    def language_sync() -> Iterator[str]:
+        yield translation.get_language()
+
+    sink = Basket()
+    with translation.override("de"):
+        if sync:
+            ThreadProducer(sink, language_sync())
+        else:
+            TaskProducer(sink, language(), own_thread=True)
+    await sink.wait_for_end()
+    assert sink.items == ["de"]
+
+
+async def test_sync_calls_of_a_task_share_one_thread_of_its_own() -> None:
+    async def threads() -> AsyncIterator[threading.Thread]:
+        for _ in range(3):
+            yield await sync_to_async(threading.current_thread)()
+
+    sinks = [Basket(), Basket()]
+    for sink in sinks:
+        TaskProducer(sink, threads(), own_thread=True)
+    for sink in sinks:
+        await sink.wait_for_end()
+    (first,), (second,) = (set(sink.items) for sink in sinks)
+    assert first is not second
+    assert threading.main_thread() not in (first, second)
+
+
+async def test_a_thread_goes_when_its_generator_waits_longer_than_it_may_idle(
+    settings: Any,
+) -> None:
+    settings.DJANGO_SSE = {"THREAD_IDLE": 0.01}
+    gate = asyncio.Event()
+
+    async def threads() -> AsyncIterator[threading.Thread]:
+        yield await sync_to_async(threading.current_thread)()
+        await gate.wait()
+        yield await sync_to_async(threading.current_thread)()
+
+    sink = Basket()
+    TaskProducer(sink, threads(), own_thread=True)
+    await sink.wait_for_items(1)
+    await asyncio.to_thread(sink.items[0].join, 30)
+    assert not sink.items[0].is_alive()
+    gate.set()
+    await sink.wait_for_end()
+    assert sink.items[1] is not sink.items[0]
+
+
+@pytest.mark.django_db(transaction=True)
+@both
+async def test_its_database_connection_ends_with_it(sync: bool) -> None:
+    async def users() -> AsyncIterator[Any]:
+        await User.objects.acount()
+        yield await sync_to_async(lambda: connection._connections[connection._alias])()
+
+    def users_sync() -> Iterator[Any]:
+        User.objects.count()
+        yield connection._connections[connection._alias]
+
+    sink = Basket(room=1)
+    producer = (
+        ThreadProducer(sink, users_sync())
+        if sync
+        else TaskProducer(sink, users(), own_thread=True)
+    )
+    await sink.wait_for_items(1)
+    assert sink.items[0].connection is not None
+    sink.room = 2
+    producer.resume()
+    await sink.wait_for_end()
+    await asyncio.to_thread(_join_generator_threads)
+    assert sink.items[0].connection is None
+
+
+def _join_generator_threads() -> None:
+    for thread in threading.enumerate():
+        if thread.name == "django_sse-generator":
+            thread.join(30)
+            assert not thread.is_alive()
+
+
+# -- as many threads as allowed
+
+
+async def test_a_thread_too_many_is_refused_and_a_place_that_is_left_is_free_again(
+    settings: Any,
+) -> None:
+    settings.DJANGO_SSE = {"SYNC_GENERATORS": 2}
+    await asyncio.to_thread(_join_generator_threads)
+    ended: list[str] = []
+    sinks = [Basket(room=1), Basket(room=1)]
+    producers = [ThreadProducer(sink, numbers_sync(ended)) for sink in sinks]
+    with pytest.raises(Overloaded, match="SYNC_GENERATORS allows 2") as raised:
+        ThreadProducer(Basket(), numbers_sync(ended))
+    assert "async def" in str(raised.value)
+    for sink, producer in zip(sinks, producers, strict=True):
+        await sink.wait_for_items(1)
+        sink.closed = True
+        producer.stop()
+    await asyncio.to_thread(_join_generator_threads)
+    assert ended == ["ended", "ended"]
+    last = Basket()
+    ThreadProducer(last, numbers_sync(ended))
+    await last.wait_for_end()
+
+
+async def test_a_generator_that_fails_gives_its_place_back(settings: Any) -> None:
+    settings.DJANGO_SSE = {"SYNC_GENERATORS": 1}
+    await asyncio.to_thread(_join_generator_threads)
+
+    def failing() -> Iterator[str]:
+        raise SystemExit
+        yield "never"
+
+    for _ in range(3):
+        sink = Basket()
+        ThreadProducer(sink, failing())
+        await sink.wait_for_end()
+        await asyncio.to_thread(_join_generator_threads)
+        assert [type(error) for error in sink.errors] == [SystemExit]
