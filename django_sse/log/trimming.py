@@ -56,10 +56,9 @@ def _older_than(alias: str, head: Head, age: timedelta) -> int:
 
 def _delete(alias: str, key: int, floor: int) -> int:
     events = StoredEvent.objects.using(alias).filter(channel_id=key)
+    lowest = events.filter(seq__lte=floor).order_by("seq").values_list("seq", flat=True)
     removed = 0
-    while True:
-        first = events.filter(seq__lte=floor).order_by("seq").values_list("seq", flat=True).first()
-        if first is None:
-            return removed
+    while (first := transactions.run(alias, lowest.first)) is not None:
         last = min(floor, first + BATCH - 1)
         removed += transactions.run(alias, events.filter(seq__lte=last).delete)[0]
+    return removed

@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.contrib.auth import aget_user
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -19,7 +18,7 @@ from django.utils.translation import get_language
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
-from django_sse import EventStreamResponse, event_stream, last_event_id
+from django_sse import EventStreamResponse, event_stream, finish, last_event_id, subscribe
 from tests.project.views import note
 
 # -- gates: a generator waits at one until a second request opens it
@@ -348,11 +347,48 @@ def language_sync(request: HttpRequest) -> Iterator[Any]:
 
 
 @event_stream
-async def thread_names(request: HttpRequest) -> AsyncIterator[Any]:
-    """Which thread the generator's sync calls run in, at each step."""
-    for _ in range(2):
-        yield await sync_to_async(lambda: threading.current_thread().name)()
-        await _pass_gate(request.GET["name"])
+async def asks_then_waits(request: HttpRequest) -> AsyncIterator[Any]:
+    yield {"count": await User.objects.acount()}
+    await asyncio.Event().wait()
+
+
+def _count_sync(name: str) -> Iterator[Any]:
+    yield {"count": User.objects.filter(username=name).count()}
+
+
+async def _count(name: str) -> AsyncIterator[Any]:
+    yield {"count": await User.objects.filter(username=name).acount()}
+
+
+@event_stream
+def writes_then_streams(request: HttpRequest) -> Iterator[Any]:
+    """The generator asks for what the view has just written."""
+    user = User.objects.create(username=request.GET["name"])
+    return _count_sync(user.username)
+
+
+@event_stream
+def writes_then_streams_async(request: HttpRequest) -> AsyncIterator[Any]:
+    user = User.objects.create(username=request.GET["name"])
+    return _count(user.username)
+
+
+@event_stream
+def streams_then_writes(request: HttpRequest) -> Iterator[Any]:
+    name = request.GET["name"]
+    yield {"count": User.objects.filter(username=name).count()}
+    _gates[name].acquire()
+    User.objects.create(username=name)
+    yield from _count_sync(name)
+
+
+async def by_hand(request: HttpRequest, name: str) -> EventStreamResponse:
+    return EventStreamResponse(subscribe(name), request=request)
+
+
+@csrf_exempt
+def finish_channel(request: HttpRequest, name: str) -> HttpResponse:
+    return HttpResponse(str(finish(name)))
 
 
 def process(request: HttpRequest) -> JsonResponse:
@@ -362,6 +398,8 @@ def process(request: HttpRequest) -> JsonResponse:
 
 urlpatterns = [
     path("open_gate/<name>/", open_gate),
+    path("streams/by_hand/<name>/", by_hand),
+    path("streams/finish/<name>/", finish_channel),
     path("streams/language/", language, name="language"),
     *(path(f"forms/{form}/", view) for form, view in FORMS.items()),
     *(
@@ -385,7 +423,10 @@ urlpatterns = [
             language_sync,
             rows,
             make_users,
-            thread_names,
+            asks_then_waits,
+            writes_then_streams,
+            writes_then_streams_async,
+            streams_then_writes,
             process,
         )
     ),

@@ -12,13 +12,15 @@ import http.client
 import socket
 import struct
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from typing import Self
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Self, TypeAlias
 
 from django_sse.wire import Decoder, MessageEvent
 from tests.servers import HOST, Server
 
 TIMEOUT = 60.0
+# Pairs where a header is sent more than once.
+Headers: TypeAlias = "Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]]"
 # struct linger: on, 0 s. Closing then sends RST: the client crashed, or a router gave up on it.
 RESET = struct.pack("ii", 1, 0)
 
@@ -36,8 +38,8 @@ class Stream:
         path: str,
         *,
         method: str = "GET",
-        headers: Mapping[str, str | bytes] | None = None,
-        data: bytes | None = None,
+        headers: Headers = (),
+        data: bytes = b"",
         receive_buffer: int | None = None,
         reset: bool = False,
     ) -> None:
@@ -50,12 +52,20 @@ class Stream:
         self._socket.connect((HOST, server.port))
         self._connection = http.client.HTTPConnection(HOST, server.port)
         self._connection.sock = self._socket
-        self._connection.request(method, path, data, dict(headers or {}))
+        self._send(method, path, headers, data)
         self._response: http.client.HTTPResponse | None = None
         self._decoder = Decoder()
         self._events: deque[MessageEvent] = deque()
         self.body = b""
         self.ended = False
+
+    def _send(self, method: str, path: str, headers: Headers, data: bytes) -> None:
+        self._connection.putrequest(method, path, skip_accept_encoding=True)
+        for name, value in headers.items() if isinstance(headers, Mapping) else headers:
+            self._connection.putheader(name, value)
+        if data or method == "POST":
+            self._connection.putheader("Content-Length", str(len(data)))
+        self._connection.endheaders(data or None)
 
     def __enter__(self) -> Self:
         return self
@@ -126,9 +136,9 @@ class Stream:
         self._socket.close()
 
 
-def get(server: Server, path: str, **options: object) -> tuple[int, bytes]:
+def get(server: Server, path: str, **options: Any) -> tuple[int, bytes]:
     """Status and body of a response that ends."""
-    with Stream(server, path, **options) as stream:  # type: ignore[arg-type]
+    with Stream(server, path, **options) as stream:
         while stream.read():
             pass
         return stream.status, stream.body
