@@ -7,16 +7,15 @@ Read at the moment of use, so ``override_settings`` works.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 NAME = "DJANGO_SSE"
 
@@ -114,6 +113,8 @@ def _check_type(name: str, value: Any, expected: Any) -> None:
         raise ImproperlyConfigured(f'{NAME}["{name}"] is {value!r}: it must be {wanted}.')
     if isinstance(value, int | float) and value < 0:
         raise ImproperlyConfigured(f'{NAME}["{name}"] is {value!r}: it must not be negative.')
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ImproperlyConfigured(f'{NAME}["{name}"] is {value!r}: it must be a finite number.')
 
 
 def parse(values: Mapping[str, Any]) -> Settings:
@@ -121,6 +122,8 @@ def parse(values: Mapping[str, Any]) -> Settings:
 
     Raises ``ImproperlyConfigured`` for an unknown name or a value of the wrong type.
     """
+    if not isinstance(values, Mapping):
+        raise ImproperlyConfigured(f"{NAME} is a {type(values).__name__}: it must be a dict.")
     hints = get_type_hints(Settings)
     known = {field.name for field in fields(Settings)}
     for name, value in values.items():

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django_sse")
 
+# Seconds between two looks of a thread whether anybody will ever take what it has made.
+_LOOK = 15.0
+
 _count_lock = threading.Lock()
 _threads = 0
 
@@ -177,7 +180,7 @@ class ThreadProducer:
                 self._sink.put(item)
                 with self._changed:
                     while self._sink.full and not self._sink.closed:
-                        self._changed.wait()
+                        self._changed.wait(_LOOK)
                 if self._sink.closed:
                     return
         finally:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 
-from django_sse.exceptions import PublishNotAllowed
+from django_sse.exceptions import ChannelFinished, InvalidCursor, PublishNotAllowed
 from django_sse.hub import database
 from django_sse.hub.registry import announce, hubs
 from django_sse.log import get_log
 from django_sse.log.base import Kind, State
 from django_sse.log.entries import as_event, make_entry, validate_channel
 from django_sse.threads import under_async_to_sync
-from django_sse.wire.cursor import Cursor
+from django_sse.wire.cursor import MAX_CHANNELS, Cursor
 from django_sse.wire.event import Event
 
 if TYPE_CHECKING:
@@ -46,7 +46,13 @@ def _publish(entries: list[Entry]) -> list[str] | None:
     if log.in_transaction():
         log.defer(entries, announce)
         return None
-    appended = log.append(entries)
+    try:
+        appended = log.append(entries)
+    except ChannelFinished:
+        # The end may be one that still waited in the outbox, and the append that met it has
+        # undone its sequencing: whoever is told of the end must find it in the log.
+        announce(log.sequence({entry.channel for entry in entries}))
+        raise
     announce(appended)
     wanted = Counter(entry.channel for entry in entries)
     # A channel's newest records are these entries: what was deferred came before them.
@@ -68,7 +74,8 @@ def publish(channel: str, data: Any, event: str | None = None) -> str | None:
     ``ChannelFinished``, ``PublishNotAllowed`` (on a thread with a running event loop: use
     ``apublish``) and ``LogUnavailable``.
     """
-    ids = publish_many([(channel, as_event(data, event))])
+    _refuse_event_loop("publish")
+    ids = _publish([make_entry(channel, as_event(data, event))])
     return ids[0] if ids else None
 
 
@@ -78,7 +85,7 @@ def publish_many(events: Iterable[tuple[str, Any]]) -> list[str] | None:
     ``events`` are pairs of a channel and what ``publish`` takes as data. Returns their ids in the
     order given, or None inside a transaction. Raises what ``publish`` does.
     """
-    _refuse_event_loop("publish")
+    _refuse_event_loop("publish_many")
     entries = [make_entry(channel, as_event(data)) for channel, data in events]
     return _publish(entries) if entries else []
 
@@ -100,8 +107,9 @@ def finish(channel: str, state: str = State.DONE, event: Event = DONE) -> bool |
         log.defer([entry], announce)
         return None
     appended = log.finish(entry)
-    announce(appended)
-    return bool(appended) and appended[-1].records[-1].kind == Kind.TERMINAL
+    # As in _publish: the end that won may still wait in the outbox.
+    announce(appended or log.sequence([channel]))
+    return bool(appended)
 
 
 async def _call(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -133,9 +141,12 @@ def cursor(*channels: str) -> str:
     Take it *before* reading the page's state: what then comes twice is recognized by its key, and
     nothing is missed. The page's stream begins there with ``?last_event_id=<cursor>``.
 
-    Raises ``InvalidChannel``, ``InvalidCursor`` (more than 32 channels), ``LogUnavailable``.
+    Raises ``InvalidChannel``, ``InvalidCursor`` (no channel, one named twice, more than 32) and
+    ``LogUnavailable``.
     """
     names = [validate_channel(channel) for channel in channels]
+    if not 1 <= len(set(names)) == len(names) <= MAX_CHANNELS:
+        raise InvalidCursor(f"A cursor is of 1 to {MAX_CHANNELS} different channels.")
     log = get_log()
     announce(log.sequence(names))
     return str(Cursor(tuple((head.epoch, head.head) for head in log.open(names))))

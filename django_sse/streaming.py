@@ -10,6 +10,7 @@ import asyncio
 import concurrent.futures
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -38,6 +39,9 @@ TERMINAL_ID = "!end"
 """The id of a terminal frame. An EventSource that knows nothing of the frame reconnects with it,
 and is told to stop."""
 
+# Seconds that an opened stream waits for somebody to read it. A middleware that fails or answers
+# with something else leaves it behind: Django closes the response that it sends, and no other.
+_ABANDONED_AFTER = 60.0
 # Frames that a producer may be ahead of its client.
 _AHEAD = 16
 
@@ -98,6 +102,7 @@ class GeneratorStream(Stream):
         # Done with the first item, the end, or the error that came instead.
         self._first: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._headers_sent = False
+        self._opened_at: float | None = None
         self._producer: TaskProducer | ThreadProducer | None = None
 
     # -- opening
@@ -114,6 +119,7 @@ class GeneratorStream(Stream):
         making is not cancelled by the time-out.
         """
         self.attach(get_hub())
+        self._opened_at = time.monotonic()
         try:
             await self._produce()
             first = asyncio.wrap_future(self._first)
@@ -127,6 +133,7 @@ class GeneratorStream(Stream):
 
     def open_in_thread(self) -> None:
         """``open`` for a sync source, from a sync view."""
+        self._opened_at = time.monotonic()
         try:
             self._producer = ThreadProducer(self, self._iterable())
             concurrent.futures.wait({self._first}, conf.current().OPEN_TIMEOUT)
@@ -177,8 +184,19 @@ class GeneratorStream(Stream):
 
     @property
     def closed(self) -> bool:
-        """Whether nobody reads any more."""
-        return self._closed
+        """Whether nobody reads any more, or ever will."""
+        return self._closed or self._abandoned
+
+    @property
+    def _abandoned(self) -> bool:
+        if self._started or self._opened_at is None:
+            return False
+        return time.monotonic() - self._opened_at > _ABANDONED_AFTER
+
+    def beat(self) -> None:
+        if self._abandoned:
+            self._close()
+        super().beat()
 
     def put(self, item: Any) -> None:
         """An item. Raises what its encoding does."""

@@ -125,10 +125,13 @@ async def _as_async(response: StreamingHttpResponse) -> AsyncIterator[bytes]:
 
 
 async def _close(response: HttpResponseBase, body: AsyncIterator[bytes]) -> None:
-    # The test client's wrapper closes the response, as a server would, when it is closed itself.
-    aclose = getattr(body, "aclose", None)
-    if aclose is not None:
-        await aclose()
+    # The test client puts a generator round the content, which closes the response, as a server
+    # would, when it is closed itself. Left to the garbage collector, it would do so at any time.
+    for each in (body, getattr(response, "_iterator", None)):
+        if (aclose := getattr(each, "aclose", None)) is not None:
+            await aclose()
+        elif (close := getattr(each, "close", None)) is not None:
+            close()
     if isinstance(response, EventStreamResponse):
         response.stream.close()
 

@@ -13,6 +13,7 @@ import weakref
 from collections import deque
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 from asgiref.sync import AsyncToSync, SyncToAsync, sync_to_async
@@ -111,18 +112,30 @@ def _any_testcase() -> bool:
     return any(in_testcase(connection) for connection in connections.all(initialized_only=True))
 
 
+def in_transaction() -> bool:
+    """Whether this thread is inside a transaction whose writes no other thread sees yet."""
+    return any(
+        connection.in_atomic_block and not in_testcase(connection)
+        for connection in connections.all(initialized_only=True)
+    )
+
+
+def in_test_run() -> bool:
+    """Whether Django's test environment is set up: ``mail.outbox`` exists only there."""
+    return hasattr(mail, "outbox")
+
+
 def thread_in_users_test() -> bool:
     """Whether this thread is inside the transaction of a ``TestCase``, which no other can see.
 
-    ``mail.outbox`` exists only in a test run (``setup_test_environment``), so production pays
-    nothing for the question.
+    Production pays nothing for the question.
     """
-    return hasattr(mail, "outbox") and _any_testcase()
+    return in_test_run() and _any_testcase()
 
 
 async def in_users_test() -> bool:
     """``thread_in_users_test`` for the thread that a coroutine's sync code runs in."""
-    return hasattr(mail, "outbox") and await sync_to_async(_any_testcase)()
+    return in_test_run() and await sync_to_async(_any_testcase)()
 
 
 class _LiveCursors:
@@ -132,8 +145,10 @@ class _LiveCursors:
         self._cursors: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def __call__(self, execute: Any, sql: Any, params: Any, many: Any, context: Any) -> Any:
+        result = execute(sql, params, many, context)
+        # Only now: the error of a query that failed holds on to its cursor until it is collected.
         self._cursors.add(context["cursor"])
-        return execute(sql, params, many, context)
+        return result
 
     def __bool__(self) -> bool:
         return bool(len(self._cursors)) or any(
@@ -188,8 +203,9 @@ class DatabaseExecutor(Executor):
             for connection in connections.all():
                 stack.enter_context(connection.execute_wrapper(live))
             while (item := self._next(live)) is not None:
-                _complete(*item)
-                del item
+                future, call = item
+                _complete(future, partial(_and_close, call, live) if in_test_run() else call)
+                del item, future, call
 
     def _next(self, live: _LiveCursors) -> tuple[Future[Any], Callable[[], Any]] | None:
         with self._changed:
@@ -205,6 +221,16 @@ class DatabaseExecutor(Executor):
                 return self._work.popleft()
             self._threads -= 1
             return None
+
+
+def _and_close(call: Callable[[], T], live: _LiveCursors) -> T:
+    """``call``, and the connections are given back at once: the end of the test may be the end of
+    its database, which PostgreSQL refuses to drop while a connection is open."""
+    try:
+        return call()
+    finally:
+        if not live:
+            connections.close_all()
 
 
 def _complete(future: Future[Any], call: Callable[[], Any]) -> None:

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from tests.processes import accept_interrupts
 from tests.proxy import Proxy
 from tests.requirements import REQUIREMENTS, demanded, is_present, require
 from tests.servers import KINDS, Server
@@ -15,6 +16,7 @@ from tests.servers import KINDS, Server
 def pytest_configure(config: pytest.Config) -> None:
     # An unknown name in DJANGO_SSE_REQUIRE ends the run here, before it can pass unnoticed.
     demanded()
+    accept_interrupts()
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -17,6 +17,16 @@ ROOT = Path(__file__).resolve().parent.parent
 KILL_TIMEOUT = 60.0
 
 
+def accept_interrupts() -> None:
+    """Makes SIGINT mean what it means in a terminal, for the children of this process too.
+
+    A shell starts what it puts in the background (`.ci/run &`, nohup) with SIGINT ignored; that is
+    inherited through exec, and then no Ctrl-C reaches a server under test. Call in the main thread.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @dataclass(frozen=True, slots=True)
 class OpenFile:
     """An open file descriptor: `target` is a path, or `socket:[inode]`, `pipe:[inode]`, ..."""
@@ -77,6 +87,9 @@ class Watchdog:
             [sys.executable, "-m", "tests.processes"],
             cwd=ROOT,
             stdin=subprocess.PIPE,
+            # It outlives this process: whoever reads from this one must not wait for it.
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
             # Out of reach of a Ctrl-C in the terminal.
             start_new_session=True,
         )

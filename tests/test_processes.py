@@ -54,13 +54,34 @@ def test_a_killed_session_is_dead_when_the_call_returns() -> None:
     assert kill_session(process.pid) == 0
 
 
+def test_an_ignored_interrupt_is_accepted_again_and_reaches_children() -> None:
+    child = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
+    code = f"""
+import signal, subprocess, sys
+from tests.processes import accept_interrupts
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+before = subprocess.run([sys.executable, "-c", {child!r}], stderr=subprocess.DEVNULL)
+accept_interrupts()
+after = subprocess.run([sys.executable, "-c", {child!r}], stderr=subprocess.DEVNULL)
+print(before.returncode, after.returncode)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["0", str(-signal.SIGINT)]
+
+
 @pytest.mark.parametrize("released", [False, True], ids=["watched", "released"])
 def test_a_watched_session_dies_with_the_process_that_watches_it(released: bool) -> None:
     code = f"""
 import os, signal, subprocess, sys
 from tests.processes import watchdog
 child = subprocess.Popen(
-    [sys.executable, "-c", "import signal; signal.pause()"], start_new_session=True
+    [sys.executable, "-c", "import signal; signal.pause()"],
+    start_new_session=True,
+    # Whoever holds the pipe of the test keeps the test waiting for its end.
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.DEVNULL,
 )
 watchdog().watch(child.pid)
 if {released}:

@@ -263,9 +263,7 @@ async def test_its_database_connection_ends_with_it(sync: bool) -> None:
 
     sink = Basket(room=1)
     producer = (
-        ThreadProducer(sink, users_sync())
-        if sync
-        else TaskProducer(sink, users(), own_thread=True)
+        ThreadProducer(sink, users_sync()) if sync else TaskProducer(sink, users(), own_thread=True)
     )
     await sink.wait_for_items(1)
     assert sink.items[0].connection is not None

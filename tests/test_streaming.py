@@ -508,3 +508,39 @@ async def test_an_item_that_cannot_be_encoded_ends_the_generator(errors: Errors)
 
     assert await read(make(generator(), errors)) == frame("first") + FAILED
     assert ended == [True]
+
+
+# -- a response that a middleware put another one in the place of
+
+
+async def test_a_stream_that_was_opened_and_is_never_read_ends_its_generator(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.DJANGO_SSE = {"HEARTBEAT": 0.02}
+    monkeypatch.setattr("django_sse.streaming._ABANDONED_AFTER", 0.05)
+    walk = Walk()
+    await make(walk.waiting()).open()
+    await walk.wait_for_end()
+
+
+def test_the_same_of_one_that_was_opened_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("django_sse.streaming._ABANDONED_AFTER", 0.05)
+    monkeypatch.setattr("django_sse.producers._LOOK", 0.02)
+    walk = Walk()
+    make(walk.endless_sync()).open_in_thread()
+    assert walk.ended.wait(30)
+
+
+async def test_a_stream_that_is_read_is_never_abandoned(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.DJANGO_SSE = {"HEARTBEAT": 0.02}
+    monkeypatch.setattr("django_sse.streaming._ABANDONED_AFTER", 0.05)
+    walk = Walk()
+    stream = make(walk.waiting())
+    await stream.open()
+    assert await chunk_of(stream) == frame("first")
+    assert [await anext(stream) for _ in range(5)] == [HEARTBEAT] * 5
+    assert not walk.ended.is_set()
+    stream.close()
+    await walk.wait_for_end()

@@ -1,8 +1,9 @@
-"""The synchronous test client inside a user's ``TestCase``: the stream is read ahead.
+"""For the synchronous test client a stream is read ahead.
 
-Only the test's own thread sees what its transaction wrote, and between two calls of the client that
-thread runs the test, not the stream. So the stream runs while the client waits for its answer, as
-long as it lasts, and what it sent is the body.
+Inside a ``TestCase`` only the test's own thread sees what its transaction wrote, and between two
+calls of the client that thread runs the test, not the stream. In other tests, a stream on the
+background loop would outlive its test, and look at the database in the middle of the next. So the
+stream runs while the client waits for it, as long as it lasts, and what it sent is the body.
 """
 
 from __future__ import annotations
@@ -11,11 +12,21 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from django.core.handlers.asgi import ASGIRequest
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from django.http import HttpRequest
+
 SECONDS = 5.0
 """How long a stream is read ahead."""
+
+
+def is_from_sync_test_client(request: HttpRequest | None) -> bool:
+    """Whether Django's synchronous test client made ``request``: it leaves no mark but the attribute
+    (private) that it turns the CSRF checks off with."""
+    return hasattr(request, "_dont_enforce_csrf_checks") and not isinstance(request, ASGIRequest)
 
 
 class ReadAhead:

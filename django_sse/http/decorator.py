@@ -15,6 +15,7 @@ from django_sse.exceptions import ImmediateHttpResponse, LogUnavailable, Overloa
 from django_sse.http.answers import come_back_later, head, no_content, refuse
 from django_sse.http.response import EventStreamResponse
 from django_sse.publishing import DONE
+from django_sse.threads import in_transaction
 from django_sse.wire.event import Event
 
 logger = logging.getLogger("django_sse")
@@ -82,8 +83,11 @@ class _Endpoint:
             return answer
         try:
             response = self.response(request, self.view(*args, **kwargs))
-            if isinstance(response, EventStreamResponse) and not response.open_in_thread():
-                return no_content()
+            # With ATOMIC_REQUESTS what the view has written is not committed yet, and the generator
+            # that it returned runs elsewhere. A generator function has not even begun.
+            start = self.is_generator or not in_transaction()
+            if isinstance(response, EventStreamResponse):
+                return response if response.open_in_thread(start=start) else no_content()
         except Exception as error:
             return self.failed(request, error)
         return response

@@ -13,7 +13,7 @@ from django.http import StreamingHttpResponse
 
 from django_sse import shutdown
 from django_sse.background import get_background_loop
-from django_sse.http.ahead import ReadAhead
+from django_sse.http.ahead import ReadAhead, is_from_sync_test_client
 from django_sse.http.headers import CONTENT_TYPE, last_event_id, stream_headers
 from django_sse.hub import database
 from django_sse.hub.stream import Stream
@@ -102,7 +102,7 @@ class EventStreamResponse(StreamingHttpResponse):
         if isinstance(stream, GeneratorStream):
             if isinstance(self._request, ASGIRequest):
                 await stream.open()
-            elif await in_users_test():
+            elif is_from_sync_test_client(self._request) or await in_users_test():
                 await stream.open()
                 self.streaming_content = await ReadAhead.of(stream)
                 await stream.ended()
@@ -110,12 +110,14 @@ class EventStreamResponse(StreamingHttpResponse):
                 await asyncio.wrap_future(get_background_loop().submit(stream.open()))
         return True
 
-    def open_in_thread(self) -> bool:
-        """``open`` for sync views."""
+    def open_in_thread(self, *, start: bool = True) -> bool:
+        """``open`` for sync views; without ``start`` a generator is left for the first chunk."""
         stream = self.stream
         if isinstance(stream, Subscription):
             return stream.settle(self._position())
-        if thread_in_users_test():
+        if not start:
+            return True
+        if is_from_sync_test_client(self._request) or thread_in_users_test():
             return async_to_sync(self.open)()
         if isinstance(stream, GeneratorStream) and stream.is_sync:
             stream.open_in_thread()
@@ -147,11 +149,16 @@ class EventStreamResponse(StreamingHttpResponse):
 
     def __iter__(self) -> Iterator[bytes]:
         """The body for a server without an event loop."""
-        if self.stream.loop is None and thread_in_users_test():
+        if self.stream.loop is None and self._is_read_ahead():
             return iter(async_to_sync(ReadAhead.of)(aiter(self)))
         if not self.is_async:
             return super().__iter__()
         return _SyncBody(aiter(self))
+
+    def _is_read_ahead(self) -> bool:
+        # The client sets it on every response: a stream may know no request of its own.
+        request = getattr(self, "wsgi_request", None)
+        return is_from_sync_test_client(request) or thread_in_users_test()
 
     def getvalue(self) -> bytes:
         """The whole body, for tests of a stream that ends."""

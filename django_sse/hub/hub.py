@@ -53,6 +53,7 @@ class Hub:
         self._inbox: deque[Appended] = deque()
         self._listening: asyncio.Event = asyncio.Event()
         self._check_wanted: asyncio.Event = asyncio.Event()
+        self._checks = 0
 
     @property
     def log(self) -> EventLog:
@@ -116,8 +117,12 @@ class Hub:
     async def _open(self, topic: Topic) -> None:
         try:
             await self._listening.wait()
+            checks = self._checks
             (head,) = await self.run(self.log.open, [topic.channel])
             topic.start(head)
+            if self._checks != checks:
+                # What was heard meanwhile was compared without this topic.
+                self._check_wanted.set()
         except BaseException:
             self.topics.pop(topic.channel, None)
             raise
@@ -255,6 +260,7 @@ class Hub:
         while True:
             await self._check_wanted.wait()
             self._check_wanted.clear()
+            self._checks += 1
             try:
                 await self._compare(list(self.topics.values()), Topic.expect)
             except Exception:

@@ -116,6 +116,10 @@ class Ring:
             self._frames[frame.seq] = frame
             self._size += len(frame.data)
 
+    def find(self, seq: int) -> Frame | None:
+        """The frame ``seq``, if it is here."""
+        return self._frames.get(seq)
+
     def frames(self, after: int) -> Iterator[Frame]:
         """The frames with ``seq > after``; ``after`` must not be below ``start``."""
         for seq in range(after + 1, self.tail + 1):

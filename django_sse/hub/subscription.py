@@ -134,16 +134,18 @@ class Subscription(Stream):
         assert settled is not None
         for index, (head, cursor) in enumerate(zip(settled.heads, settled.cursors, strict=True)):
             topic = await hub.topic(head.channel, self)
-            if topic.epoch != head.epoch:
+            place = _Place(topic, cursor, topic.generation, [], settled.resets.get(index, ""))
+            # Before anything is awaited: what leaves the topics are the places.
+            self._places.append(place)
+            if topic.epoch != head.epoch or place.reset == "rewound":
                 # One of the two is old. Without the look, a topic that is behind a new log would
                 # reset its new clients twice: now, and when it learns of the new one.
                 await hub.check(topic)
-            place = _Place(topic, cursor, topic.generation, [], settled.resets.get(index, ""))
+                place.generation = topic.generation
             if topic.epoch == head.epoch:
                 topic.expect(head.head)
             elif not place.reset:
                 place.reset = "unknown"
-            self._places.append(place)
 
     def forget_pages(self) -> None:
         """An event was redacted: what was read before it was may not be sent any more."""
@@ -248,27 +250,37 @@ class Subscription(Stream):
             await super()._wait()
         if self._fetching is not None and self._fetching.done():
             fetched, self._fetching = self._fetching, None
-            fetched.result()
+            # Cancelled: by close(), which is no reason to cancel who reads.
+            if not fetched.cancelled():
+                fetched.result()
 
     async def _fetch(self) -> None:
         for place in self._places:
-            if not place.wants_page:
-                continue
-            generation, redactions = place.topic.generation, place.topic.redactions
-            try:
-                page = await place.topic.page(place.cursor)
-            except Hole:
-                await self._check(place)
-            else:
-                if (generation, redactions) == (place.topic.generation, place.topic.redactions):
-                    place.page = page
+            if place.wants_page:
+                await self._fetch_page(place)
 
-    async def _check(self, place: _Place) -> None:
-        """The log has a hole after the cursor: it was trimmed, or it is another log by now. The
+    async def _fetch_page(self, place: _Place) -> None:
+        topic, cursor = place.topic, place.cursor
+        generation, redactions = topic.generation, topic.redactions
+        try:
+            page = await topic.page(cursor)
+        except Hole:
+            await self._check(place, cursor)
+        else:
+            # A reset meanwhile has moved the cursor.
+            if (generation, redactions, cursor) == (
+                topic.generation,
+                topic.redactions,
+                place.cursor,
+            ):
+                place.page = page
+
+    async def _check(self, place: _Place, cursor: int) -> None:
+        """The log has a hole after ``cursor``: it was trimmed, or it is another log by now. The
         check comes first, so that the client is told once, of the log there is now."""
         assert self._live is not None
         await self._live.check(place.topic)
-        if not place.stale:
+        if not place.stale and place.cursor == cursor:
             place.reset = "trimmed"
 
     # -- the end

@@ -154,9 +154,15 @@ class Topic:
             self._early[first] = appended
             self._loop.call_later(self._settings.GAP_WAIT, self._expect_of, self.generation, last)
             return
+        if first <= self.ring.tail and not self._has(appended.records[0]):
+            # Its number was taken, by another event: the log was rewound.
+            self._spawn(self._hub.check(self))
         self._append(appended.records)
         while self._early and (later := self._early.pop(self.ring.tail + 1, None)):
             self._append(later.records)
+
+    def _has(self, record: Record) -> bool:
+        return self.ring.find(record.seq) == encode_record(self.epoch, record)
 
     def _expect_of(self, generation: int, seq: int) -> None:
         # A number of the log there was before would make this one look rewound.

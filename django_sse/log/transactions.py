@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 import time
 import warnings
@@ -70,6 +71,14 @@ def shares_fate(alias: str) -> bool:
     return False
 
 
+def _callers_level() -> int:
+    """The ``stacklevel`` of the caller's own line, whichever of our functions it called."""
+    level, frame = 0, inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("django_sse."):
+        level, frame = level + 1, frame.f_back
+    return level
+
+
 def _warn_of_other_transactions(alias: str) -> None:
     for other in connections.all(initialized_only=True):
         if other.alias != alias and other.in_atomic_block and not in_testcase(other):
@@ -77,7 +86,7 @@ def _warn_of_other_transactions(alias: str) -> None:
                 f"publish() inside a transaction on {other.alias!r}: the log is on {alias!r}, so "
                 "the event does not share its fate. Publish from transaction.on_commit().",
                 RuntimeWarning,
-                stacklevel=5,
+                stacklevel=_callers_level(),
             )
 
 

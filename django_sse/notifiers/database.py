@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from django.core import checks, mail
-from django.db import DatabaseError, connections
+from django.db import connections
 
 from django_sse import conf
 from django_sse.notifiers.base import Notifier, Wakeup
@@ -67,7 +67,7 @@ async def _watch_data_version(
     ended: asyncio.Future[None] = loop.create_future()
     stop = threading.Event()
 
-    def tell(error: DatabaseError | None = None) -> None:
+    def tell(error: Exception | None = None) -> None:
         if ended.done():
             return
         if error is not None:
@@ -80,7 +80,8 @@ async def _watch_data_version(
         with suppress(RuntimeError):
             try:
                 _poll(settings, stop, lambda: loop.call_soon_threadsafe(tell))
-            except DatabaseError as error:
+            except Exception as error:
+                # Whatever it is: a thread that ended in silence would leave the hub deaf.
                 loop.call_soon_threadsafe(tell, error)
 
     threading.Thread(target=look, name="django_sse-data-version", daemon=True).start()

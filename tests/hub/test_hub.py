@@ -175,6 +175,21 @@ async def test_what_is_committed_while_the_head_is_read_is_not_missed(
     assert in_ring(topic) == ["1", "2"]
 
 
+async def test_a_wake_up_while_the_head_is_read_is_not_missed(
+    log: WatchedLog, notifier: HandNotifier
+) -> None:
+    async with listening("b"):
+        with log.held("open"):
+            opening = asyncio.create_task(get_hub().topic("a", Reader()))
+            await asked(log)
+            (appended,) = commit_elsewhere("a", "1")
+            before = log.head_queries
+            notifier.tell(Wakeup("a", appended.epoch, 1))
+            await eventually(lambda: log.head_queries > before)
+        topic = await opening
+        await eventually(lambda: topic.ring.tail == 1)
+
+
 async def test_a_topic_that_could_not_be_opened_is_opened_by_the_next(
     log: WatchedLog, notifier: HandNotifier
 ) -> None:

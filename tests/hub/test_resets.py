@@ -420,3 +420,23 @@ async def test_a_log_that_is_rotated_while_the_stream_joins_is_told_of_once(
         commit("a", "live")
         rest = await client.take_until("live")
         assert "stream-reset" not in [event.type for event in rest]
+
+
+async def test_a_page_that_was_asked_for_before_the_reset_is_not_sent_after_it(
+    log: WatchedLog, configure: Configure
+) -> None:
+    configure(RING_EVENTS=10, PAGE_EVENTS=30)
+    commit_elsewhere("a", *numbers(1, 1000))
+    async with listening("a", since="earliest") as client:
+        (place,) = client.stream._places  # type: ignore[attr-defined]
+        await client.chunk()
+        assert not place.page
+        reading = asyncio.create_task(client.chunk())
+        rotated(log)
+        # After the client asked for its next page, and before that is read.
+        topic = get_hub().topics["a"]
+        asyncio.get_running_loop().call_soon(topic.restart, log.open(["a"])[0], "unknown")
+        await reading
+        events = await client.take_until('{"reason":"unknown","channels":[0]}')
+        assert said(events[-1]) == ("unknown", [0])
+        await assert_live(client, log)

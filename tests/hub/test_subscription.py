@@ -478,6 +478,19 @@ async def test_a_stream_that_waits_for_the_log_ends_when_the_server_stops(
         assert (await reading)[-1].type == "stream-retry"
 
 
+async def test_a_stream_that_waits_for_the_log_ends_when_it_is_closed(
+    log: WatchedLog, configure: Configure, caplog: pytest.LogCaptureFixture
+) -> None:
+    configure(RING_EVENTS=10)
+    commit_elsewhere("a", *numbers(1, 1000))
+    async with listening("a", since="earliest") as client:
+        log.away = True
+        reading = asyncio.create_task(client.rest())
+        await eventually(lambda: "wait for the log" in caplog.text)
+        await asyncio.to_thread(client.stream.close)  # type: ignore[attr-defined]
+        assert await reading == []
+
+
 async def test_a_client_that_leaves_while_it_waits_for_the_log_leaves_nothing_behind(
     log: WatchedLog, configure: Configure, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -320,9 +320,11 @@ def asks_the_database_sync(request: HttpRequest) -> Iterator[Any]:
 @event_stream
 async def rows(request: HttpRequest) -> AsyncIterator[Any]:
     """A queryset read two rows at a time, a gate after each row."""
-    async for user in User.objects.order_by("pk").aiterator(chunk_size=2):
+    name = request.GET["name"]
+    users = User.objects.filter(username__startswith=f"{name}-").order_by("pk")
+    async for user in users.aiterator(chunk_size=2):
         yield user.username
-        await _pass_gate(request.GET["name"])
+        await _pass_gate(name)
 
 
 @csrf_exempt
@@ -350,6 +352,18 @@ def language_sync(request: HttpRequest) -> Iterator[Any]:
 async def asks_then_waits(request: HttpRequest) -> AsyncIterator[Any]:
     yield {"count": await User.objects.acount()}
     await asyncio.Event().wait()
+
+
+@event_stream
+def sync_orm(request: HttpRequest) -> AsyncIterator[Any]:
+    """A sync view that uses the ORM, and a generator that only waits."""
+    User.objects.count()
+
+    async def waits() -> AsyncIterator[Any]:
+        yield "hello"
+        await asyncio.Event().wait()
+
+    return waits()
 
 
 def _count_sync(name: str) -> Iterator[Any]:
@@ -398,6 +412,7 @@ def process(request: HttpRequest) -> JsonResponse:
 
 urlpatterns = [
     path("open_gate/<name>/", open_gate),
+    path("sync_orm/", sync_orm),
     path("streams/by_hand/<name>/", by_hand),
     path("streams/finish/<name>/", finish_channel),
     path("streams/language/", language, name="language"),

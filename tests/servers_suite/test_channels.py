@@ -135,7 +135,7 @@ def test_a_position_that_is_not_ours_is_reset_once_and_goes_on_live(
 def test_a_position_beyond_the_head_is_reset(server: Server, name: str) -> None:
     epoch = publish(server, name, "only").partition("-")[0]
     with listen(server, name, f"{epoch}-1000") as stream:
-        reset, opening = stream.take(2)
+        reset, _ = stream.take(2)
         assert json.loads(reset.data) == {"reason": "rewound", "channels": [0]}
         publish(server, name, "live")
         assert stream.next().data == "live"

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from tests.servers import HOST, Server
-from tests.servers_suite.client import TIMEOUT, Stream, get
+from tests.servers_suite.client import TIMEOUT, Headers, Stream, get
 from tests.servers_suite.kinds import asgi, every_kind, wsgi
 from tests.servers_suite.notes import Notes
 
@@ -63,8 +63,7 @@ def test_an_error_is_a_500_that_tells_nothing(server: Server, query: str) -> Non
 @pytest.mark.parametrize("error", ["other", "404"])
 def test_an_error_is_an_event_that_tells_nothing(server: Server, view: str, error: str) -> None:
     assert body_of(server, f"/{view}/?error={error}&after=1") == (
-        b"data: first\n\n"
-        b'id: !end\nevent: error\ndata: {"error":"The stream failed."}\n\n'
+        b'data: first\n\nid: !end\nevent: error\ndata: {"error":"The stream failed."}\n\n'
     )
     assert get(server, "/ok/") == (200, b"ok")
 
@@ -192,8 +191,9 @@ def raw(server: Server, request: bytes) -> tuple[bytes, bytes, bytes]:
 # -- the position that a client brings
 
 
-def position_in(server: Server, path: str, **headers: str | bytes) -> str:
-    with Stream(server, path, headers={"Last-Event-ID": v for v in headers.values()}) as stream:
+def position_in(server: Server, path: str, header: str | bytes | None = None) -> str:
+    headers: Headers = {} if header is None else {"Last-Event-ID": header}
+    with Stream(server, path, headers=headers) as stream:
         assert stream.status == 200
         return stream.next().data
 
@@ -210,9 +210,7 @@ def position_in(server: Server, path: str, **headers: str | bytes) -> str:
     ],
     ids=["ascii", "utf-8", "latin-1", "spaces", "longest"],
 )
-def test_the_header_reaches_the_view_as_it_was_sent(
-    server: Server, sent: bytes, read: str
-) -> None:
+def test_the_header_reaches_the_view_as_it_was_sent(server: Server, sent: bytes, read: str) -> None:
     data = position_in(server, "/streams/position/", header=sent)
     assert data == f'{{"position":"{read}","method":"GET"}}'
 
@@ -227,9 +225,7 @@ def test_the_header_goes_before_the_query(server: Server) -> None:
 
 
 @every_kind
-@pytest.mark.parametrize(
-    "query", ["", "?last_event_id=" + "x" * 1025], ids=["header", "query"]
-)
+@pytest.mark.parametrize("query", ["", "?last_event_id=" + "x" * 1025], ids=["header", "query"])
 @pytest.mark.parametrize("path", ["/streams/position/", "/channels/a/", "/channels_sync/a/"])
 def test_an_over_long_position_is_a_bad_request(server: Server, path: str, query: str) -> None:
     headers = {} if query else {"Last-Event-ID": "x" * 1025}
