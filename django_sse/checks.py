@@ -63,7 +63,11 @@ _ABOVE_ZERO = (
     "POLL_INTERVAL",
     "HEAD_INTERVAL",
     "SAFETY_INTERVAL",
-    "READER_THREADS",
+    "DATABASE_THREADS",
+    "RING_BYTES",
+    "RING_EVENTS",
+    "WRITE_BYTES",
+    "SYNC_GENERATORS",
     "PAGE_EVENTS",
     "MAX_EVENT_BYTES",
 )
@@ -76,7 +80,7 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
     if app_configs is not None and "django_sse" not in {app.name for app in app_configs}:
         return []
     values = getattr(django_settings, conf.NAME, None) or {}
-    found: list[CheckMessage] = list(_each_value(values))
+    found: list[CheckMessage] = list(value_errors(values))
     if not found:
         settings = conf.parse(values)
         found = [*_ranges(settings), *_backends(), *_alias(settings)]
@@ -86,7 +90,8 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
     return found
 
 
-def _each_value(values: object) -> Iterator[CheckMessage]:
+def value_errors(values: object) -> Iterator[CheckMessage]:
+    """What is wrong with each of the ``values`` of a ``DJANGO_SSE`` by itself."""
     if not isinstance(values, Mapping):
         yield Error(
             f"settings.{conf.NAME} is a {type(values).__name__}: it must be a dict.",

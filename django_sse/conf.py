@@ -87,9 +87,9 @@ class Settings:
     WRITE_BYTES: int = 64 << 10
     """At most this much is joined into one write."""
 
-    READER_THREADS: int = 2
-    """Threads a process has for the library's own queries. They give their connection back and
-    end when idle."""
+    DATABASE_THREADS: int = 2
+    """Threads a process has for the library's reads, as many for ``apublish`` and its kind, and as
+    many for ``on_open`` and ``on_close``. They give their connection back and end when idle."""
 
     THREAD_IDLE: float = 1.0
     """After this long without work a thread of the library closes its connections and ends."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import os
 import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -76,9 +77,9 @@ class TaskProducer:
         ``yield``, and its ``finally`` runs."""
         self._task.cancel()
 
-    async def ended(self) -> None:
-        """Wait until its ``finally`` has run."""
-        await asyncio.wait({self._task})
+    async def ended(self, timeout: float) -> None:
+        """Wait, ``timeout`` seconds at most, until the generator's ``finally`` has run."""
+        await asyncio.wait({self._task}, timeout=timeout)
 
     async def _run(self) -> None:
         if not self._own_thread:
@@ -142,12 +143,13 @@ class ThreadProducer:
         self._changed = threading.Condition()
         _take_thread()
         # Its own copy of the context: see TaskProducer.
-        threading.Thread(
+        self._thread = threading.Thread(
             target=contextvars.copy_context().run,
             args=(self._run, Surroundings.here()),
             name="django_sse-generator",
             daemon=True,
-        ).start()
+        )
+        self._thread.start()
 
     def resume(self) -> None:
         """The client took what was there."""
@@ -158,6 +160,10 @@ class ThreadProducer:
         """The generator is closed at its ``yield``; one that is blocked inside its own call is
         closed when that returns: a thread cannot be interrupted."""
         self.resume()
+
+    async def ended(self, timeout: float) -> None:
+        """Wait, ``timeout`` seconds at most, until the generator's ``finally`` has run."""
+        await asyncio.to_thread(self._thread.join, timeout)
 
     def _run(self, surroundings: Surroundings) -> None:
         surroundings.enter()
@@ -205,3 +211,13 @@ def _give_thread_back() -> None:
     global _threads  # noqa: PLW0603
     with _count_lock:
         _threads -= 1
+
+
+def _forget_after_fork() -> None:
+    # The threads are the parent's.
+    global _threads, _count_lock  # noqa: PLW0603
+    _threads = 0
+    _count_lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)

@@ -10,7 +10,8 @@ from asgiref.sync import sync_to_async
 
 from django_sse.exceptions import ChannelFinished, InvalidCursor, PublishNotAllowed
 from django_sse.hub import database
-from django_sse.hub.registry import announce, hubs
+from django_sse.hub.registry import announce, look_again
+from django_sse.hub.stream import END
 from django_sse.log import get_log
 from django_sse.log.base import Kind, State
 from django_sse.log.entries import as_event, make_entry, validate_channel
@@ -27,8 +28,14 @@ if TYPE_CHECKING:
     P = ParamSpec("P")
     T = TypeVar("T")
 
-DONE = Event("[DONE]", event="close")
+DONE = Event(END[1], event=END[0])
 """The terminal event: what tells a client that the stream is complete and not just cut."""
+
+_ENDS = {
+    State.DONE: DONE,
+    State.ERROR: Event({"error": "The stream failed."}, event="error"),
+    State.ABORTED: Event({"error": "The stream was aborted."}, event="error"),
+}
 
 
 def _refuse_event_loop(name: str) -> None:
@@ -90,10 +97,12 @@ def publish_many(events: Iterable[tuple[str, Any]]) -> list[str] | None:
     return _publish(entries) if entries else []
 
 
-def finish(channel: str, state: str = State.DONE, event: Event = DONE) -> bool | None:
+def finish(channel: str, state: str = State.DONE, event: Event | None = None) -> bool | None:
     """End ``channel`` for good with its one terminal event.
 
-    ``state`` is ``"done"``, ``"error"`` or ``"aborted"``. Returns True, or False when the channel
+    ``state`` is ``"done"``, ``"error"`` or ``"aborted"``; ``event`` what clients get, by default
+    ``close`` with ``[DONE]``, or for the other states ``error``, so that a stream that was not
+    completed never looks complete. Returns True, or False when the channel
     has a terminal state already (the first wins); inside a transaction None: its commit decides.
     Clients of the channel get the event and then the end of the stream; those that come back after
     it are answered with 204. Raises what ``publish`` does, and ``ValueError`` for another state.
@@ -101,6 +110,7 @@ def finish(channel: str, state: str = State.DONE, event: Event = DONE) -> bool |
     _refuse_event_loop("finish")
     if state not in (State.DONE, State.ERROR, State.ABORTED):
         raise ValueError(f"A channel finishes as 'done', 'error' or 'aborted', not {state!r}.")
+    event = event or _ENDS[State(state)]
     entry = make_entry(channel, event, kind=Kind.TERMINAL, state=State(state).value)
     log = get_log()
     if log.in_transaction():
@@ -117,7 +127,7 @@ async def _call(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     whose transaction it may have to share, else in a thread of the library's."""
     if under_async_to_sync():
         return await sync_to_async(call)(*args, **kwargs)
-    return await database.run(call, *args, **kwargs)
+    return await database.write(call, *args, **kwargs)
 
 
 async def apublish(channel: str, data: Any, event: str | None = None) -> str | None:
@@ -130,7 +140,7 @@ async def apublish_many(events: Iterable[tuple[str, Any]]) -> list[str] | None:
     return await _call(publish_many, list(events))
 
 
-async def afinish(channel: str, state: str = State.DONE, event: Event = DONE) -> bool | None:
+async def afinish(channel: str, state: str = State.DONE, event: Event | None = None) -> bool | None:
     """``finish`` for coroutines."""
     return await _call(finish, channel, state, event)
 
@@ -161,11 +171,19 @@ def redact(channel: str, seq: int) -> bool:
     """Empty the event ``seq`` of ``channel`` for good, in the log and in every process's memory.
 
     For privacy requests. Readers skip what is left. False when there is no such event, or it is the
-    terminal one. Raises ``LogUnavailable``.
+    terminal one. Raises ``LogUnavailable``, and ``PublishNotAllowed`` inside a transaction, where
+    it would lock the channel to the transaction's end and processes would look too early.
     """
-    done = get_log().redact(validate_channel(channel), seq)
-    for hub in hubs() if done else ():
-        hub.check_soon()
+    _refuse_event_loop("redact")
+    log = get_log()
+    if log.in_transaction():
+        raise PublishNotAllowed(
+            "redact() inside a transaction. Call it after the commit: "
+            "transaction.on_commit(lambda: redact(channel, seq))."
+        )
+    done = log.redact(validate_channel(channel), seq)
+    if done:
+        look_again([channel])
     return done
 
 

@@ -12,7 +12,7 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
-from django_sse.hub.registry import hubs
+from django_sse.hub.registry import drain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +44,5 @@ class _DrainFirst:
         self._previous = previous
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        for hub in hubs():
-            hub.drain()
+        drain()
         self._previous(number, frame)

@@ -19,9 +19,9 @@ from asgiref.sync import sync_to_async
 from django.conf import settings as django_settings
 
 from django_sse import conf
-from django_sse.exceptions import Overloaded, StreamError
+from django_sse.exceptions import InvalidEvent, Overloaded, StreamError
 from django_sse.hub.hub import get_hub
-from django_sse.hub.stream import Stream
+from django_sse.hub.stream import TERMINAL_ID, Stream
 from django_sse.log.entries import json_encoder
 from django_sse.producers import TaskProducer, ThreadProducer
 from django_sse.threads import in_users_test
@@ -35,10 +35,6 @@ logger = logging.getLogger("django_sse")
 
 Source: TypeAlias = "AsyncIterable[Any] | Iterable[Any]"
 
-TERMINAL_ID = "!end"
-"""The id of a terminal frame. An EventSource that knows nothing of the frame reconnects with it,
-and is told to stop."""
-
 # Seconds that an opened stream waits for somebody to read it. A middleware that fails or answers
 # with something else leaves it behind: Django closes the response that it sends, and no other.
 _ABANDONED_AFTER = 60.0
@@ -50,9 +46,12 @@ def encode_terminal(event: Event | None) -> bytes:
     """The last frame of a stream that is complete; empty for None."""
     if event is None:
         return b""
-    if event.id is None:
-        event = Event(event.data, event=event.event, id=TERMINAL_ID, retry=event.retry)
-    return encode(event, json_encoder())
+    if event.id is not None:
+        raise InvalidEvent(
+            "The terminal event has no id of its own: the one it gets makes a client that comes "
+            "back with it stop, without running the view again. Remove it."
+        )
+    return encode(Event(event.data, event.event, TERMINAL_ID, event.retry), json_encoder())
 
 
 def encode_error(error: BaseException) -> bytes:
@@ -249,10 +248,11 @@ class GeneratorStream(Stream):
             logger.debug("A stream's event loop was closed before its generator ended.")
             self._closed = True
 
-    async def ended(self) -> None:
-        """Wait, on the loop of an open stream, until an async source's ``finally`` has run."""
-        if isinstance(self._producer, TaskProducer):
-            await self._producer.ended()
+    async def ended(self, timeout: float) -> None:
+        """Wait, on the loop of an open stream, until its source's ``finally`` has run; ``timeout``
+        seconds at most."""
+        if self._producer is not None:
+            await self._producer.ended(timeout)
 
     # -- the body
 

@@ -18,8 +18,9 @@ read. Publish before reading: ``aread`` waits for its events, and closes the str
 
 **In a ``TestCase``** (and with pytest-django's ``db``) nothing is ever committed, so ``publish``
 numbers its events at once, and what a stream asks the database is asked on the test's own thread.
-The synchronous client reads a generator's stream ahead while it waits for the answer, for five
-seconds at most; for a generator that goes on for ever use ``self.async_client``.
+
+**With the synchronous client** a generator runs while the client waits for its response, to its end
+or for five seconds: for one that goes on for ever use ``self.async_client``.
 
 **In an async test under pytest-asyncio** pytest-django's ``db`` does not hold what coroutines
 write, as with any use of the ORM there: mark it ``django_db(transaction=True)``, or use

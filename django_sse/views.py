@@ -60,6 +60,6 @@ class ChannelStreamView(View):
 
 async def _ask(hook: Callable[[], Any]) -> Any:
     """The result of a hook; a sync one may use the database."""
-    if inspect.iscoroutinefunction(hook):
-        return await hook()
-    return await sync_to_async(hook)()
+    result = hook() if inspect.iscoroutinefunction(hook) else await sync_to_async(hook)()
+    # A sync hook may return a coroutine, which is true whatever it would say.
+    return await result if inspect.isawaitable(result) else result

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from json import JSONEncoder
 from typing import Any
 
@@ -18,9 +20,11 @@ from django.core.management.base import SystemCheckError
 from django.db import connections
 
 from django_sse import checks
-from django_sse.checks import TAG, check_settings
+from django_sse.checks import TAG, check_settings, value_errors
+from django_sse.conf import Settings
 from django_sse.log import EventLog
 from django_sse.notifiers.local import LocalNotifier
+from tests.management.support import run_process
 
 MEMORY_LOG = "django_sse.log.memory.MemoryLog"
 
@@ -86,9 +90,9 @@ GOOD = {"transaction_mode": "IMMEDIATE", "init_command": "PRAGMA journal_mode=WA
 
 
 def test_a_plain_check_command_runs_them(settings: Any) -> None:
-    settings.DJANGO_SSE = {"HEARTBAET": 3}
+    settings.DJANGO_SSE = {"DATABASE": "elsewhere"}
 
-    with pytest.raises(SystemCheckError, match=r"django_sse\.E002"):
+    with pytest.raises(SystemCheckError, match=r"django_sse\.E008"):
         call_command("check")
 
 
@@ -102,10 +106,10 @@ def test_they_have_a_tag_of_their_own(settings: Any) -> None:
 
 
 def test_a_check_of_other_apps_leaves_them_out(settings: Any) -> None:
-    settings.DJANGO_SSE = {"HEARTBAET": 3}
+    settings.DJANGO_SSE = {"HEARTBEAT": 90}
 
     assert check_settings([apps.get_app_config("auth")]) == []
-    assert ids(check_settings([apps.get_app_config("django_sse")])) == ["E002"]
+    assert ids(check_settings([apps.get_app_config("django_sse")])) == ["W005"]
 
 
 def test_the_docstring_lists_every_id() -> None:
@@ -130,26 +134,26 @@ def test_no_settings_at_all_are_right(settings: Any) -> None:
 
 
 @pytest.mark.parametrize("value", ["HEARTBEAT", ["HEARTBEAT"], 3])
-def test_settings_that_are_no_dict_are_an_error(settings: Any, value: object) -> None:
-    settings.DJANGO_SSE = value
-
-    [message] = check_settings(None)
+def test_settings_that_are_no_dict_are_an_error(value: object) -> None:
+    [message] = value_errors(value)
 
     assert message.id == "django_sse.E001"
     assert type(value).__name__ in message.msg
 
 
-def test_an_unknown_name_is_an_error_with_the_name_that_was_meant(found: Any) -> None:
-    [message] = found(heartbeet=3)
+def test_an_unknown_name_is_an_error_with_the_name_that_was_meant() -> None:
+    [message] = value_errors({"heartbeet": 3})
 
     assert message.id == "django_sse.E002"
     assert message.hint == "Did you mean 'HEARTBEAT'?"
 
 
-def test_an_unknown_name_like_no_other_lists_them_all(found: Any) -> None:
-    [message] = found(XYZZY=3)
+@pytest.mark.parametrize("name", ["XYZZY", 7, None])
+def test_an_unknown_name_like_no_other_lists_them_all(name: object) -> None:
+    [message] = value_errors({name: 3})
 
-    assert "TRIM_AGE" in message.hint
+    assert message.id == "django_sse.E002"
+    assert "TRIM_AGE" in str(message.hint)
 
 
 @pytest.mark.parametrize(
@@ -165,17 +169,31 @@ def test_an_unknown_name_like_no_other_lists_them_all(found: Any) -> None:
         {"DATABASE": None},
     ],
 )
-def test_a_value_of_the_wrong_type_is_an_error_with_the_default(
-    found: Any, values: dict[str, Any]
-) -> None:
-    [message] = found(**values)
+def test_a_value_of_the_wrong_type_is_an_error_with_the_default(values: dict[str, Any]) -> None:
+    [message] = value_errors(values)
 
     assert message.id == "django_sse.E003"
-    assert "default" in message.hint
+    assert "default" in str(message.hint)
 
 
-def test_every_mistake_is_found_at_once(found: Any) -> None:
-    assert ids(found(HEARTBEAT="x", RETRY="y", nonsense=1)) == ["E003", "E003", "E002"]
+def test_every_mistake_is_found_at_once() -> None:
+    messages = value_errors({"HEARTBEAT": "x", "RETRY": "y", "nonsense": 1})
+
+    assert ids(list(messages)) == ["E003", "E003", "E002"]
+
+
+def test_every_default_is_right() -> None:
+    assert list(value_errors(asdict(Settings()))) == []
+
+
+# The settings of this process are used by threads of other tests, so these are another's.
+@pytest.mark.parametrize(("options", "id"), [({"RETRY": "soon"}, "E003"), ({"X": 1}, "E002")])
+def test_a_process_with_such_settings_does_not_start(options: dict[str, Any], id: str) -> None:
+    code, _, err = run_process("check", env={"DJANGO_SSE_TEST_OPTIONS": json.dumps(options)})
+
+    assert code == 1
+    assert f"django_sse.{id}" in err
+    assert "Traceback" not in err
 
 
 @pytest.mark.parametrize(
@@ -185,7 +203,7 @@ def test_every_mistake_is_found_at_once(found: Any) -> None:
         "POLL_INTERVAL",
         "HEAD_INTERVAL",
         "SAFETY_INTERVAL",
-        "READER_THREADS",
+        "DATABASE_THREADS",
         "PAGE_EVENTS",
         "MAX_EVENT_BYTES",
     ],

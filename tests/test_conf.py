@@ -4,6 +4,7 @@ import ast
 import inspect
 import math
 from dataclasses import FrozenInstanceError, fields
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -102,7 +103,7 @@ def test_a_negative_value_is_refused(name: str, value: float) -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_value_that_no_clock_can_wait_for_is_refused(value: float) -> None:
-    with pytest.raises(ImproperlyConfigured, match='"HEARTBEAT".*finite'):
+    with pytest.raises(ImproperlyConfigured, match=r'"HEARTBEAT".*finite'):
         parse({"HEARTBEAT": value})
 
 
@@ -125,10 +126,10 @@ def test_every_dotted_path_leads_somewhere() -> None:
 
 def test_every_setting_says_why() -> None:
     tree = ast.parse(inspect.getsource(conf))
-    (body,) = [node.body for node in tree.body if getattr(node, "name", "") == "Settings"]
+    (body,) = [node.body for node in tree.body if isinstance(node, ast.ClassDef)]
     told = [
         node.target.id
-        for node, after in zip(body, body[1:], strict=False)
+        for node, after in pairwise(body)
         if isinstance(node, ast.AnnAssign)
         and isinstance(node.target, ast.Name)
         and isinstance(after, ast.Expr)

@@ -10,7 +10,9 @@ from django.http import HttpResponse
 from django_sse import exceptions, relay
 from django_sse.wire import errors
 
-_LINE = re.compile(r"^ {4}(?P<branch>[ │├└─]*)(?P<name>[A-Z]\w+)(?: \((?P<base>\w+)\))?(?P<more> …)?")
+_LINE = re.compile(
+    r"^ {4}(?P<branch>[ │├└─]*)(?P<name>[A-Z]\w+)(?: \((?P<base>\w+)\))?(?P<more> …)?"
+)
 
 
 def drawn(docstring: str) -> Iterator[tuple[str, str | None, str | None]]:
@@ -67,7 +69,9 @@ def test_the_wires_errors_are_the_same_classes() -> None:
         name for name, value in vars(errors).items() if isinstance(value, type) and name[0] != "_"
     }
     assert {name for name in of_the_wire if issubclass(getattr(errors, name), Exception)} == {
-        name for name in exceptions.__all__ if issubclass(getattr(exceptions, name), errors.WireError)
+        name
+        for name in exceptions.__all__
+        if issubclass(getattr(exceptions, name), errors.WireError)
     }
     for name in of_the_wire & set(exceptions.__all__):
         assert getattr(exceptions, name) is getattr(errors, name)

@@ -56,10 +56,13 @@ def test_the_wire_needs_no_settings_and_no_django() -> None:
 
 
 def test_a_name_is_looked_up_once() -> None:
-    assert run(
-        "import django_sse; before = 'Event' in vars(django_sse);"
-        "django_sse.Event; print(before, 'Event' in vars(django_sse))"
-    ) == "False True\n"
+    assert (
+        run(
+            "import django_sse; before = 'Event' in vars(django_sse);"
+            "django_sse.Event; print(before, 'Event' in vars(django_sse))"
+        )
+        == "False True\n"
+    )
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

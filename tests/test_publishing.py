@@ -3,7 +3,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import warnings
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -52,6 +53,7 @@ from tests.log.support import (
     hooks_lost,
     in_threads,
     publish_and_die,
+    rolled_back,
     run_python,
     second_database,
     texts,
@@ -68,10 +70,6 @@ def other(
 ) -> Iterator[str]:
     with django_db_blocker.unblock(), second_database(tmp_path_factory.mktemp("other")) as alias:
         yield alias
-
-
-class RollBack(Exception):
-    """Raised to leave a block."""
 
 
 def stored(channel: str = "c") -> list[str]:
@@ -244,10 +242,9 @@ def test_inside_a_transaction_there_is_no_id_yet() -> None:
 
 
 def test_what_is_rolled_back_is_seen_by_nobody() -> None:
-    with pytest.raises(RollBack), transaction.atomic():
+    with rolled_back():
         publish("c", "never")
         finish("d")
-        raise RollBack
     publish("c", "1")
     publish("d", "1")
     assert stored() == ["1"]
@@ -257,11 +254,10 @@ def test_what_is_rolled_back_is_seen_by_nobody() -> None:
 @pytest.mark.parametrize("place", ["first", "middle", "last"])
 def test_a_savepoint_that_rolls_back_takes_only_its_own_events(place: str) -> None:
     def nested() -> None:
-        with pytest.raises(RollBack), transaction.atomic():
+        with rolled_back():
             publish("c", "never")
             with transaction.atomic():
                 publish("c", "never")
-            raise RollBack
 
     with transaction.atomic():
         for name in ("first", "middle", "last"):
@@ -299,14 +295,12 @@ async def test_a_client_sees_an_event_after_the_commit_and_never_before() -> Non
 
 async def test_a_client_never_sees_what_is_rolled_back() -> None:
     def fail() -> None:
-        with transaction.atomic():
+        with rolled_back():
             publish("c", "never")
             cursor("c")
-            raise RollBack
 
     async with Reader("c") as reader:
-        with pytest.raises(RollBack):
-            await asyncio.to_thread(elsewhere, fail)
+        await asyncio.to_thread(elsewhere, fail)
         await apublish("c", "1")
         event = await reader.next()
     assert event.data == "1"
@@ -323,12 +317,11 @@ def test_inside_a_transaction_of_another_database_the_callers_line_is_warned_of(
         "publish_many": lambda: publish_many([("c", "1")]),
         "finish": lambda: finish("c"),
     }
-    with pytest.raises(RollBack), transaction.atomic(using=other):
+    with rolled_back(other):
         with pytest.warns(RuntimeWarning, match=r"'other'.*'default'.*on_commit") as caught:
             calls[call]()
         assert [each.filename for each in caught] == [__file__]
         assert len(stored()) == 1
-        raise RollBack
     assert len(stored()) == 1
 
 
@@ -337,9 +330,8 @@ def test_the_fate_is_shared_with_the_logs_database(other: str, settings: Any) ->
     settings.DJANGO_SSE = {**settings.DJANGO_SSE, "DATABASE": other}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(RollBack), transaction.atomic(), transaction.atomic(using=other):
+        with transaction.atomic(), rolled_back(other):
             publish("c", "never")
-            raise RollBack
         with transaction.atomic(), transaction.atomic(using=other):
             assert publish("c", "1") is None
     assert stored() == ["1"]
@@ -399,13 +391,13 @@ def test_the_end_that_a_killed_process_committed_is_the_end() -> None:
     with pytest.raises(ChannelFinished, match="error"):
         publish("c", "late")
     # Whoever learns of the end from an error must find it in the log.
-    assert stored() == ["last", "[DONE]"]
+    assert [each.kind for each in everything(get_log(), "c")] == [Kind.EVENT, Kind.TERMINAL]
 
 
 def test_a_finish_that_loses_to_a_killed_process_leaves_the_winners_end() -> None:
     publish_and_die("finish('c', 'error')")
     assert finish("c", "done") is False
-    assert stored() == ["[DONE]"]
+    assert [each.kind for each in everything(get_log(), "c")] == [Kind.TERMINAL]
     assert get_log().open(["c"])[0].state == "error"
 
 
@@ -414,10 +406,7 @@ async def test_the_safety_poll_of_any_process_finds_it(settings: Any) -> None:
     async with Reader("a", "b") as reader:
         await asyncio.to_thread(publish_and_die, "publish('a', '1'); publish('nobody', '2')")
         assert (await reader.next()).data == "1"
-        # Of all channels, not only of those that somebody reads here.
-        async with asyncio.timeout(TIMEOUT):
-            while await asyncio.to_thread(elsewhere, get_log().orphans):
-                await asyncio.sleep(0.05)
+    # Of all channels, not only of those that somebody reads here.
     assert await astored("nobody") == ["2"]
 
 
@@ -447,10 +436,18 @@ def test_finish_stores_the_one_terminal_event(state: str) -> None:
     assert get_log().open(["c"])[0].state == state
 
 
-def test_the_default_end_is_what_clients_know() -> None:
-    finish("c")
+@pytest.mark.parametrize(
+    ("state", "type", "data"),
+    [
+        ("done", "close", "[DONE]"),
+        ("error", "error", '{"error":"The stream failed."}'),
+        ("aborted", "error", '{"error":"The stream was aborted."}'),
+    ],
+)
+def test_only_a_stream_that_was_completed_looks_complete(state: str, type: str, data: str) -> None:
+    finish("c", state)
     (record,) = everything(get_log(), "c")
-    assert (record.type, record.data) == ("close", "[DONE]")
+    assert (record.type, record.data, record.kind) == (type, data, Kind.TERMINAL)
 
 
 def test_of_many_that_finish_exactly_one_is_told_true() -> None:
@@ -501,12 +498,11 @@ def test_what_commits_after_the_end_is_dropped_logged_and_signalled(
         (partial(publish_many, [("c", "x")]), "apublish_many"),
         (partial(publish_many, []), "apublish_many"),
         (partial(finish, "c"), "afinish"),
+        (partial(redact, "c", 1), "aredact"),
     ],
-    ids=["publish", "publish_many", "publish_many nothing", "finish"],
+    ids=["publish", "publish_many", "publish_many nothing", "finish", "redact"],
 )
-async def test_on_the_loops_thread_the_twin_is_named(
-    call: Callable[[], object], twin: str
-) -> None:
+async def test_on_the_loops_thread_the_twin_is_named(call: Callable[[], object], twin: str) -> None:
     with pytest.raises(PublishNotAllowed, match=rf"await {twin}\("):
         call()
     assert await astored() == []
@@ -519,7 +515,7 @@ async def test_the_twins_do_the_same() -> None:
     assert [each.rpartition("-")[2] for each in ids or []] == ["2", "1"]
     assert await aredact("c", 2) is True
     assert Cursor.parse(await acursor("c")).positions[0][1] == 2
-    assert await afinish("c", "aborted") is True
+    assert await afinish("c") is True
     assert await afinish("c") is False
     with pytest.raises(ChannelFinished):
         await apublish("c", "late")
@@ -540,10 +536,6 @@ async def test_an_async_view_publishes() -> None:
     assert await astored() == ["hi"]
 
 
-def call_sync(coroutine: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-    return async_to_sync(coroutine)()
-
-
 @pytest.mark.parametrize(
     "coroutine",
     [
@@ -561,18 +553,9 @@ def test_under_async_to_sync_a_coroutine_shares_its_callers_transaction(
     async def work() -> object:
         return await coroutine()
 
-    def block() -> None:
-        with transaction.atomic():
-            assert call_sync(work) is None
-            assert elsewhere(stored) == []
-            if not commit:
-                raise RollBack
-
-    if commit:
-        block()
-    else:
-        with pytest.raises(RollBack):
-            block()
+    with transaction.atomic() if commit else rolled_back():
+        assert async_to_sync(work)() is None
+        assert elsewhere(stored) == []
     assert len(stored()) == commit
     assert not OutboxEvent.objects.exists()
 
@@ -584,9 +567,8 @@ def test_an_async_receiver_shares_the_senders_transaction() -> None:
         await apublish("c", "saved")
 
     saved.connect(on_saved)
-    with pytest.raises(RollBack), transaction.atomic():
+    with rolled_back():
         saved.send(None)
-        raise RollBack
     assert stored() == []
     with transaction.atomic():
         saved.send(None)
@@ -594,16 +576,13 @@ def test_an_async_receiver_shares_the_senders_transaction() -> None:
 
 
 async def test_inside_sync_to_async_a_transaction_is_shared() -> None:
-    def pay(fail: bool) -> None:
-        with transaction.atomic():
+    def pay(block: AbstractContextManager[None]) -> None:
+        with block:
             assert publish("c", "paid") is None
-            if fail:
-                raise RollBack
 
-    with pytest.raises(RollBack):
-        await sync_to_async(pay)(True)
+    await sync_to_async(pay)(rolled_back())
     assert await astored() == []
-    await sync_to_async(pay)(False)
+    await sync_to_async(pay)(transaction.atomic())
     assert await astored() == ["paid"]
     await sync_to_async(connections.close_all)()
 
@@ -642,6 +621,27 @@ def test_a_cursor_of_a_page_that_is_rendered_in_a_transaction_locks_nobody_out()
     assert stored() == ["1", "2", "3", "mine"]
 
 
+def test_a_cursor_of_a_new_channel_makes_no_publisher_to_it_wait() -> None:
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has one writer at a time: run this on PostgreSQL")
+    with rolled_back():
+        before = cursor("new")
+        assert elsewhere(partial(publish, "new", "1")) == f"{before.partition('-')[0]}-1"
+        assert cursor("new") == f"{before.partition('-')[0]}-1"
+    assert stored("new") == ["1"]
+
+
+def test_a_cursor_asks_nothing_of_the_callers_transaction() -> None:
+    publish("old", "1")
+    transaction.set_autocommit(False)
+    try:
+        assert cursor("old") == f"{epoch('old')}-1"
+        assert cursor("new").endswith("-0")
+    finally:
+        transaction.rollback()
+        transaction.set_autocommit(True)
+
+
 @pytest.mark.parametrize(
     ("channels", "error"),
     [
@@ -652,9 +652,7 @@ def test_a_cursor_of_a_page_that_is_rendered_in_a_transaction_locks_nobody_out()
         ([str(number) for number in range(33)], InvalidCursor),
     ],
 )
-def test_a_cursor_that_cannot_be_is_refused(
-    channels: list[str], error: type[Exception]
-) -> None:
+def test_a_cursor_that_cannot_be_is_refused(channels: list[str], error: type[Exception]) -> None:
     with pytest.raises(error):
         cursor(*channels)
     assert not Channel.objects.exists()
@@ -678,6 +676,16 @@ def test_the_terminal_event_cannot_be_redacted() -> None:
     finish("c")
     assert redact("c", 1) is False
     assert stored() == ["[DONE]"]
+
+
+def test_redact_inside_a_transaction_names_the_way_out() -> None:
+    publish("c", "secret")
+    with transaction.atomic():
+        with pytest.raises(PublishNotAllowed, match="on_commit"):
+            redact("c", 1)
+        transaction.on_commit(partial(redact, "c", 1))
+        assert stored() == ["secret"]
+    assert stored() == [""]
 
 
 # -- telling this process
@@ -730,9 +738,8 @@ class InsideTestCase(TestCase):
         assert hooks == []
 
     def test_a_block_that_rolls_back_takes_them_along(self) -> None:
-        with pytest.raises(RollBack), transaction.atomic():
+        with rolled_back():
             publish("c", "never")
-            raise RollBack
         assert stored() == []
         assert publish("c", "1") == f"{epoch('c')}-1"
 

@@ -4,30 +4,16 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Iterator
+from datetime import date
 from typing import Any
 
 import pytest
 
 from django_sse import Event
-from django_sse.exceptions import Overloaded, StreamError
+from django_sse.exceptions import InvalidEvent, Overloaded, StreamError
 from django_sse.publishing import DONE
-from django_sse.streaming import GeneratorStream, encode_error, encode_item, encode_terminal
-
-CLOSE = b"id: !end\nevent: close\ndata: [DONE]\n\n"
-FAILED = b'id: !end\nevent: error\ndata: {"error":"The stream failed."}\n\n'
-HEARTBEAT = b":\n"
-
-
-class Errors(list[BaseException]):
-    """What was reported; `reported` is set with the first."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.reported = threading.Event()
-
-    def append(self, error: BaseException) -> None:
-        super().append(error)
-        self.reported.set()
+from django_sse.streaming import encode_error, encode_item, encode_terminal
+from tests.generators import CLOSE, FAILED, HEARTBEAT, Errors, Walk, chunk_of, frame, make, read
 
 
 @pytest.fixture
@@ -35,85 +21,13 @@ def errors() -> Errors:
     return Errors()
 
 
-def make(source: Any, errors: Errors | None = None, terminal: Event | None = DONE) -> Any:
-    report = Errors() if errors is None else errors
-    return GeneratorStream(source, terminal=terminal, on_error=report.append)
-
-
-async def read(stream: GeneratorStream) -> bytes:
-    """All that is sent, without the heartbeats."""
-    return b"".join([chunk async for chunk in stream if chunk != HEARTBEAT])
-
-
-async def chunk_of(stream: GeneratorStream) -> bytes:
-    """What is sent next, but for heartbeats."""
-    async for chunk in stream:
-        if chunk != HEARTBEAT:
-            return chunk
-    raise EOFError
-
-
-def frame(text: object) -> bytes:
-    return b"data: %s\n\n" % str(text).encode()
-
-
-class Walk:
-    """A generator's way, watched from the test: async or sync."""
-
-    def __init__(self, fail: BaseException | None = None) -> None:
-        self.made = 0
-        self.fail = fail
-        self.ended = threading.Event()
-
-    async def endless(self) -> AsyncIterator[str]:
-        try:
-            while True:
-                self.made += 1
-                yield str(self.made)
-        finally:
-            await self._leave()
-
-    async def waiting(self) -> AsyncIterator[str]:
-        try:
-            yield "first"
-            await asyncio.Event().wait()
-        finally:
-            await self._leave()
-
-    async def opening(self) -> AsyncIterator[str]:
-        try:
-            await asyncio.Event().wait()
-            yield "never"
-        finally:
-            await self._leave()
-
-    async def _leave(self) -> None:
-        await asyncio.sleep(0)
-        self.leave()
-
-    def endless_sync(self) -> Iterator[str]:
-        try:
-            while True:
-                self.made += 1
-                yield str(self.made)
-        finally:
-            self.leave()
-
-    def leave(self) -> None:
-        self.ended.set()
-        if self.fail is not None:
-            raise self.fail
-
-    async def wait_for_end(self) -> None:
-        assert await asyncio.to_thread(self.ended.wait, 30)
-
-
 # -- frames
 
 
-def test_the_terminal_frame_has_the_reserved_id_unless_it_has_one() -> None:
+def test_the_terminal_frame_has_the_reserved_id_and_no_other() -> None:
     assert encode_terminal(DONE) == CLOSE
-    assert encode_terminal(Event("x", id="7", retry=5)) == b"id: 7\nretry: 5\ndata: x\n\n"
+    with pytest.raises(InvalidEvent, match="no id of its own"):
+        encode_terminal(Event("x", id="7"))
     assert encode_terminal(Event("x", retry=5)) == b"id: !end\nretry: 5\ndata: x\n\n"
     assert encode_terminal(None) == b""
 
@@ -141,8 +55,6 @@ def test_a_str_is_data_an_event_is_itself_and_all_else_is_json() -> None:
 
 
 async def test_data_for_json_is_encoded_as_the_settings_say() -> None:
-    from datetime import date
-
     async def days() -> AsyncIterator[Any]:
         yield {"day": date(2026, 11, 21)}
 
@@ -259,64 +171,6 @@ async def test_the_same_of_a_sync_generator(settings: Any) -> None:
     assert await read(stream) == frame("after") + CLOSE
 
 
-# -- a client that leaves
-
-
-@pytest.mark.parametrize("name", ["waiting", "endless", "endless_sync"])
-async def test_closing_ends_the_generator(name: str) -> None:
-    walk = Walk()
-    stream = make(getattr(walk, name)())
-    await chunk_of(stream)
-    assert not walk.ended.is_set()
-    stream.close()
-    await walk.wait_for_end()
-    assert [chunk async for chunk in stream] == []
-
-
-async def test_cancelling_the_reader_ends_the_generator() -> None:
-    walk = Walk()
-    stream = make(walk.waiting())
-    assert await chunk_of(stream) == frame("first")
-    reader = asyncio.create_task(read(stream))
-    # It has begun to wait.
-    await asyncio.sleep(0)
-    reader.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await reader
-    await walk.wait_for_end()
-
-
-async def test_a_generator_is_closed_though_its_iterator_is_another_object() -> None:
-    walk = Walk()
-
-    class Items:
-        def __aiter__(self) -> AsyncIterator[str]:
-            return walk.waiting()
-
-    stream = make(Items())
-    assert await chunk_of(stream) == frame("first")
-    stream.close()
-    await walk.wait_for_end()
-
-
-def test_a_loop_that_is_gone_ends_a_sync_generator_at_its_next_yield() -> None:
-    gate, ended = threading.Event(), threading.Event()
-
-    def generator() -> Iterator[str]:
-        try:
-            yield "one"
-            gate.wait(30)
-            yield "two"
-            raise AssertionError("not to be reached")
-        finally:
-            ended.set()
-
-    stream = make(generator())
-    assert asyncio.run(chunk_of(stream)) == frame("one")
-    gate.set()
-    assert ended.wait(30)
-
-
 # -- opening
 
 
@@ -426,121 +280,3 @@ def test_opened_in_a_thread_and_never_read_it_can_be_closed() -> None:
     stream.open_in_thread()
     stream.close()
     assert walk.ended.wait(30)
-
-
-# -- errors
-
-
-@pytest.mark.parametrize("sync", [False, True])
-async def test_an_error_is_reported_before_it_is_sent(sync: bool, errors: Errors) -> None:
-    error = ValueError("secret")
-
-    async def failing() -> AsyncIterator[str]:
-        yield "first"
-        raise error
-
-    def failing_sync() -> Iterator[str]:
-        yield "first"
-        raise error
-
-    assert await read(make(failing_sync() if sync else failing(), errors)) == (
-        frame("first") + FAILED
-    )
-    assert errors == [error]
-
-
-@pytest.mark.parametrize("name", ["waiting", "endless", "endless_sync"])
-async def test_an_error_of_a_finally_is_reported_though_the_client_is_gone(
-    name: str, errors: Errors
-) -> None:
-    error = ValueError("could not be saved")
-    walk = Walk(fail=error)
-    stream = make(getattr(walk, name)(), errors)
-    await chunk_of(stream)
-    stream.close()
-    assert await asyncio.to_thread(errors.reported.wait, 30)
-    assert errors == [error]
-
-
-async def test_a_client_that_leaves_is_no_error(errors: Errors) -> None:
-    walk = Walk()
-    stream = make(walk.waiting(), errors)
-    await chunk_of(stream)
-    stream.close()
-    await walk.wait_for_end()
-    await asyncio.sleep(0)
-    assert errors == []
-
-
-async def test_an_answer_that_was_cancelled_from_within_does_not_look_complete(
-    errors: Errors,
-) -> None:
-    async def generator() -> AsyncIterator[str]:
-        yield "half an"
-        other = asyncio.create_task(asyncio.Event().wait())
-        other.cancel()
-        await other
-        yield " answer"
-
-    assert await read(make(generator(), errors)) == frame("half an") + FAILED
-    (error,) = errors
-    assert isinstance(error.__cause__, asyncio.CancelledError)
-
-
-async def test_a_sync_generator_that_exits_fails_its_stream_only(errors: Errors) -> None:
-    def generator() -> Iterator[str]:
-        yield "first"
-        raise SystemExit(1)
-
-    assert await read(make(generator(), errors)) == frame("first") + FAILED
-    assert [type(error) for error in errors] == [SystemExit]
-
-
-async def test_an_item_that_cannot_be_encoded_ends_the_generator(errors: Errors) -> None:
-    ended = []
-
-    async def generator() -> AsyncIterator[Any]:
-        try:
-            yield "first"
-            yield object()
-        finally:
-            ended.append(True)
-
-    assert await read(make(generator(), errors)) == frame("first") + FAILED
-    assert ended == [True]
-
-
-# -- a response that a middleware put another one in the place of
-
-
-async def test_a_stream_that_was_opened_and_is_never_read_ends_its_generator(
-    settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings.DJANGO_SSE = {"HEARTBEAT": 0.02}
-    monkeypatch.setattr("django_sse.streaming._ABANDONED_AFTER", 0.05)
-    walk = Walk()
-    await make(walk.waiting()).open()
-    await walk.wait_for_end()
-
-
-def test_the_same_of_one_that_was_opened_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("django_sse.streaming._ABANDONED_AFTER", 0.05)
-    monkeypatch.setattr("django_sse.producers._LOOK", 0.02)
-    walk = Walk()
-    make(walk.endless_sync()).open_in_thread()
-    assert walk.ended.wait(30)
-
-
-async def test_a_stream_that_is_read_is_never_abandoned(
-    settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings.DJANGO_SSE = {"HEARTBEAT": 0.02}
-    monkeypatch.setattr("django_sse.streaming._ABANDONED_AFTER", 0.05)
-    walk = Walk()
-    stream = make(walk.waiting())
-    await stream.open()
-    assert await chunk_of(stream) == frame("first")
-    assert [await anext(stream) for _ in range(5)] == [HEARTBEAT] * 5
-    assert not walk.ended.is_set()
-    stream.close()
-    await walk.wait_for_end()

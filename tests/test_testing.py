@@ -165,6 +165,11 @@ NAMES = [("message", "ann"), ("message", "bob"), ("close", "[DONE]")]
 ROOMS = [("message", "one"), ("tick", '{"n":2}'), ("close", "[DONE]")]
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("django_sse.http.ahead.SECONDS", 0.3)
+
+
 class Streams:
     """What holds in a TestCase and in a TransactionTestCase alike, with either client."""
 
@@ -270,6 +275,25 @@ class Streams:
             assert contents(await aread(response, 3)) == [("message", '{"users":2}')] * 3
             assert await asyncio.to_thread(closed.wait, 60)
 
+    @pytest.mark.usefixtures("impatient")
+    def test_the_start_of_an_endless_generator_is_there_for_the_synchronous_client(self) -> None:
+        User.objects.create(username="ann")
+        for view in ("endless", "endless_async"):
+            closed = _closed[f"/{view}/"] = threading.Event()
+            response = self.client.get(f"/{view}/")
+            assert closed.is_set()
+            assert contents(read(response, 2)) == [("message", '{"users":1}')] * 2
+
+    @pytest.mark.usefixtures("impatient")
+    def test_the_end_of_an_endless_stream_is_an_error_that_names_the_way_out(self) -> None:
+        User.objects.create(username="ann")
+        for view in ("endless", "endless_async", "room"):
+            _closed[f"/{view}/"] = threading.Event()
+            with pytest.raises(TimeoutError, match="async_client"):
+                b"".join(self.client.get(f"/{view}/"))
+            with pytest.raises(TimeoutError, match="stream's end"):
+                read(self.client.get(f"/{view}/"), timeout=0.2)
+
     def test_what_was_published_can_be_asked_of_the_log(self) -> None:
         assert published("room") == []
         self.fill()
@@ -302,30 +326,6 @@ class InTestCase(Streams, TestCase):
     def test_one_test_does_not_see_anothers_events_either(self) -> None:
         self.test_one_test_does_not_see_anothers_events()
 
-    @pytest.mark.usefixtures("impatient")
-    def test_the_start_of_an_endless_generator_is_there_for_the_synchronous_client(self) -> None:
-        User.objects.create(username="ann")
-        for view in ("endless", "endless_async"):
-            closed = _closed[f"/{view}/"] = threading.Event()
-            response = self.client.get(f"/{view}/")
-            assert closed.is_set()
-            assert contents(read(response, 2)) == [("message", '{"users":1}')] * 2
-
-    @pytest.mark.usefixtures("impatient")
-    def test_the_end_of_an_endless_stream_is_an_error_that_names_the_way_out(self) -> None:
-        User.objects.create(username="ann")
-        for view in ("endless", "endless_async", "room"):
-            _closed[f"/{view}/"] = threading.Event()
-            with pytest.raises(TimeoutError, match="async_client"):
-                b"".join(self.client.get(f"/{view}/"))
-            with pytest.raises(TimeoutError, match="stream's end"):
-                read(self.client.get(f"/{view}/"), timeout=0.2)
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("django_sse.http.ahead.SECONDS", 0.3)
-
 
 @here
 class InTransactionTestCase(Streams, TransactionTestCase):
@@ -334,12 +334,6 @@ class InTransactionTestCase(Streams, TransactionTestCase):
             publish("room", "one")
             assert published("room") == []
         assert published("room") == [("message", "one")]
-
-    def test_an_endless_generator_streams_to_the_synchronous_client(self) -> None:
-        for view in ("endless", "endless_async"):
-            assert (
-                contents(read(self.client.get(f"/{view}/"), 2)) == [("message", '{"users":0}')] * 2
-            )
 
 
 @here
@@ -460,6 +454,7 @@ async def test_events_that_do_not_come_are_an_error_that_says_what_came(
     assert await asyncio.to_thread(closed.wait, 60)
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_synchronous_read_has_a_time_out_too(client: Client) -> None:
     closed = _closed["/silent/"] = threading.Event()
 

@@ -11,6 +11,7 @@ from django.urls import path
 
 from django_sse import ChannelStreamView, Event, apublish, event_stream, publish
 from django_sse.testing import aread, memory_log
+from tests.http.forms import call, call_in_thread
 from tests.http.support import asgi_request, events, first, wsgi_request
 
 
@@ -141,27 +142,18 @@ async def test_a_view_without_channels_says_what_it_needs() -> None:
         pass
 
     with memory_log(), pytest.raises(ImproperlyConfigured, match="Forgotten needs channels"):
-        await Forgotten.as_view()(asgi_request())
+        await call(Forgotten.as_view(), asgi_request())
 
 
 def test_it_streams_under_wsgi() -> None:
     with memory_log():
         request = wsgi_request(path="/?last_event_id=")
-        response = _run(Everything.as_view()(request))
+        response = call_in_thread(Everything.as_view(), request)
         publish("news", "hello")
         chunks = iter(response)
         assert b"event: stream-open" in next(chunks)
         assert b"data: hello" in next(chunks)
         response.close()
-
-
-def _run(result: Any) -> Any:
-    from asgiref.sync import async_to_sync
-
-    async def wait() -> Any:
-        return await result
-
-    return async_to_sync(wait)()
 
 
 @override_settings(ROOT_URLCONF=__name__)

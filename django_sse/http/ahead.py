@@ -24,8 +24,10 @@ SECONDS = 5.0
 
 
 def is_from_sync_test_client(request: HttpRequest | None) -> bool:
-    """Whether Django's synchronous test client made ``request``: it leaves no mark but the attribute
-    (private) that it turns the CSRF checks off with."""
+    """Whether Django's synchronous test client made ``request``.
+
+    Its only mark is the attribute, a private one, by which it turns the CSRF checks off.
+    """
     return hasattr(request, "_dont_enforce_csrf_checks") and not isinstance(request, ASGIRequest)
 
 

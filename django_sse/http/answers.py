@@ -8,12 +8,14 @@ from django.http import HttpResponse, HttpResponseBadRequest
 
 from django_sse import conf
 from django_sse.http.headers import CONTENT_TYPE, last_event_id, stream_headers
-from django_sse.hub.stream import retry_frame
-from django_sse.streaming import TERMINAL_ID
+from django_sse.hub.stream import TERMINAL_ID, retry_frame
+from django_sse.streaming import encode_error
 from django_sse.wire.cursor import MAX_LENGTH
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
+
+    from django_sse.exceptions import StreamError
 
 
 def no_content() -> HttpResponse:
@@ -37,6 +39,12 @@ def come_back_later(request: HttpRequest) -> HttpResponse:
         content_type="text/plain; charset=utf-8",
         headers={"Retry-After": str(seconds), "Cache-Control": "no-store"},
     )
+
+
+def failed_stream(request: HttpRequest, error: StreamError) -> HttpResponse:
+    """The stream of a generator that failed before its first item, with a text for its client."""
+    headers = stream_headers(request) | {"Cache-Control": "no-store"}
+    return HttpResponse(encode_error(error), content_type=CONTENT_TYPE, headers=headers)
 
 
 def refuse(request: HttpRequest) -> HttpResponse | None:

@@ -11,8 +11,13 @@ from typing import Any, overload
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from django_sse.exceptions import ImmediateHttpResponse, LogUnavailable, Overloaded
-from django_sse.http.answers import come_back_later, head, no_content, refuse
+from django_sse.exceptions import (
+    ImmediateHttpResponse,
+    LogUnavailable,
+    Overloaded,
+    StreamError,
+)
+from django_sse.http.answers import come_back_later, failed_stream, head, no_content, refuse
 from django_sse.http.response import EventStreamResponse
 from django_sse.publishing import DONE
 from django_sse.threads import in_transaction
@@ -55,6 +60,9 @@ class _Endpoint:
         """The answer to what was raised before the headers; what is not ours is Django's."""
         if isinstance(error, ImmediateHttpResponse):
             return error.response
+        if isinstance(error, StreamError):
+            logger.warning("%s: %s", request.path, error)
+            return failed_stream(request, error)
         if isinstance(error, LogUnavailable | Overloaded):
             logger.warning("%s: %s", request.path, error)
             return come_back_later(request)

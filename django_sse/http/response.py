@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
+import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +15,14 @@ from django.http import StreamingHttpResponse
 
 from django_sse import shutdown
 from django_sse.background import get_background_loop
-from django_sse.http.ahead import ReadAhead, is_from_sync_test_client
+from django_sse.http import ahead
 from django_sse.http.headers import CONTENT_TYPE, last_event_id, stream_headers
 from django_sse.hub import database
-from django_sse.hub.stream import Stream
+from django_sse.hub.stream import TERMINAL_ID, Stream
 from django_sse.hub.subscription import Subscription
 from django_sse.publishing import DONE
 from django_sse.signals import stream_failed
-from django_sse.streaming import TERMINAL_ID, GeneratorStream, Source
+from django_sse.streaming import GeneratorStream, Source
 from django_sse.threads import close_connections, in_users_test, thread_in_users_test
 
 if TYPE_CHECKING:
@@ -55,6 +57,8 @@ class EventStreamResponse(StreamingHttpResponse):
         self._request = request
         self.stream = self._make_stream(source, terminal)
         super().__init__(self.stream, *args, **kwargs)
+        # Where a client leaves before its response is iterated, Django drops it without close().
+        weakref.finalize(self, self.stream.close).atexit = False
         for name, value in stream_headers(request).items():
             self.headers.setdefault(name, value)
         if request is not None:
@@ -81,12 +85,9 @@ class EventStreamResponse(StreamingHttpResponse):
                 "An event stream is made of a subscription or an iterable of events, not "
                 f"{type(source).__name__}."
             )
-        return GeneratorStream(source, terminal=terminal, on_error=self._report)
-
-    def _report(self, error: BaseException) -> None:
-        path = self._request.path if self._request is not None else "?"
-        logger.error("The event stream of %s failed.", path, exc_info=error)
-        stream_failed.send_robust(type(self), exception=error, request=self._request)
+        # Not bound to the response: a stream that held it would keep it from being dropped.
+        report = functools.partial(_report, self._request)
+        return GeneratorStream(source, terminal=terminal, on_error=report)
 
     # -- before the headers
 
@@ -102,10 +103,10 @@ class EventStreamResponse(StreamingHttpResponse):
         if isinstance(stream, GeneratorStream):
             if isinstance(self._request, ASGIRequest):
                 await stream.open()
-            elif is_from_sync_test_client(self._request) or await in_users_test():
+            elif ahead.is_from_sync_test_client(self._request) or await in_users_test():
                 await stream.open()
-                self.streaming_content = await ReadAhead.of(stream)
-                await stream.ended()
+                self.streaming_content = await ahead.ReadAhead.of(stream)
+                await stream.ended(ahead.SECONDS)
             else:
                 await asyncio.wrap_future(get_background_loop().submit(stream.open()))
         return True
@@ -117,7 +118,7 @@ class EventStreamResponse(StreamingHttpResponse):
             return stream.settle(self._position())
         if not start:
             return True
-        if is_from_sync_test_client(self._request) or thread_in_users_test():
+        if ahead.is_from_sync_test_client(self._request) or thread_in_users_test():
             return async_to_sync(self.open)()
         if isinstance(stream, GeneratorStream) and stream.is_sync:
             stream.open_in_thread()
@@ -150,7 +151,7 @@ class EventStreamResponse(StreamingHttpResponse):
     def __iter__(self) -> Iterator[bytes]:
         """The body for a server without an event loop."""
         if self.stream.loop is None and self._is_read_ahead():
-            return iter(async_to_sync(ReadAhead.of)(aiter(self)))
+            return iter(async_to_sync(ahead.ReadAhead.of)(aiter(self)))
         if not self.is_async:
             return super().__iter__()
         return _SyncBody(aiter(self))
@@ -158,11 +159,17 @@ class EventStreamResponse(StreamingHttpResponse):
     def _is_read_ahead(self) -> bool:
         # The client sets it on every response: a stream may know no request of its own.
         request = getattr(self, "wsgi_request", None)
-        return is_from_sync_test_client(request) or thread_in_users_test()
+        return ahead.is_from_sync_test_client(request) or thread_in_users_test()
 
     def getvalue(self) -> bytes:
         """The whole body, for tests of a stream that ends."""
         return b"".join(self)
+
+
+def _report(request: HttpRequest | None, error: BaseException) -> None:
+    path = request.path if request is not None else "?"
+    logger.error("The event stream of %s failed.", path, exc_info=error)
+    stream_failed.send_robust(EventStreamResponse, exception=error, request=request)
 
 
 class _SyncBody:

@@ -23,28 +23,41 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django_sse")
 
-_executor: DatabaseExecutor | None = None
+_executors: dict[str, DatabaseExecutor] = {}
 
 
-def _get_executor() -> DatabaseExecutor:
-    global _executor  # noqa: PLW0603 - one a process
-    if _executor is None:
-        _executor = DatabaseExecutor(conf.current().READER_THREADS, name="django_sse-database")
-    return _executor
+def _executor(name: str) -> DatabaseExecutor:
+    """Apart, so that a publish that waits for a lock, or a slow hook of the project's, does not
+    keep the replays waiting."""
+    if name not in _executors:
+        _executors[name] = DatabaseExecutor(
+            conf.current().DATABASE_THREADS, name=f"django_sse-{name}"
+        )
+    return _executors[name]
 
 
 async def run(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """``call`` in one of the library's threads, or, inside a user's ``TestCase``, in the test's
-    own thread: no other sees what its transaction wrote."""
+    """``call``, which reads, in one of the library's threads."""
+    return await _run("reader", call, *args, **kwargs)
+
+
+async def write(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """``call``, which may wait for a lock, in one of the library's threads."""
+    return await _run("writer", call, *args, **kwargs)
+
+
+async def _run(name: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """``call`` in the threads ``name``, or, inside a user's ``TestCase``, in the test's own
+    thread: no other sees what its transaction wrote."""
     if await in_users_test():
         return await sync_to_async(call)(*args, **kwargs)
     loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(_get_executor(), partial(call, *args, **kwargs))
+    return await loop.run_in_executor(_executor(name), partial(call, *args, **kwargs))
 
 
 def run_later(call: Callable[[], object]) -> Future[object]:
-    """``call`` in one of the library's threads, from any thread; an error is logged."""
-    future = _get_executor().submit(call)
+    """A project's ``call`` in a thread of the library's, from any thread; an error is logged."""
+    future = _executor("hooks").submit(call)
     future.add_done_callback(_log_error)
     return future
 
@@ -55,8 +68,7 @@ def _log_error(future: Future[object]) -> None:
 
 
 def _forget_after_fork() -> None:
-    global _executor  # noqa: PLW0603
-    _executor = None
+    _executors.clear()
 
 
 os.register_at_fork(after_in_child=_forget_after_fork)

@@ -65,7 +65,7 @@ class Hub:
         return await database.run(call, *args, **kwargs)
 
     def run_later(self, call: Callable[[], object]) -> Future[object]:
-        """``call`` in one of the library's database threads; an error is logged."""
+        """A project's ``call`` in a thread that may use the database; an error is logged."""
         return database.run_later(call)
 
     # -- streams
@@ -74,6 +74,8 @@ class Hub:
         """Beat and drain ``stream`` from now on."""
         self.streams.add(stream)
         self._ensure_ticking()
+        if registry.is_draining():
+            stream.drain()
 
     def discard(self, stream: Stream) -> None:
         """``stream`` has ended."""
@@ -124,7 +126,8 @@ class Hub:
                 # What was heard meanwhile was compared without this topic.
                 self._check_wanted.set()
         except BaseException:
-            self.topics.pop(topic.channel, None)
+            if self.topics.get(topic.channel) is topic:
+                del self.topics[topic.channel]
             raise
         finally:
             self._opening.pop(topic.channel, None)
@@ -140,7 +143,9 @@ class Hub:
         now = self._loop.time()
         for channel, topic in list(self.topics.items()):
             since = topic.unused_since
-            if not topic.waiters and since is not None and now - since >= linger:
+            if channel in self._opening or topic.waiters or since is None:
+                continue
+            if now - since >= linger:
                 del self.topics[channel]
 
     # -- what arrives
@@ -249,12 +254,16 @@ class Hub:
 
     async def _listen(self) -> None:
         # Set even if the notifier is away: then the safety poll carries on alone.
-        self._loop.call_later(_RESTART_PAUSE, self._listening.set)
+        timer = self._loop.call_later(_RESTART_PAUSE, self._listening.set)
         self._check_wanted.set()
         notifier = get_notifier()
         if not notifier.supports_other_processes:
             self._listening.set()
-        await notifier.listen(self._woken)
+        try:
+            await notifier.listen(self._woken)
+        finally:
+            if not self._listeners:
+                timer.cancel()
 
     async def _check(self) -> None:
         while True:

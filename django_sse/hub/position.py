@@ -113,7 +113,7 @@ def rotate_rewound(log: EventLog, settled: Settled, now: datetime) -> None:
         head = settled.heads[index]
         if (now - head.epoch_created).total_seconds() >= ROTATION_SECONDS:
             log.rotate(head.channel, head.epoch)
-    if settled.rewound:
-        settled.heads = log.open([head.channel for head in settled.heads])
-        for index in settled.rewound:
-            settled.cursors[index] = settled.heads[index].head
+    # Only theirs: the cursors of the others belong to the epochs that were read with them.
+    for index in settled.rewound:
+        (settled.heads[index],) = log.open([settled.heads[index].channel])
+        settled.cursors[index] = settled.heads[index].head

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
 from typing import TYPE_CHECKING
 
+from django_sse.log import get_log
 from django_sse.notifiers import Wakeup, get_notifier
 
 if TYPE_CHECKING:
@@ -53,9 +55,39 @@ def announce(appended: Sequence[Appended]) -> None:
     )
 
 
+def look_again(channels: Sequence[str]) -> None:
+    """Have all processes compare ``channels`` with the log: something changed that is no event."""
+    heads = get_log().heads(channels).values()
+    for hub in hubs():
+        hub.check_soon()
+    # No epoch of theirs: that of a log they do not know.
+    get_notifier().notify([Wakeup(head.channel, "", head.head) for head in heads])
+
+
+_DRAINING_SECONDS = 60.0
+_draining_until = 0.0
+
+
+def drain() -> None:
+    """End all streams, and for a while those that requests under way begin: the server stops.
+
+    For a while only: what told it to stop may have been caught, as Ctrl-C in a shell is.
+    """
+    global _draining_until  # noqa: PLW0603 - one a process
+    _draining_until = time.monotonic() + _DRAINING_SECONDS
+    for hub in hubs():
+        hub.drain()
+
+
+def is_draining() -> bool:
+    """Whether a stream that begins now ends at once."""
+    return time.monotonic() < _draining_until
+
+
 def _forget_after_fork() -> None:
     # The child has the parent's hubs, but none of their loops runs in it.
-    global _lock  # noqa: PLW0603
+    global _lock, _draining_until  # noqa: PLW0603
+    _draining_until = 0.0
     _lock = threading.RLock()
     _hubs.clear()
 

@@ -10,7 +10,7 @@ from django_sse.wire.encoder import encode_body, with_id
 from django_sse.wire.errors import InvalidEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Reversible, Sequence
 
     from django_sse.log.base import Record
 
@@ -65,6 +65,18 @@ def join(frames: Iterable[Frame], limit: int) -> tuple[bytes, int | None]:
     return b"".join(parts), seq
 
 
+def leading(frames: Sequence[Frame], limit: int) -> list[Frame]:
+    """The first of ``frames`` with at most ``limit`` bytes, at least one of them with any."""
+    taken: list[Frame] = []
+    size = 0
+    for frame in frames:
+        size += len(frame.data)
+        if size > limit and size > len(frame.data):
+            break
+        taken.append(frame)
+    return taken
+
+
 class Ring:
     """Frames ``start + 1`` … ``tail`` without holes; bounded in bytes first, then in count.
 
@@ -105,7 +117,7 @@ class Ring:
         ):
             self._size -= len(self._frames.pop(self.start + 1).data)
 
-    def prepend(self, frames: Sequence[Frame]) -> None:
+    def prepend(self, frames: Reversible[Frame]) -> None:
         """Add the frames up to ``start``, as many of the newest as there is room for."""
         for frame in reversed(frames):
             room = self._max_bytes - self._size

@@ -21,6 +21,15 @@ if TYPE_CHECKING:
     from typing import Self
 
 
+TERMINAL_ID = "!end"
+"""The id of a terminal frame. An EventSource that knows nothing of the frame reconnects with it,
+and is told to stop."""
+
+
+END = ("close", "[DONE]")
+"""Event type and data of the usual terminal event."""
+
+
 def retry_frame() -> bytes:
     """``event: stream-retry``: come back later; at random, so that not all come at once."""
     settings = conf.current()
@@ -28,7 +37,7 @@ def retry_frame() -> bytes:
     return encode(Event("{}", event="stream-retry", retry=milliseconds))
 
 
-class Registry(Protocol):
+class StreamHub(Protocol):
     """Who beats and drains streams: the hub."""
 
     def register(self, stream: Stream) -> None: ...
@@ -40,7 +49,7 @@ class Stream(ABC):
     """Yields ``bytes``: whole frames, or a heartbeat between two frames."""
 
     def __init__(self) -> None:
-        self._hub: Registry | None = None
+        self._hub: StreamHub | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._started = False
@@ -80,7 +89,7 @@ class Stream(ABC):
 
     # -- for the hub and the topics; all on the loop
 
-    def attach(self, hub: Registry) -> None:
+    def attach(self, hub: StreamHub) -> None:
         """Bind the stream to the running loop; the hub beats it from now on."""
         if self._hub is None:
             self._loop = asyncio.get_running_loop()
@@ -147,12 +156,7 @@ class Stream(ABC):
         if not self._started and not self._closed:
             self._started = True
             await release_request_thread()
-            try:
-                await self._start()
-            finally:
-                if self._closed:
-                    # Closed meanwhile: what the start has taken since then goes, too.
-                    self._end()
+            await self._start_unless_closed()
         waited = False
         while not self._closed:
             if self._draining:
@@ -174,6 +178,16 @@ class Stream(ABC):
                 self._beat_due = False
                 return HEARTBEAT
         raise StopAsyncIteration
+
+    async def _start_unless_closed(self) -> None:
+        if self._closed:
+            return
+        try:
+            await self._start()
+        finally:
+            if self._closed:
+                # Closed meanwhile: what the start has taken since then goes, too.
+                self._end()
 
     def _farewell(self) -> bytes:
         return retry_frame()

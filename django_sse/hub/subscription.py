@@ -15,8 +15,8 @@ from django_sse.exceptions import LogUnavailable
 from django_sse.hub.hub import get_hub
 from django_sse.hub.position import Settled, Since, check_since, rotate_rewound, settle
 from django_sse.hub.registry import announce
-from django_sse.hub.ring import Frame, join
-from django_sse.hub.stream import Stream
+from django_sse.hub.ring import Frame, join, leading
+from django_sse.hub.stream import END, TERMINAL_ID, Stream
 from django_sse.hub.topic import Hole, Topic
 from django_sse.log import get_log
 from django_sse.log.entries import validate_channel
@@ -123,6 +123,9 @@ class Subscription(Stream):
         if self._closed:
             return
         self._opening = self._reset() + self._open()
+        if self._settled is not None and self._settled.finished:
+            # The headers are out: without this the client would come back for ever.
+            self._opening = with_id(TERMINAL_ID, encode_body(*END))
         self._opened = True
         if self._on_open is not None:
             self._hook = hub.run_later(self._on_open)
@@ -273,7 +276,8 @@ class Subscription(Stream):
                 topic.redactions,
                 place.cursor,
             ):
-                place.page = page
+                # No more than the next write: a client that stalls holds a cursor, not a page.
+                place.page = leading(page, self._limit)
 
     async def _check(self, place: _Place, cursor: int) -> None:
         """The log has a hole after ``cursor``: it was trimmed, or it is another log by now. The

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict, deque
 from contextvars import Context
 from typing import TYPE_CHECKING, Protocol
 
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django_sse")
 
-# Rows of a channel's first page, before the size of its events is known.
-_FIRST_PAGE = 64
+_RECENT_PAGES = 8
 _RETRY_LOG = 0.5
 
 
@@ -35,7 +35,7 @@ class Waiter(Protocol):
     def forget_pages(self) -> None: ...
 
 
-class Database(Protocol):
+class TopicHub(Protocol):
     """What a topic asks of its hub."""
 
     @property
@@ -66,7 +66,7 @@ class Topic:
     rotated); a stream that sees it move tells its client.
     """
 
-    def __init__(self, hub: Database, channel: str) -> None:
+    def __init__(self, hub: TopicHub, channel: str) -> None:
         settings = conf.current()
         self.channel = channel
         self.epoch = ""
@@ -85,7 +85,9 @@ class Topic:
         self._known = 0
         self._early: dict[int, Appended] = {}
         self._pages: dict[int, asyncio.Task[list[Frame]]] = {}
-        self._page_size = min(_FIRST_PAGE, settings.PAGE_EVENTS)
+        # Pages that were read last, by the cursor they follow. Who replays keeps no page but what
+        # goes into its next write.
+        self._recent: OrderedDict[int, list[Frame]] = OrderedDict()
         self._catching_up: asyncio.Task[None] | None = None
         self._filling: asyncio.Task[None] | None = None
         self._look_again = False
@@ -116,7 +118,7 @@ class Topic:
         logger.warning("The log of channel %r is not what it was: %s.", self.channel, reason)
         self.generation += 1
         self.reason = reason
-        self._pages.clear()
+        self._forget_pages()
         self._known = 0
         self.start(head)
         self._wake_all()
@@ -131,7 +133,7 @@ class Topic:
         """An event was emptied: drop what is in memory; readers go to the log."""
         self.redactions = redactions
         self._early.clear()
-        self._pages.clear()
+        self._forget_pages()
         self._filling = None
         self.ring.restart(self.ring.tail)
         for waiter in self.waiters:
@@ -175,6 +177,7 @@ class Topic:
         if not frames:
             return
         self.ring.append(frames)
+        self._known = max(self._known, self.ring.tail)
         if frames[-1].terminal:
             self.terminal = frames[-1].seq
         self._early = {first: each for first, each in self._early.items() if first > self.ring.tail}
@@ -205,7 +208,9 @@ class Topic:
             self._look_again = False
             self._skip_what_the_ring_cannot_hold()
             generation, after, known = self.generation, self.ring.tail, self._known
-            records = _after_the_last_hole(await self._read(after))
+            expected = known - after if known > after else self._settings.PAGE_EVENTS
+            limit = min(expected, self._settings.PAGE_EVENTS)
+            records = _after_the_last_hole(await self._read(after, limit))
             if generation != self.generation:
                 return
             if records and records[-1].seq > self.ring.tail:
@@ -223,9 +228,8 @@ class Topic:
         if behind > self._settings.RING_EVENTS:
             self.ring.restart(self._known - self._settings.RING_EVENTS)
 
-    async def _read(self, after: int, limit: int | None = None) -> list[Record]:
+    async def _read(self, after: int, limit: int) -> list[Record]:
         """One page, however long the database is away."""
-        limit = limit or self._page_size
         while True:
             redactions = self.redactions
             try:
@@ -236,15 +240,7 @@ class Topic:
             else:
                 # One of them may be the event that was emptied meanwhile: read again.
                 if redactions == self.redactions:
-                    self._adapt_page_size(records)
                     return records
-
-    def _adapt_page_size(self, records: Sequence[Record]) -> None:
-        # A page of large events must not need more memory than one of small ones.
-        if records:
-            average = 1 + sum(len(each.data) for each in records) // len(records)
-            most = self._settings.RING_BYTES // average
-            self._page_size = max(1, min(self._settings.PAGE_EVENTS, most))
 
     # -- replay
 
@@ -260,6 +256,8 @@ class Topic:
             await asyncio.shield(self._filling)
         if after >= self.ring.start:
             return []
+        if recent := self._recent_after(after):
+            return recent
         task = self._pages.get(after)
         if task is None:
             task = self._pages[after] = self._spawn(self._load(after))
@@ -270,15 +268,35 @@ class Topic:
     async def _fill(self) -> None:
         """Put the newest events into a new topic's ring: ten thousand clients that come back after
         a deploy, each from a place of its own, are then one replay."""
-        generation = self.generation
-        while (start := self.ring.start) > 0:
-            after = max(0, start - self._page_size)
-            records = await self._read(after, start - after)
-            if generation != self.generation:
+        generation, redactions = self.generation, self.redactions
+        start = self.ring.start
+        after = max(0, start - self._settings.RING_EVENTS)
+        frames: deque[Frame] = deque()
+        size = 0
+        while after < start:
+            limit = min(start - after, self._settings.PAGE_EVENTS)
+            records = await self._read(after, limit)
+            if not records or (generation, redactions) != (self.generation, self.redactions):
                 return
-            self.ring.prepend([encode_record(self.epoch, each) for each in records])
-            if self.ring.start != after:
-                return
+            for frame in (encode_record(self.epoch, each) for each in records):
+                frames.append(frame)
+                size += len(frame.data)
+                while size > self._settings.RING_BYTES:
+                    size -= len(frames.popleft().data)
+            after = records[-1].seq
+        self.ring.prepend(frames)
+
+    def _forget_pages(self) -> None:
+        self._pages.clear()
+        self._recent.clear()
+
+    def _recent_after(self, cursor: int) -> list[Frame]:
+        """The frames after ``cursor``, if one of the pages read last has them."""
+        for after, frames in self._recent.items():
+            if after <= cursor < frames[-1].seq:
+                self._recent.move_to_end(after)
+                return frames[cursor - after :] if cursor > after else frames
+        return []
 
     def _loaded(self, after: int, task: asyncio.Task[list[Frame]]) -> None:
         if self._pages.get(after) is task:
@@ -287,15 +305,20 @@ class Topic:
             task.exception()
 
     async def _load(self, after: int) -> list[Frame]:
-        known, epoch = self._known, self.epoch
-        records = await self._read(after)
+        known, epoch, generation = self._known, self.epoch, self.generation
+        records = await self._read(after, self._settings.PAGE_EVENTS)
         if not records:
-            if known > after:
+            if max(known, self.ring.start) > after:
                 raise Hole
             return []
         if records[0].seq != after + 1 or records[-1].seq - after != len(records):
             raise Hole
-        return [encode_record(epoch, record) for record in records]
+        frames = [encode_record(epoch, record) for record in records]
+        if generation == self.generation:
+            self._recent[after] = frames
+            while len(self._recent) > _RECENT_PAGES:
+                self._recent.popitem(last=False)
+        return frames
 
     # -- waking
 

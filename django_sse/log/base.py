@@ -35,6 +35,9 @@ __all__ = ["Appended", "Entry", "EventLog", "Head", "Kind", "Record", "State"]
 
 logger = logging.getLogger("django_sse")
 
+PAGE_CHARACTERS = 256 << 10
+"""A page of large events must not need more memory than one of small ones."""
+
 
 class Entry(NamedTuple):
     """An event on its way into the log; made by ``django_sse.log.entries``."""
@@ -127,7 +130,8 @@ class EventLog(ABC):
 
     @abstractmethod
     def read(self, key: int, after: int, limit: int) -> list[Record]:
-        """At most ``limit`` stored records with ``seq > after``, ascending."""
+        """At most ``limit`` stored records with ``seq > after``, ascending; fewer, but at least
+        one, where their data has more than ``PAGE_CHARACTERS``."""
 
     @abstractmethod
     def seq_before(self, head: Head, moment: datetime) -> int:
@@ -151,6 +155,18 @@ class EventLog(ABC):
     @abstractmethod
     def rotate(self, channel: str, epoch: str) -> bool:
         """Give ``channel`` a new epoch if it still has ``epoch``; False when it has not."""
+
+
+def fitting(sizes: Iterable[int]) -> int:
+    """How many of the events of these ``sizes`` make a page: at least one."""
+    total = 0
+    count = 0
+    for size in sizes:
+        total += size
+        if count and total > PAGE_CHARACTERS:
+            break
+        count += 1
+    return count
 
 
 def report_dropped(channel: str, count: int) -> None:

@@ -23,6 +23,7 @@ from django_sse.log.base import (
     Record,
     State,
     check_limits,
+    fitting,
     report_dropped,
 )
 from django_sse.wire.cursor import make_epoch
@@ -71,9 +72,9 @@ class _Channel:
 
 
 class MemoryLog(EventLog):
-    """Deferred events are kept by ``transaction.on_commit`` and share its limits: they are lost with
-    a hook that does not run (an earlier one raised), and a savepoint that is rolled back by hand,
-    without ``atomic()``, does not take them along."""
+    """Deferred events are kept by ``transaction.on_commit`` and share its limits: they are lost
+    with a hook that does not run (an earlier one raised), and a savepoint that is rolled back by
+    hand, without ``atomic()``, does not take them along."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -175,7 +176,8 @@ class MemoryLog(EventLog):
             if channel is None:
                 return []
             start = max(0, after - channel.floor)
-            return channel.records[start : start + limit]
+            page = channel.records[start : start + limit]
+            return page[: fitting(len(record.data) for record in page)]
 
     def seq_before(self, head: Head, moment: datetime) -> int:
         with self._lock:

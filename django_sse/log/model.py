@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from django.db import transaction
 from django.db.models import F
-from django.db.models.functions import Now
+from django.db.models.functions import Length, Now
 
 from django_sse import conf
 from django_sse.exceptions import ChannelFinished
@@ -20,6 +20,7 @@ from django_sse.log.base import (
     Kind,
     Record,
     check_limits,
+    fitting,
 )
 from django_sse.log.sequencer import BATCH, channel_hash
 from django_sse.models import Channel, OutboxEvent, StoredEvent
@@ -28,6 +29,10 @@ from django_sse.wire.cursor import make_epoch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime, timedelta
+
+
+# Events of any size that a page may have unmeasured: what a wake-up usually brings.
+_FEW = 8
 
 
 def _head(row: Channel) -> Head:
@@ -112,9 +117,12 @@ class ModelLog(EventLog):
     def open(self, channels: Sequence[str]) -> list[Head]:
         found = self.heads(channels)
         if missing := [name for name in channels if name not in found]:
-            transactions.run(self.alias, lambda: sequencer.make_channels(self.alias, missing))
-            found |= self.heads(missing)
+            found |= transactions.outside(self.alias, partial(self._make, missing))
         return [found[name] for name in channels]
+
+    def _make(self, channels: Sequence[str]) -> dict[str, Head]:
+        transactions.run(self.alias, lambda: sequencer.make_channels(self.alias, channels))
+        return self.heads(channels)
 
     def heads(self, channels: Iterable[str]) -> dict[str, Head]:
         hashes = [channel_hash(name) for name in channels]
@@ -127,12 +135,12 @@ class ModelLog(EventLog):
         return found
 
     def read(self, key: int, after: int, limit: int) -> list[Record]:
-        rows = (
-            StoredEvent.objects.using(self.alias)
-            .filter(channel_id=key, seq__gt=after)
-            .order_by("seq")
-            .values_list("seq", "type", "data", "kind")[:limit]
-        )
+        stored = StoredEvent.objects.using(self.alias)
+        events = stored.filter(channel_id=key, seq__gt=after).order_by("seq")
+        if limit > _FEW:
+            sizes = events.values_list(Length("data"), flat=True)[:limit]
+            limit = fitting(transactions.run(self.alias, lambda: list(sizes.all())))
+        rows = events.values_list("seq", "type", "data", "kind")[:limit]
         return transactions.run(self.alias, lambda: [Record(*row) for row in rows.all()])
 
     def seq_before(self, head: Head, moment: datetime) -> int:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import random
+import threading
 import time
 import warnings
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
 from django.db import InterfaceError, OperationalError, connections
@@ -79,6 +81,29 @@ def _callers_level() -> int:
     return level
 
 
+def outside(alias: str, work: Callable[[], T]) -> T:
+    """``work()``, outside the caller's transaction: on a connection of its own where there is one.
+
+    A channel's row that is made inside it would keep every other publisher to the channel waiting
+    for its end. On SQLite they wait anyway, whoever is in a transaction has the database's only
+    write lock; another connection would wait for its own caller.
+    """
+    if connections[alias].vendor == "sqlite" or commits_its_own(alias):
+        return work()
+    future: Future[T] = Future()
+
+    def run_and_close() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+        finally:
+            connections.close_all()
+
+    threading.Thread(target=run_and_close, name="django_sse-outside", daemon=True).start()
+    return future.result()
+
+
 def _warn_of_other_transactions(alias: str) -> None:
     for other in connections.all(initialized_only=True):
         if other.alias != alias and other.in_atomic_block and not in_testcase(other):
@@ -113,10 +138,10 @@ def run(alias: str, work: Callable[[], T]) -> T:
         try:
             return work()
         except (OperationalError, InterfaceError) as error:
-            if connection.in_atomic_block:
-                raise
-            if attempt == TRIES or not _may_be_tried_again(error):
-                connection.close_if_unusable_or_obsolete()
+            inside = connection.in_atomic_block
+            if inside or attempt == TRIES or not _may_be_tried_again(error):
+                if not inside:
+                    connection.close_if_unusable_or_obsolete()
                 raise LogUnavailable(f"The event log's database {alias!r}: {error}") from error
         time.sleep(random.uniform(0, 0.01 * 2**attempt))
     raise AssertionError("unreachable")

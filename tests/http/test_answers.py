@@ -6,7 +6,7 @@ import pytest
 from django.http import HttpResponse
 
 from django_sse.http.answers import come_back_later, head, no_content, refuse
-from django_sse.streaming import TERMINAL_ID
+from django_sse.http import TERMINAL_ID
 from django_sse.wire import Decoder
 from tests.http.support import asgi_request, wsgi_request
 
@@ -81,7 +81,7 @@ def test_an_event_source_is_sent_away_with_a_frame_since_an_error_would_be_final
     make: Any, settings: Any
 ) -> None:
     settings.DJANGO_SSE = {"RETRY": 3000, "RETRY_JITTER": 4000}
-    times = set()
+    times: set[int] = set()
     for _ in range(50):
         response = come_back_later(make(Accept="text/event-stream"))
         assert response.status_code == 200
@@ -91,6 +91,7 @@ def test_an_event_source_is_sent_away_with_a_frame_since_an_error_would_be_final
         decoder = Decoder()
         (event,) = decoder.feed(response.content)
         assert (event.type, event.data) == ("stream-retry", "{}")
+        assert decoder.reconnection_time is not None
         times.add(decoder.reconnection_time)
     # At random, so that they do not come back all at once.
     assert 3000 <= min(times) < max(times) <= 7000

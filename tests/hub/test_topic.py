@@ -190,20 +190,15 @@ async def test_events_that_the_ring_cannot_hold_are_not_read_to_fill_it(
     assert log.reads[0] == 990
 
 
-async def test_pages_of_large_events_have_fewer_rows(
+async def test_pages_that_the_log_cuts_short_are_followed_by_the_next(
     log: WatchedLog, configure: Configure
 ) -> None:
-    configure(RING_BYTES=10_000, PAGE_EVENTS=100)
+    configure(PAGE_EVENTS=100)
     topic = await open_topic()
-    append(*["x" * 1000] * 200)
-    with log.held():
-        topic.look()
-        await asked(log)
-    await read_up_to(topic, 200)
-    # The first page is read before the size is known.
-    steps = [later - earlier for earlier, later in zip(log.reads, log.reads[1:], strict=False)]
-    assert steps[0] == 64
-    assert set(steps[1:-1]) == {9}
+    append(*["x" * (100 << 10)] * 20)
+    topic.look()
+    await read_up_to(topic, 20)
+    assert len(log.reads) > 5
 
 
 async def test_a_log_that_is_away_is_waited_for(
@@ -308,14 +303,16 @@ async def test_a_thousand_readers_at_different_places_are_a_few_reads(log: Watch
     assert len(log.reads) <= 1 + 1000 // 64
 
 
-async def test_filling_stops_when_the_ring_is_full(log: WatchedLog, configure: Configure) -> None:
-    configure(RING_BYTES=10_000, PAGE_EVENTS=20)
+async def test_a_ring_is_filled_with_the_newest_that_it_can_hold(
+    log: WatchedLog, configure: Configure
+) -> None:
+    configure(RING_BYTES=10_000, PAGE_EVENTS=500)
     append(*["x" * 970] * 1000)
     topic = await open_topic()
     page = await topic.page(980)
     assert page[0].seq == 981
     assert len(in_ring(topic)) == 10
-    assert len(log.reads) <= 3
+    assert len(log.reads) <= 8
 
 
 async def test_a_reader_far_behind_does_not_wait_for_the_ring(

@@ -96,7 +96,8 @@ def in_threads(*calls: Callable[[], T]) -> list[T]:
 
 def environment() -> dict[str, str]:
     """The environment in which `tests.settings` use the database of this very test."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("DJANGO_SSE_TEST_DATABASE")}
+    inherited = {**os.environ}
+    inherited.pop("DJANGO_SSE_TEST_DATABASE_URL", None)
     database = connection.settings_dict
     if connection.vendor == "sqlite":
         where = {"DJANGO_SSE_TEST_DB": str(database["NAME"])}
@@ -141,7 +142,7 @@ def run_python(code: str, *args: str) -> tuple[int, str]:
 
 
 def publish_and_die(call: str) -> None:
-    """A process commits what `call` publishes and gets SIGKILL before the hook that sequences it."""
+    """A process commits what `call` publishes and is killed before the hook that sequences it."""
     code, output = run_python(
         f"""
         with transaction.atomic():
@@ -152,6 +153,28 @@ def publish_and_die(call: str) -> None:
     assert code == -9, output
 
 
+# -- the caller's transaction
+
+
+class RollBack(Exception):
+    """Raised to leave a block."""
+
+
+@contextmanager
+def rolled_back(using: str = "default") -> Iterator[None]:
+    """An `atomic` block that is rolled back."""
+    with suppress(RollBack), transaction.atomic(using=using):
+        yield
+        raise RollBack
+
+
+def savepoint_by_hand() -> str:
+    # Renamed in Django 6.1, which warns of the old name.
+    create = getattr(transaction, "savepoint_create", None) or transaction.savepoint
+    made: str = create()
+    return made
+
+
 # -- events that nobody sequenced yet
 
 
@@ -160,13 +183,14 @@ class HookFailed(Exception):
 
 
 @contextmanager
-def hooks_lost() -> Iterator[None]:
-    """A transaction that commits, and whose hooks after the first do not run."""
+def hooks_lost(before: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """A transaction that commits, and whose hooks do not run, save those that `before` adds."""
 
     def fail() -> None:
         raise HookFailed
 
     with suppress(HookFailed), transaction.atomic():
+        before()
         transaction.on_commit(fail)
         yield
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -15,8 +15,9 @@ from django.utils import timezone
 
 from django_sse.exceptions import ChannelFinished, PublishNotAllowed
 from django_sse.log import EventLog
-from django_sse.log.base import Appended, Kind, Record, State
+from django_sse.log.base import PAGE_CHARACTERS, Appended, Kind, Record, State
 from tests.log.support import (
+    RollBack,
     age,
     announce_nothing,
     assert_dense,
@@ -24,11 +25,12 @@ from tests.log.support import (
     elsewhere,
     entry,
     everything,
+    hooks_lost,
     in_threads,
+    rolled_back,
     terminal,
     texts,
 )
-
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -37,17 +39,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def log(request: pytest.FixtureRequest) -> EventLog:
     found: EventLog = request.getfixturevalue(request.param)
     return found
-
-
-class RollBack(Exception):
-    """Raised to leave a block."""
-
-
-def undo(block: Callable[[], object]) -> None:
-    """Run `block` in an `atomic` that is rolled back."""
-    with pytest.raises(RollBack), transaction.atomic():
-        block()
-        raise RollBack
 
 
 def defer(log: EventLog, channel: str, *data: str) -> None:
@@ -146,7 +137,8 @@ def test_eight_writers_are_numbered_densely_and_no_reader_is_overtaken(log: Even
                     log.append([one])
                     continue
                 if kind == 1:
-                    undo(lambda: log.defer([entry("c", "never")], announce_nothing))
+                    with rolled_back():
+                        defer(log, "c", "never")
                 with transaction.atomic():
                     log.defer([one], announce_nothing)
         except BaseException:
@@ -256,7 +248,8 @@ def test_the_commit_announces_what_it_sequenced(log: EventLog) -> None:
 
 def test_what_is_rolled_back_was_never_there(log: EventLog) -> None:
     announced: list[Appended] = []
-    undo(lambda: log.defer([entry("c", "never")], announced.extend))
+    with rolled_back():
+        log.defer([entry("c", "never")], announced.extend)
     log.append([entry("c", "after")])
     assert everything(log, "c") == [Record(1, "", "after")]
     assert announced == []
@@ -274,11 +267,8 @@ def test_an_inner_block_commits_with_the_outer(log: EventLog) -> None:
 
 
 def test_an_inner_block_is_rolled_back_with_the_outer(log: EventLog) -> None:
-    def outer() -> None:
-        with transaction.atomic():
-            defer(log, "c", "never")
-
-    undo(outer)
+    with rolled_back(), transaction.atomic():
+        defer(log, "c", "never")
     assert log.sequence(["c"]) == []
     assert texts(log, "c") == []
 
@@ -290,7 +280,8 @@ def test_a_savepoint_that_rolls_back_takes_its_events_and_no_others(
     with transaction.atomic():
         if kept != "after":
             defer(log, "c", "before")
-        undo(lambda: defer(log, "c", "never"))
+        with rolled_back():
+            defer(log, "c", "never")
         if kept != "before":
             defer(log, "c", "after")
     assert texts(log, "c") == (["before", "after"] if kept == "both" else [kept])
@@ -298,12 +289,8 @@ def test_a_savepoint_that_rolls_back_takes_its_events_and_no_others(
 
 
 def test_an_error_in_a_later_hook_of_the_project_changes_nothing(log: EventLog) -> None:
-    def fail() -> None:
-        raise RollBack
-
-    with pytest.raises(RollBack), transaction.atomic():
-        defer(log, "c", "1")
-        transaction.on_commit(fail)
+    with hooks_lost(before=lambda: defer(log, "c", "1")):
+        pass
     assert texts(log, "c") == ["1"]
 
 
@@ -320,11 +307,9 @@ def test_an_error_after_the_commit_is_not_the_callers(
 
 
 def test_nothing_is_sequenced_while_the_caller_may_still_roll_back(log: EventLog) -> None:
-    def block() -> None:
+    with rolled_back():
         defer(log, "c", "never")
         assert log.sequence(["c"]) == []
-
-    undo(block)
     transaction.set_autocommit(False)
     try:
         assert log.sequence(["c"]) == []
@@ -393,9 +378,8 @@ def test_of_many_that_finish_at_once_exactly_one_does(log: EventLog) -> None:
 def test_nothing_follows_the_end_whatever_races_with_it(log: EventLog) -> None:
     def write() -> int:
         written = 0
-        with pytest.raises(ChannelFinished):
-            while True:
-                log.append([entry("c")])
+        with suppress(ChannelFinished):
+            while log.append([entry("c")]):
                 written += 1
         return written
 
@@ -512,13 +496,32 @@ def test_channels_tells_all_names(log: EventLog) -> None:
 
 @pytest.mark.parametrize(
     ("after", "limit", "expected"),
-    [(0, 3, [1, 2, 3]), (3, 3, [4, 5]), (4, 1, [5]), (5, 3, []), (99, 3, []), (0, 99, [1, 2, 3, 4, 5])],
+    [
+        (0, 3, [1, 2, 3]),
+        (3, 3, [4, 5]),
+        (4, 1, [5]),
+        (5, 3, []),
+        (99, 3, []),
+        (0, 99, [1, 2, 3, 4, 5]),
+    ],
 )
 def test_read_gives_a_page(log: EventLog, after: int, limit: int, expected: list[int]) -> None:
     log.append([entry("c") for _ in range(5)])
     log.append([entry("another") for _ in range(9)])
     key = log.open(["c"])[0].key
     assert [each.seq for each in log.read(key, after, limit)] == expected
+
+
+def test_a_page_of_large_events_is_short_but_never_empty(log: EventLog) -> None:
+    half = "x" * (PAGE_CHARACTERS // 2)
+    data = ["small", half, half, half * 3, "small", half, "small"]
+    log.append([entry("c", each) for each in data])
+    key = log.open(["c"])[0].key
+    assert [each.seq for each in log.read(key, 0, 500)] == [1, 2]
+    assert [each.seq for each in log.read(key, 1, 500)] == [2, 3]
+    assert [each.seq for each in log.read(key, 3, 500)] == [4]
+    assert [each.seq for each in log.read(key, 4, 500)] == [5, 6, 7]
+    assert texts(log, "c") == data
 
 
 def test_read_of_a_channel_that_is_not_there_is_empty(log: EventLog) -> None:
@@ -619,7 +622,8 @@ def test_a_reader_that_is_overtaken_by_a_trim_finds_the_floor_that_says_so(log: 
             cursor = page[-1].seq
         return holes
 
-    removed, *readers = in_threads(trim, read, read)
+    results: list[Any] = in_threads(trim, read, read)
+    removed, *readers = results
     assert removed == total - 20
     assert all(behind <= floor for holes in readers for behind, floor in holes)
 
@@ -633,9 +637,7 @@ def test_seq_before_tells_what_is_older_than_a_moment(log: EventLog) -> None:
     age(log, "c", timedelta(days=3), 2)
     (head,) = log.open(["c"])
     now = timezone.now()
-    ages = [
-        log.seq_before(head, now - timedelta(days=days)) for days in (9, 5, 4, 2, 1)
-    ]
+    ages = [log.seq_before(head, now - timedelta(days=days)) for days in (9, 5, 4, 2, 1)]
     assert ages == [0, 2, 2, 6, 6]
     assert log.seq_before(head, now + timedelta(days=1)) == 9
 

@@ -41,7 +41,9 @@ class Room(models.TextChoices):
 # -- the channel
 
 
-@pytest.mark.parametrize("name", ["a", "x" * 200, "😀" * 200, "Order a/b:ü.€ ", "\u2028", "%s", "0"])
+@pytest.mark.parametrize(
+    "name", ["a", "x" * 200, "😀" * 200, "Order a/b:ü.€ ", "\u2028", "%s", "0"]
+)
 def test_a_name_passes_as_it_is(name: str) -> None:
     assert validate_channel(name) == name
 

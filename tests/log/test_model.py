@@ -21,6 +21,8 @@ from tests.log.support import (
     everything,
     hooks_lost,
     in_threads,
+    rolled_back,
+    savepoint_by_hand,
     second_database,
     terminal,
     texts,
@@ -61,7 +63,8 @@ def test_a_log_that_is_away_at_the_commit_costs_time_but_no_event(
         model_log.defer([entry("c", "1")], announce_nothing)
         wrapper = connection.execute_wrapper(gone)
         # Runs before ours, and only then is the database away.
-        connection.run_on_commit.insert(0, (set(), wrapper.__enter__, False))
+        hooks: list[Any] = connection.run_on_commit
+        hooks.insert(0, (set(), wrapper.__enter__, False))
     wrapper.__exit__(None, None, None)
     assert "server closed the connection unexpectedly" in caplog.text
     assert model_log.orphans() == ["c"]
@@ -71,7 +74,7 @@ def test_a_log_that_is_away_at_the_commit_costs_time_but_no_event(
 
 def test_a_hook_lost_with_its_savepoint_is_made_up_for_by_the_others(model_log: ModelLog) -> None:
     with transaction.atomic():
-        savepoint = transaction.savepoint()
+        savepoint = savepoint_by_hand()
         model_log.defer([entry("c", "never")], announce_nothing)
         transaction.savepoint_rollback(savepoint)
         model_log.defer([entry("c", "1")], announce_nothing)
@@ -89,7 +92,7 @@ def test_a_savepoint_rolled_back_by_hand_takes_its_events_along(model_log: Model
     # Django runs the hooks of such a savepoint all the same.
     announced: list[Appended] = []
     with transaction.atomic():
-        savepoint = transaction.savepoint()
+        savepoint = savepoint_by_hand()
         model_log.defer([entry("c", "never")], announced.extend)
         transaction.savepoint_rollback(savepoint)
     assert texts(model_log, "c") == []
@@ -140,18 +143,9 @@ def test_a_database_that_is_away_is_told_by_one_error(model_log: ModelLog) -> No
     model_log.append([entry("c", "1")])
     (head,) = model_log.open(["c"])
     calls = _calls(model_log, head)
-    wrong = {}
-    for name, call in calls.items():
-        with connection.execute_wrapper(gone):
-            try:
-                call()
-            except LogUnavailable as error:
-                assert "server closed the connection" in str(error)
-            except OperationalError as error:
-                wrong[name] = error
-            else:
-                wrong[name] = None
-    assert wrong == {}
+    for call in calls.values():
+        with connection.execute_wrapper(gone), pytest.raises(LogUnavailable, match="server closed"):
+            call()
     assert model_log.open(["c"]) == [head]
     assert texts(model_log, "c") == ["1"]
 
@@ -190,9 +184,8 @@ def test_the_log_may_be_in_another_database(model_log: ModelLog, other: str, set
     with transaction.atomic(using=other):
         assert model_log.in_transaction()
         model_log.defer([entry("c", "1"), entry("d", "1")], announce_nothing)
-    with pytest.raises(KeyError), transaction.atomic(using=other):
+    with rolled_back(other):
         model_log.defer([entry("c", "never")], announce_nothing)
-        raise KeyError
     model_log.append([entry("c", "2"), terminal("d")])
     with pytest.raises(ChannelFinished):
         model_log.append([entry("d")])
@@ -224,7 +217,9 @@ def test_a_page_is_read_through_the_index(model_log: ModelLog) -> None:
     plans: list[str] = []
 
     def explain(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        asked = connection.connection.execute("EXPLAIN QUERY PLAN " + sql.replace("%s", "?"), params)
+        asked = connection.connection.execute(
+            "EXPLAIN QUERY PLAN " + sql.replace("%s", "?"), params
+        )
         plans.extend(row[3] for row in asked.fetchall())
         return execute(sql, params, many, context)
 

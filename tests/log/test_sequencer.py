@@ -87,9 +87,10 @@ def test_four_processes_are_numbered_densely_and_no_reader_is_overtaken(
     (head,) = model_log.open(["c"])
     processes = [start_python(code, name) for name in "0123"]
     for process in processes:
-        assert process.stdout is not None and process.stdin is not None
+        assert process.stdout is not None
         assert process.stdout.readline() == "ready\n", process.communicate()
     for process in processes:
+        assert process.stdin is not None
         process.stdin.write("\n")
         process.stdin.flush()
     seen: list[Record] = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -13,139 +12,21 @@ from django.contrib.auth import aget_user
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path, reverse
-from django.utils.decorators import method_decorator
 from django.utils.translation import get_language
-from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
-from django_sse import EventStreamResponse, event_stream, finish, last_event_id, subscribe
+from django_sse import (
+    EventStreamResponse,
+    apublish,
+    event_stream,
+    finish,
+    last_event_id,
+    publish,
+    subscribe,
+)
+from tests.project import forms
+from tests.project.forms import gates, pass_gate
 from tests.project.views import note
-
-# -- gates: a generator waits at one until a second request opens it
-
-_gates: defaultdict[str, threading.Semaphore] = defaultdict(lambda: threading.Semaphore(0))
-
-
-@csrf_exempt
-def open_gate(request: HttpRequest, name: str) -> HttpResponse:
-    """Lets one generator go one step further."""
-    _gates[name].release()
-    return HttpResponse("open")
-
-
-async def _pass_gate(name: str) -> None:
-    await asyncio.to_thread(_gates[name].acquire)
-
-
-# -- the same three steps in every form a view can have
-
-
-async def _steps(request: HttpRequest) -> AsyncIterator[Any]:
-    for number in range(3):
-        yield {"step": number}
-        await _pass_gate(request.GET["name"])
-
-
-def _steps_sync(request: HttpRequest) -> Iterator[Any]:
-    for number in range(3):
-        yield {"step": number}
-        _gates[request.GET["name"]].acquire()
-
-
-@event_stream
-async def async_generator(request: HttpRequest) -> AsyncIterator[Any]:
-    async for step in _steps(request):
-        yield step
-
-
-@event_stream
-def sync_generator(request: HttpRequest) -> Iterator[Any]:
-    yield from _steps_sync(request)
-
-
-@event_stream
-async def async_function(request: HttpRequest) -> AsyncIterator[Any]:
-    return _steps(request)
-
-
-@event_stream
-async def async_function_of_sync(request: HttpRequest) -> Iterator[Any]:
-    return _steps_sync(request)
-
-
-@event_stream
-def sync_function(request: HttpRequest) -> Iterator[Any]:
-    return _steps_sync(request)
-
-
-@event_stream
-def sync_function_of_async(request: HttpRequest) -> AsyncIterator[Any]:
-    return _steps(request)
-
-
-class DirectAsync(View):
-    @event_stream
-    async def get(self, request: HttpRequest) -> AsyncIterator[Any]:
-        async for step in _steps(request):
-            yield step
-
-
-class DirectSync(View):
-    @event_stream
-    def get(self, request: HttpRequest) -> Iterator[Any]:
-        yield from _steps_sync(request)
-
-
-class DecoratedAsync(View):
-    @method_decorator(event_stream)
-    async def get(self, request: HttpRequest) -> AsyncIterator[Any]:
-        async for step in _steps(request):
-            yield step
-
-
-class DecoratedAsyncFunction(View):
-    @method_decorator(event_stream)
-    async def get(self, request: HttpRequest) -> AsyncIterator[Any]:
-        return _steps(request)
-
-
-class DecoratedSync(View):
-    @method_decorator(event_stream)
-    def get(self, request: HttpRequest) -> Iterator[Any]:
-        yield from _steps_sync(request)
-
-
-@method_decorator(event_stream, name="get")
-class DecoratedByName(View):
-    async def get(self, request: HttpRequest) -> AsyncIterator[Any]:
-        async for step in _steps(request):
-            yield step
-
-
-async def plain_async(request: HttpRequest) -> EventStreamResponse:
-    return EventStreamResponse(_steps(request), request=request)
-
-
-def plain_sync(request: HttpRequest) -> EventStreamResponse:
-    return EventStreamResponse(_steps_sync(request), request=request)
-
-
-FORMS: dict[str, Any] = {
-    "async_generator": async_generator,
-    "sync_generator": sync_generator,
-    "async_function": async_function,
-    "async_function_of_sync": async_function_of_sync,
-    "sync_function": sync_function,
-    "sync_function_of_async": sync_function_of_async,
-    "direct_async_method": DirectAsync.as_view(),
-    "direct_sync_method": DirectSync.as_view(),
-    "decorated_async_method": DecoratedAsync.as_view(),
-    "decorated_async_function_method": DecoratedAsyncFunction.as_view(),
-    "decorated_sync_method": DecoratedSync.as_view(),
-    "decorated_by_name": DecoratedByName.as_view(),
-    "plain_async": plain_async,
-    "plain_sync": plain_sync,
-}
 
 # -- generators whose client leaves; what their `finally` notes is the query's name
 
@@ -208,7 +89,7 @@ def ticking_sync(request: HttpRequest) -> Iterator[Any]:
     try:
         while True:
             yield "tick"
-            _gates[name].acquire(timeout=0.02)
+            gates[name].acquire(timeout=0.02)
     finally:
         note(name)
 
@@ -246,7 +127,7 @@ async def late(request: HttpRequest) -> AsyncIterator[Any]:
     """The first item waits for the gate; so does what follows it."""
     name = request.GET["name"]
     try:
-        await _pass_gate(name)
+        await pass_gate(name)
         if request.GET.get("fail"):
             raise RuntimeError("secret detail")
         yield "first"
@@ -257,7 +138,7 @@ async def late(request: HttpRequest) -> AsyncIterator[Any]:
 
 @event_stream
 def late_sync(request: HttpRequest) -> Iterator[Any]:
-    _gates[request.GET["name"]].acquire()
+    gates[request.GET["name"]].acquire()
     if request.GET.get("fail"):
         raise RuntimeError("secret detail")
     yield "first"
@@ -269,7 +150,7 @@ async def between(request: HttpRequest) -> AsyncIterator[Any]:
     name = request.GET["name"]
     yield "before"
     try:
-        await _pass_gate(name)
+        await pass_gate(name)
     except asyncio.CancelledError:
         note(f"{name} cancelled")
         raise
@@ -279,7 +160,7 @@ async def between(request: HttpRequest) -> AsyncIterator[Any]:
 @event_stream
 def between_sync(request: HttpRequest) -> Iterator[Any]:
     yield "before"
-    _gates[request.GET["name"]].acquire()
+    gates[request.GET["name"]].acquire()
     yield "after"
 
 
@@ -304,7 +185,7 @@ async def asks_the_database(request: HttpRequest) -> AsyncIterator[Any]:
     await request.session.asave()
     user = await aget_user(request)
     yield {"user": str(user), "count": await User.objects.acount()}
-    await _pass_gate(request.GET["name"])
+    await pass_gate(request.GET["name"])
     yield {"count": await User.objects.acount()}
 
 
@@ -313,7 +194,7 @@ def asks_the_database_sync(request: HttpRequest) -> Iterator[Any]:
     request.session["seen"] = "yes"
     request.session.save()
     yield {"count": User.objects.count()}
-    _gates[request.GET["name"]].acquire()
+    gates[request.GET["name"]].acquire()
     yield {"count": User.objects.count()}
 
 
@@ -324,7 +205,7 @@ async def rows(request: HttpRequest) -> AsyncIterator[Any]:
     users = User.objects.filter(username__startswith=f"{name}-").order_by("pk")
     async for user in users.aiterator(chunk_size=2):
         yield user.username
-        await _pass_gate(name)
+        await pass_gate(name)
 
 
 @csrf_exempt
@@ -346,6 +227,30 @@ async def language(request: HttpRequest) -> AsyncIterator[Any]:
 def language_sync(request: HttpRequest) -> Iterator[Any]:
     for _ in range(2):
         yield [get_language(), reverse("language")]
+
+
+@event_stream
+async def publishes(request: HttpRequest) -> AsyncIterator[Any]:
+    """Tells a channel what it tells its own client."""
+    for number in range(3):
+        yield await apublish(request.GET["name"], {"number": number})
+
+
+@event_stream
+def publishes_sync(request: HttpRequest) -> Iterator[Any]:
+    for number in range(3):
+        yield publish(request.GET["name"], {"number": number})
+
+
+@event_stream
+def publishes_from_a_sync_view(request: HttpRequest) -> AsyncIterator[Any]:
+    User.objects.count()
+
+    async def items() -> AsyncIterator[Any]:
+        for number in range(3):
+            yield await apublish(request.GET["name"], {"number": number})
+
+    return items()
 
 
 @event_stream
@@ -391,7 +296,7 @@ def writes_then_streams_async(request: HttpRequest) -> AsyncIterator[Any]:
 def streams_then_writes(request: HttpRequest) -> Iterator[Any]:
     name = request.GET["name"]
     yield {"count": User.objects.filter(username=name).count()}
-    _gates[name].acquire()
+    gates[name].acquire()
     User.objects.create(username=name)
     yield from _count_sync(name)
 
@@ -411,12 +316,11 @@ def process(request: HttpRequest) -> JsonResponse:
 
 
 urlpatterns = [
-    path("open_gate/<name>/", open_gate),
     path("sync_orm/", sync_orm),
     path("streams/by_hand/<name>/", by_hand),
     path("streams/finish/<name>/", finish_channel),
     path("streams/language/", language, name="language"),
-    *(path(f"forms/{form}/", view) for form, view in FORMS.items()),
+    *forms.urlpatterns,
     *(
         path(f"streams/{view.__name__}/", view)
         for view in (
@@ -439,6 +343,9 @@ urlpatterns = [
             rows,
             make_users,
             asks_then_waits,
+            publishes,
+            publishes_sync,
+            publishes_from_a_sync_view,
             writes_then_streams,
             writes_then_streams_async,
             streams_then_writes,

@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 import time
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -195,16 +196,14 @@ async def custom_terminal(request: HttpRequest):
     yield "only"
 
 
-_runs = 0
+_runs = count(1)
 
 
 @csrf_exempt
 @event_stream
 async def counted(request: HttpRequest):
     """Counts how often the generator really ran (a paid call)."""
-    global _runs
-    _runs += 1
-    yield str(_runs)
+    yield str(next(_runs))
 
 
 @event_stream

@@ -200,6 +200,18 @@ def test_a_response_by_hand_resumes_too(server: Server, name: str) -> None:
 
 
 @every_kind
+@pytest.mark.parametrize("view", ["publishes", "publishes_sync", "publishes_from_a_sync_view"])
+def test_a_generator_may_publish(server: Server, name: str, view: str) -> None:
+    with listen(server, name) as listener:
+        listener.next()
+        with Stream(server, f"/streams/{view}/?name={name}") as stream:
+            *ids, _end = (event.data for event in stream)
+        events = listener.take(3)
+    assert [event.last_event_id for event in events] == ids
+    assert data_of(events) == ['{"number":0}', '{"number":1}', '{"number":2}']
+
+
+@every_kind
 def test_the_hooks_tell_of_an_opening_and_of_a_client_that_left(
     server: Server, notes: Notes, name: str
 ) -> None:

@@ -11,7 +11,7 @@ from tests.servers_suite.looking import eventually, until_free_of_database
 
 # So short that every wait of these tests is longer.
 OPTIONS = {"THREAD_IDLE": 0.05}
-MANY_HEARTBEATS = b":\n" * 5
+MANY_HEARTBEATS = b":\n" * 3
 
 
 @every_kind
@@ -33,7 +33,7 @@ def test_a_generator_uses_the_orm_and_the_session_at_every_step(
 
 @every_kind
 def test_a_queryset_is_read_on_over_any_wait(server: Server, name: str) -> None:
-    users = [f"{name}-user-{number}" for number in range(5)]
+    users = [f"{name}-user-{number}" for number in range(3)]
     get(server, f"/streams/make_users/?names={','.join(users)}", method="POST")
     with Stream(server, f"/streams/rows/?name={name}") as stream:
         for user in users:

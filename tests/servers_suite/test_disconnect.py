@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import pytest
 
 from tests.servers import Server
@@ -85,3 +87,18 @@ def test_an_end_is_noted_once(server: Server, notes: Notes, name: str) -> None:
     # A later request of the same process has been answered: what was to come has come.
     get(server, "/forms/async_generator/", method="HEAD")
     assert notes.count(name) == 1
+
+
+@asgi
+@pytest.mark.parametrize("view", ["waiting", "flooding"])
+def test_a_crowd_that_leaves_at_once(
+    server: Server, notes: Notes, name: str, view: str
+) -> None:
+    with ExitStack() as crowd:
+        path = f"/streams/{view}/?name={name}"
+        for _ in range(50):
+            stream = Stream(server, path, receive_buffer=SMALL, reset=True)
+            crowd.enter_context(stream).read()
+    notes.wait_for(name, times=50)
+    assert get(server, "/ok/") == (200, b"ok")
+    assert notes.count(name) == 50

@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from tests.project.streams import FORMS
+from tests.project.forms import FORMS
 from tests.servers import HOST, Server
 from tests.servers_suite.client import TIMEOUT, Stream
 from tests.servers_suite.kinds import every_kind

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.project.streams import FORMS
+from tests.project.forms import FORMS
 from tests.servers import Server, Site
 from tests.servers_suite.client import Stream, get
 from tests.servers_suite.kinds import every_kind

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.core.management.base import CommandError
 
-from django_sse.hub.registry import hubs
+from django_sse.hub.registry import look_again
 from django_sse.log import get_log
 from django_sse.management.base import EventStreamCommand, existing
-from django_sse.notifiers import Wakeup, get_notifier
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from django.core.management.base import CommandParser
 
@@ -59,7 +58,7 @@ class Command(EventStreamCommand):
         for batch in _batches(heads):
             # Compare-and-set: False when a running process saw the rewind and has done it.
             rotated += sum(log.rotate(head.channel, head.epoch) for head in batch)
-            _announce([head.channel for head in batch])
+            look_again([head.channel for head in batch])
         self.stdout.write(f"{rotated} rotated.")
 
 
@@ -74,11 +73,3 @@ def _batches(items: Iterable[T]) -> Iterator[list[T]]:
     iterator = iter(items)
     while batch := list(islice(iterator, _BATCH)):
         yield batch
-
-
-def _announce(channels: Sequence[str]) -> None:
-    """Have the processes that stream ``channels`` look at them."""
-    heads = get_log().heads(channels).values()
-    get_notifier().notify([Wakeup(head.channel, head.epoch, head.head) for head in heads])
-    for hub in hubs():
-        hub.check_soon()
