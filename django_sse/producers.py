@@ -8,10 +8,12 @@ open belongs to that thread's connection).
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextvars
 import logging
 import os
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
@@ -26,11 +28,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django_sse")
 
+# Seconds that a process at its end waits for the generators in threads that it has closed.
+_GRACE = 2.0
 # Seconds between two looks of a thread whether anybody will ever take what it has made.
 _LOOK = 15.0
 
 _count_lock = threading.Lock()
 _threads = 0
+_running: set[ThreadProducer] = set()
 
 
 class Sink(Protocol):
@@ -149,6 +154,7 @@ class ThreadProducer:
             name="django_sse-generator",
             daemon=True,
         )
+        _running.add(self)
         self._thread.start()
 
     def resume(self) -> None:
@@ -165,6 +171,11 @@ class ThreadProducer:
         """Wait, ``timeout`` seconds at most, until the generator's ``finally`` has run."""
         await asyncio.to_thread(self._thread.join, timeout)
 
+    def join(self, timeout: float) -> None:
+        """``ended`` for a thread; of a generator that nobody has closed it would be in vain."""
+        if self._sink.closed:
+            self._thread.join(timeout)
+
     def _run(self, surroundings: Surroundings) -> None:
         surroundings.enter()
         try:
@@ -178,6 +189,7 @@ class ThreadProducer:
             self._sink.complete()
         finally:
             connections.close_all()
+            _running.discard(self)
             _give_thread_back()
 
     def _iterate(self) -> None:
@@ -193,6 +205,14 @@ class ThreadProducer:
             close = getattr(self._source, "close", None)
             if close is not None:
                 close()
+
+
+@atexit.register
+def _wait_for_threads() -> None:
+    # Their threads are daemons: a generator that blocks for ever must not keep the process.
+    until = time.monotonic() + _GRACE
+    for producer in list(_running):
+        producer.join(max(0.0, until - time.monotonic()))
 
 
 def _take_thread() -> None:
@@ -218,6 +238,7 @@ def _forget_after_fork() -> None:
     global _threads, _count_lock  # noqa: PLW0603
     _threads = 0
     _count_lock = threading.Lock()
+    _running.clear()
 
 
 os.register_at_fork(after_in_child=_forget_after_fork)

@@ -75,16 +75,10 @@ async def aread(
     and ``AssertionError`` for a response that is no event stream: a redirect, 403, 204.
     """
     body = _body(response)
-    # Without limits: what a project may publish its tests may read.
-    decoder = Decoder(max_line=sys.maxsize, max_event=sys.maxsize)
     events: list[MessageEvent] = []
     try:
         async with asyncio.timeout(timeout):
-            async for chunk in body:
-                new = decoder.feed(chunk)
-                events += [each for each in new if opening or each.type != "stream-open"]
-                if count is not None and len(events) >= count:
-                    break
+            await _collect(events, body, count, opening=opening)
     except TimeoutError as error:
         wanted = "the stream's end" if count is None else f"{count} events"
         raise TimeoutError(
@@ -118,6 +112,18 @@ def _body(response: HttpResponseBase) -> AsyncIterator[bytes]:
             f"({response.headers.get('Content-Type', 'no content type')}): {content[:200]!r}"
         )
     return aiter(response) if response.is_async else _as_async(response)
+
+
+async def _collect(
+    events: list[MessageEvent], body: AsyncIterator[bytes], count: int | None, *, opening: bool
+) -> None:
+    # Without limits: what a project may publish its tests may read.
+    decoder = Decoder(max_line=sys.maxsize, max_event=sys.maxsize)
+    async for chunk in body:
+        new = decoder.feed(chunk)
+        events += [each for each in new if opening or each.type != "stream-open"]
+        if count is not None and len(events) >= count:
+            return
 
 
 async def _as_async(response: StreamingHttpResponse) -> AsyncIterator[bytes]:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import suppress
@@ -219,9 +221,6 @@ def test_shutdown_does_not_wait_for_a_call(executor: DatabaseExecutor) -> None:
 def test_what_a_call_returned_is_not_kept_by_the_thread(
     executor: DatabaseExecutor, stay_idle: None
 ) -> None:
-    import gc
-    import weakref
-
     class Result:
         pass
 
@@ -299,8 +298,8 @@ def test_a_thread_stays_while_a_queryset_is_iterated(
     assert_stays(thread)
     read += executor.submit(lambda: list(names)).result(TIMEOUT)
     assert read == [f"{number:03}" for number in range(10)]
-    # Only the generator holds the cursor.
-    del names
+    # What holds the cursor.
+    names = iter(())
     assert_ends(thread)
 
 
@@ -483,8 +482,12 @@ def test_another_thread_can_have_the_surroundings_of_the_request() -> None:
         )
 
     def elsewhere(call: Callable[[], object]) -> tuple[Any, ...]:
+        def run() -> None:
+            call()
+            found.append(look())
+
         found: list[tuple[Any, ...]] = []
-        thread = threading.Thread(target=lambda: (call(), found.append(look())))
+        thread = threading.Thread(target=run)
         thread.start()
         thread.join(TIMEOUT)
         return found[0]

@@ -44,7 +44,24 @@ async def test_calls_run_in_threads_of_the_library_and_do_not_block_the_loop() -
     task = asyncio.create_task(database.run(call))
     await asyncio.to_thread(called.wait, TIMEOUT)
     go_on.set()
-    assert await task == "django_sse-database"
+    assert await task == "django_sse-reader"
+
+
+@pytest.mark.parametrize("kind", ["writers", "hooks"])
+async def test_calls_that_wait_for_a_lock_and_slow_hooks_do_not_keep_readers_waiting(
+    kind: str,
+) -> None:
+    go_on = threading.Event()
+    waiting: list[Any] = []
+    for _ in range(20):
+        if kind == "hooks":
+            waiting.append(asyncio.wrap_future(database.run_later(lambda: go_on.wait(TIMEOUT))))
+        else:
+            waiting.append(asyncio.ensure_future(database.write(go_on.wait, TIMEOUT)))
+    async with asyncio.timeout(TIMEOUT / 2):
+        assert await database.run(divmod, 7, 2) == (3, 1)
+    go_on.set()
+    assert await asyncio.gather(*waiting) == [True] * 20
 
 
 async def test_the_thread_ends_when_idle() -> None:
@@ -67,13 +84,11 @@ async def test_the_connection_is_given_back_when_idle() -> None:
 
 async def test_two_loops_share_the_threads() -> None:
     async def names() -> set[str]:
-        threads = await asyncio.gather(
-            *[database.run(threading.current_thread) for _ in range(20)]
-        )
+        threads = await asyncio.gather(*[database.run(threading.current_thread) for _ in range(20)])
         return {thread.name for thread in threads}
 
-    both = await asyncio.gather(names(), asyncio.to_thread(asyncio.run, names()))
-    assert both == [{"django_sse-database"}, {"django_sse-database"}]
+    here, there = await asyncio.gather(names(), asyncio.to_thread(asyncio.run, names()))
+    assert here == there == {"django_sse-reader"}
 
 
 @pytest.mark.django_db
@@ -107,12 +122,19 @@ def test_a_later_call_may_come_from_a_thread_without_a_loop() -> None:
 def test_a_forked_child_has_threads_of_its_own() -> None:
     code, output = run_python(
         """
+        import warnings
+        # Of Python 3.12 and newer, about the very thing that is tested.
+        warnings.simplefilter("ignore", DeprecationWarning)
         import asyncio, threading
         from django_sse.hub import database
 
         held, ready = threading.Event(), threading.Event()
-        for _ in range(4):
-            database.run_later(lambda: (ready.set(), held.wait()))
+        async def occupy():
+            calls = [database.run(lambda: (ready.set(), held.wait())) for _ in range(4)]
+            await asyncio.gather(*calls)
+
+        parent = threading.Thread(target=lambda: asyncio.run(occupy()), daemon=True)
+        parent.start()
         assert ready.wait(60)
         child = os.fork()
         if child == 0:
@@ -120,6 +142,7 @@ def test_a_forked_child_has_threads_of_its_own() -> None:
             os._exit(asyncio.run(database.run(lambda: 7)))
         _, status = os.waitpid(child, 0)
         held.set()
+        parent.join(60)
         print(os.waitstatus_to_exitcode(status))
         """
     )

@@ -42,7 +42,7 @@ async def options(settings: Any) -> AsyncIterator[Callable[..., None]]:
     change()
     yield change
     for thread in threading.enumerate():
-        if thread.name == "django_sse-database":
+        if thread.name in ("django_sse-reader", "django_sse-writer", "django_sse-hooks"):
             await asyncio.to_thread(thread.join, 60)
 
 
@@ -286,7 +286,7 @@ async def test_a_replay_is_trimmed_behind_its_reader_and_live_goes_on(
         while len(received) < 300:
             received += texts(await client.take(50))
             keep = 300 - len(received)
-            await database.run(lambda keep=keep: log().trim("a", count=keep))
+            await database.run(log().trim, "a", count=keep)
         assert received == numbers(1, 300)
         await assert_live(client)
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,10 +21,10 @@ HOUR = timedelta(seconds=ROTATION_SECONDS)
 
 
 @pytest.fixture
-def ten(log: WatchedLog) -> Iterator[WatchedLog]:
+def ten(log: WatchedLog) -> WatchedLog:
     """A log whose channel "a" has ten events."""
     commit_elsewhere("a", *numbers(1, 10))
-    yield log
+    return log
 
 
 def at(log: WatchedLog, channel: str, seq: int) -> str:

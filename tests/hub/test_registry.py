@@ -94,6 +94,9 @@ def test_nothing_committed_is_nothing_said(
 def test_a_forked_child_subscribes_and_publishes_while_its_parents_streams_are_open() -> None:
     code, output = run_python(
         """
+        import warnings
+        # Of Python 3.12 and newer, about the very thing that is tested.
+        warnings.simplefilter("ignore", DeprecationWarning)
         import asyncio, threading
         from django_sse.hub.registry import hubs
 

@@ -428,7 +428,7 @@ async def test_a_page_that_was_asked_for_before_the_reset_is_not_sent_after_it(
     configure(RING_EVENTS=10, PAGE_EVENTS=30)
     commit_elsewhere("a", *numbers(1, 1000))
     async with listening("a", since="earliest") as client:
-        (place,) = client.stream._places  # type: ignore[attr-defined]
+        (place,) = client.stream._places
         await client.chunk()
         assert not place.page
         reading = asyncio.create_task(client.chunk())

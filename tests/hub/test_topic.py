@@ -260,7 +260,9 @@ async def test_a_hole_in_the_middle_is_stepped_over(
 # -- replay
 
 
-async def test_all_who_wait_for_a_page_share_one_read(log: WatchedLog, configure: Configure) -> None:
+async def test_all_who_wait_for_a_page_share_one_read(
+    log: WatchedLog, configure: Configure
+) -> None:
     configure(RING_EVENTS=1)
     append(*numbers(1, 10))
     topic = await open_topic()
@@ -485,9 +487,7 @@ async def test_a_quiet_topic_wakes_at_once(log: WatchedLog) -> None:
     assert reader.wakes == 1
 
 
-async def test_under_load_wakes_are_one_per_interval(
-    log: WatchedLog, configure: Configure
-) -> None:
+async def test_under_load_wakes_are_one_per_interval(log: WatchedLog, configure: Configure) -> None:
     configure(COALESCE=600.0)
     reader = Reader()
     topic = await open_topic(reader)

@@ -125,36 +125,43 @@ def test_eight_writers_are_numbered_densely_and_no_reader_is_overtaken(log: Even
     writers, each_writes = 8, 15
     total = writers * each_writes
     (head,) = log.open(["c"])
-    stop = threading.Event()
+    ended: list[int] = []
 
     def write(name: int) -> None:
         chance = random.Random(name)
+        for number in range(each_writes):
+            kind = chance.randrange(3)
+            if kind == 0:
+                log.append([entry("c", f"{name}:{number}")])
+                continue
+            if kind == 1:
+                with rolled_back():
+                    defer(log, "c", "never")
+            with transaction.atomic():
+                defer(log, "c", f"{name}:{number}")
+
+    def write_and_tell(name: int) -> None:
         try:
-            for number in range(each_writes):
-                one = entry("c", f"{name}:{number}")
-                kind = chance.randrange(3)
-                if kind == 0:
-                    log.append([one])
-                    continue
-                if kind == 1:
-                    with rolled_back():
-                        defer(log, "c", "never")
-                with transaction.atomic():
-                    log.defer([one], announce_nothing)
-        except BaseException:
-            stop.set()
-            raise
+            write(name)
+        finally:
+            ended.append(name)
 
     def follow() -> list[Record]:
         seen: list[Record] = []
-        while len(seen) < total and not stop.is_set():
-            seen += log.read(head.key, len(seen), 7)
+        while True:
+            last_look = len(ended) == writers
+            page = log.read(head.key, len(seen), 7)
+            seen += page
             # A row that slips in behind what was read would make this miss its number.
             assert_dense(seen)
-        return seen
+            if last_look and not page:
+                return seen
 
-    *_, first, second = in_threads(*[partial(write, n) for n in range(writers)], follow, follow)
+    *_, first, second = in_threads(
+        *[partial(write_and_tell, name) for name in range(writers)], follow, follow
+    )
     assert first == second == everything(log, "c")
+    assert len(first or []) == total
     for name in range(writers):
         own = [r.data for r in first or [] if r.data.startswith(f"{name}:")]
         assert own == [f"{name}:{number}" for number in range(each_writes)]
@@ -376,16 +383,19 @@ def test_of_many_that_finish_at_once_exactly_one_does(log: EventLog) -> None:
 
 
 def test_nothing_follows_the_end_whatever_races_with_it(log: EventLog) -> None:
+    begun = threading.Event()
+
     def write() -> int:
         written = 0
         with suppress(ChannelFinished):
             while log.append([entry("c")]):
                 written += 1
+                if written == 3:
+                    begun.set()
         return written
 
     def end() -> int:
-        while len(texts(log, "c")) < 5:
-            pass
+        assert begun.wait(60)
         return len(log.finish(terminal("c")))
 
     *written, ended = in_threads(write, write, write, end)

@@ -184,6 +184,7 @@ def test_the_log_may_be_in_another_database(model_log: ModelLog, other: str, set
     with transaction.atomic(using=other):
         assert model_log.in_transaction()
         model_log.defer([entry("c", "1"), entry("d", "1")], announce_nothing)
+    assert texts(model_log, "c") == ["1"]
     with rolled_back(other):
         model_log.defer([entry("c", "never")], announce_nothing)
     model_log.append([entry("c", "2"), terminal("d")])

@@ -94,13 +94,18 @@ def test_four_processes_are_numbered_densely_and_no_reader_is_overtaken(
         process.stdin.write("\n")
         process.stdin.flush()
     seen: list[Record] = []
-    while len(seen) < 160 and all(process.poll() in (None, 0) for process in processes):
-        seen += model_log.read(head.key, len(seen), 7)
+    page: list[Record] = []
+    while page or any(process.poll() is None for process in processes):
+        page = model_log.read(head.key, len(seen), 7)
+        seen += page
         # A row that slips in behind what was read would make this miss its number.
         assert_dense(seen)
     outputs = [process.communicate(timeout=60) for process in processes]
     assert [process.returncode for process in processes] == [0] * 4, outputs
+    # What came between the last look and the end.
+    seen += model_log.read(head.key, len(seen), 500)
     assert seen == everything(model_log, "c")
+    assert len(seen) == 160
     for name in "0123":
         own = [each.data for each in seen if each.data.startswith(f"{name}:")]
         assert own == [f"{name}:{number}" for number in range(40)]

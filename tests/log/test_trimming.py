@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_sse.log.model import ModelLog
-from django_sse.log.trimming import BATCH
+from django_sse.log.trimming import BATCH, trim
 from django_sse.models import Channel, StoredEvent
 from tests.log.support import age, assert_dense, elsewhere, entry, everything, in_threads
 
@@ -85,6 +85,14 @@ def test_a_floor_never_sinks(model_log: ModelLog) -> None:
     assert model_log.open(["c"])[0].floor == 8
 
 
+def test_nor_does_it_for_one_that_looked_before_another_trimmed(model_log: ModelLog) -> None:
+    model_log.append([entry("c") for _ in range(10)])
+    (old_head,) = model_log.open(["c"])
+    model_log.trim("c", count=2)
+    assert trim("default", old_head, age=None, count=9) == 0
+    assert model_log.open(["c"])[0].floor == 8
+
+
 def test_many_that_trim_at_once_remove_each_event_once(model_log: ModelLog) -> None:
     model_log.append([entry("c") for _ in range(300)])
     counts = [250, 200, 150, 100, 50]
@@ -101,11 +109,11 @@ def test_appends_go_on_while_a_channel_is_trimmed(model_log: ModelLog) -> None:
         for _ in range(20):
             model_log.append([entry("c")])
 
-    def trim() -> None:
+    def keep_five() -> None:
         for _ in range(10):
             model_log.trim("c", count=5)
 
-    in_threads(write, write, trim, trim)
+    in_threads(write, write, keep_five, keep_five)
     (head,) = model_log.open(["c"])
     assert head.head == 90
     records = everything(model_log, "c")

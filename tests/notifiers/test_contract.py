@@ -20,19 +20,24 @@ from tests.notifiers.support import TIMEOUT, Ear, listener_threads_ended, listen
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.fixture(params=["local", "database"])
-async def notifier(request: pytest.FixtureRequest, settings: Any) -> AsyncIterator[Notifier]:
-    settings.DJANGO_SSE = {"NOTIFIER": request.param, "THREAD_IDLE": 0.05}
+async def use(name: str, settings: Any) -> AsyncIterator[Notifier]:
+    settings.DJANGO_SSE = {"NOTIFIER": name, "THREAD_IDLE": 0.05}
     yield get_notifier()
     await listener_threads_ended()
 
 
-@pytest.fixture
-def distant(notifier: Notifier) -> Notifier:
-    """Only those that hear other processes."""
-    if not notifier.supports_other_processes:
-        pytest.skip("hears no other process, and says so")
-    return notifier
+@pytest.fixture(params=["local", "database"])
+async def notifier(request: pytest.FixtureRequest, settings: Any) -> AsyncIterator[Notifier]:
+    async for notifier in use(request.param, settings):
+        yield notifier
+
+
+@pytest.fixture(params=["database"])
+async def distant(request: pytest.FixtureRequest, settings: Any) -> AsyncIterator[Notifier]:
+    """Those that claim to hear other processes."""
+    async for notifier in use(request.param, settings):
+        assert notifier.supports_other_processes
+        yield notifier
 
 
 async def commit(*data: str) -> Wakeup:
@@ -42,8 +47,13 @@ async def commit(*data: str) -> Wakeup:
     return Wakeup("a", appended.epoch, appended.records[-1].seq)
 
 
-def tells_of(heard: Wakeup | None, commit: Wakeup) -> bool:
-    return heard is None or (heard[:2] == commit[:2] and heard.seq >= commit.seq)
+async def hears_of(ear: Ear, start: int, commit: Wakeup) -> None:
+    """Returns once one of the words from ``start`` on tells of the commit, or of anything."""
+
+    def tells(heard: Wakeup | None) -> bool:
+        return heard is None or (heard[:2] == commit[:2] and heard.seq >= commit.seq)
+
+    await ear.hears(lambda: any(map(tells, ear.heard[start:])))
 
 
 # -- notify
@@ -93,10 +103,10 @@ async def test_it_says_at_the_start_that_there_may_be_something(distant: Notifie
 
 async def test_a_commit_is_heard(distant: Notifier) -> None:
     async with listening(distant) as ear:
+        start = len(ear.heard)
         wakeup = await commit("1")
         distant.notify([wakeup])
-        start = len(ear.heard)
-        await ear.hears(lambda: any(tells_of(each, wakeup) for each in ear.heard[start - 1 :]))
+        await hears_of(ear, start, wakeup)
 
 
 async def test_every_listener_hears_every_commit(distant: Notifier) -> None:
@@ -106,11 +116,7 @@ async def test_every_listener_hears_every_commit(distant: Notifier) -> None:
             wakeup = await commit(str(number))
             distant.notify([wakeup])
             for ear, start in zip((first, second), before, strict=True):
-                await ear.hears(
-                    lambda ear=ear, start=start, wakeup=wakeup: any(
-                        tells_of(each, wakeup) for each in ear.heard[start:]
-                    )
-                )
+                await hears_of(ear, start, wakeup)
 
 
 async def test_what_is_heard_is_heard_on_the_loop(distant: Notifier) -> None:

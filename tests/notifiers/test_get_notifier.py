@@ -48,7 +48,9 @@ def test_the_path_is_known_without_importing_it() -> None:
     assert notifier_path(settings) == "project.carrier.Pigeon"
 
 
-@pytest.mark.parametrize("name", ["carrier pigeon", "django_sse.nothing", "django_sse.conf.Nothing"])
+@pytest.mark.parametrize(
+    "name", ["carrier pigeon", "django_sse.nothing", "django_sse.conf.Nothing"]
+)
 def test_what_cannot_be_imported_is_said_with_the_names_that_are_known(
     name: str, settings: Any
 ) -> None:

@@ -50,5 +50,6 @@ urlpatterns = [
     path("members_sync/", views.MembersOnlySync.as_view()),
     path("publish/<name>/", views.publish_view),
     path("apublish/<name>/", views.apublish_view),
+    path("publish_from_threads/<name>/", views.publish_from_threads),
     path("", include("tests.project.streams")),
 ]

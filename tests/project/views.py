@@ -14,6 +14,7 @@ from asgiref.sync import sync_to_async
 from django.contrib.auth import aget_user, get_user
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
+from django.db import connections
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.utils.decorators import method_decorator
@@ -298,3 +299,26 @@ async def threads(request: HttpRequest):
 
 async def slow_orm(request: HttpRequest):
     return HttpResponse(str(await sync_to_async(User.objects.count)()))
+
+
+@csrf_exempt
+def publish_from_threads(request: HttpRequest, name: str):
+    """`threads` threads of this process publish `count` events each, and say who and which."""
+
+    def work(thread: int) -> None:
+        try:
+            for number in range(count):
+                publish(name, f"{thread} {number}")
+        finally:
+            connections.close_all()
+
+    count = int(request.GET["count"])
+    threads = [
+        threading.Thread(target=work, args=(thread,))
+        for thread in range(int(request.GET["threads"]))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return HttpResponse("done")
