@@ -8,12 +8,13 @@ open belongs to that thread's connection).
 from __future__ import annotations
 
 import asyncio
-import atexit
+import concurrent.futures
 import contextvars
 import logging
 import os
 import threading
 import time
+from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING, Any, Protocol
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
@@ -146,16 +147,16 @@ class ThreadProducer:
         self._sink = sink
         self._source = source
         self._changed = threading.Condition()
+        self._finished: concurrent.futures.Future[None] = concurrent.futures.Future()
         _take_thread()
         # Its own copy of the context: see TaskProducer.
-        self._thread = threading.Thread(
+        _running.add(self)
+        threading.Thread(
             target=contextvars.copy_context().run,
             args=(self._run, Surroundings.here()),
             name="django_sse-generator",
             daemon=True,
-        )
-        _running.add(self)
-        self._thread.start()
+        ).start()
 
     def resume(self) -> None:
         """The client took what was there."""
@@ -169,12 +170,12 @@ class ThreadProducer:
 
     async def ended(self, timeout: float) -> None:
         """Wait, ``timeout`` seconds at most, until the generator's ``finally`` has run."""
-        await asyncio.to_thread(self._thread.join, timeout)
+        await asyncio.wait({asyncio.wrap_future(self._finished)}, timeout=timeout)
 
     def join(self, timeout: float) -> None:
         """``ended`` for a thread; of a generator that nobody has closed it would be in vain."""
         if self._sink.closed:
-            self._thread.join(timeout)
+            concurrent.futures.wait({self._finished}, timeout)
 
     def _run(self, surroundings: Surroundings) -> None:
         surroundings.enter()
@@ -191,6 +192,7 @@ class ThreadProducer:
             connections.close_all()
             _running.discard(self)
             _give_thread_back()
+            self._finished.set_result(None)
 
     def _iterate(self) -> None:
         try:
@@ -207,12 +209,15 @@ class ThreadProducer:
                 close()
 
 
-@atexit.register
 def _wait_for_threads() -> None:
-    # Their threads are daemons: a generator that blocks for ever must not keep the process.
     until = time.monotonic() + _GRACE
     for producer in list(_running):
         producer.join(max(0.0, until - time.monotonic()))
+
+
+# Their threads are daemons: a generator that blocks for ever must not keep the process. Not by
+# atexit: a process of multiprocessing's, such as granian's worker, does not run that.
+Finalize(None, _wait_for_threads, exitpriority=0)
 
 
 def _take_thread() -> None:

@@ -2,16 +2,16 @@
 
 A server waits for open responses, some of them for ever, and tells an ASGI application of its end
 (``lifespan.shutdown``) only after that. What comes before is the signal. At the first stream the
-server's handler is there, and ours calls it in turn; one installed earlier would be overwritten. Only
-gunicorn's threads stream where no handler can be installed, and there it is early enough to do it
-when Django is set up: a worker loads the project after it has installed its own.
+server's handler is there, and ours calls it in turn; one installed earlier would be overwritten.
+Only gunicorn's threads stream where no handler can be installed, and there it is early enough to do
+it when Django is set up: a worker loads the project after it has installed its own.
 """
 
 from __future__ import annotations
 
 import signal
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from django_sse.hub.registry import drain
 
@@ -38,7 +38,7 @@ def watch() -> None:
             signal.signal(number, _DrainFirst(previous))
 
 
-def _can_be_chained(handler: Any) -> bool:
+def _can_be_chained(handler: Any) -> TypeGuard[Callable[[int, FrameType | None], Any]]:
     # Without a handler, or with Python's own for Ctrl-C, the process ends at once (and
     # asyncio.run() wants to find that one in place); one that is not Python's cannot be called.
     return (

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from django.http import HttpResponse
 
-from django_sse.http.answers import come_back_later, head, no_content, refuse
 from django_sse.http import TERMINAL_ID
+from django_sse.http.answers import come_back_later, head, no_content, refuse
 from django_sse.wire import Decoder
 from tests.http.support import asgi_request, wsgi_request
 

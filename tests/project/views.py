@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import threading
 import time
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +197,7 @@ async def custom_terminal(request: HttpRequest):
     yield "only"
 
 
-_runs = count(1)
+_runs = itertools.count(1)
 
 
 @csrf_exempt

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from itertools import count
 
@@ -10,21 +9,10 @@ import pytest
 
 from tests.requirements import require
 from tests.servers import KINDS, TEST_SITE, Server
+from tests.servers_suite.environment import environment
 from tests.servers_suite.notes import Notes
 
-# What is to come before the headers has time enough, however busy the machine is; a module that
-# wants the headers without it has OPTIONS of its own.
-OPTIONS = {"HEARTBEAT": 0.1, "OPEN_TIMEOUT": 30.0, "RETRY": 3000, "RETRY_JITTER": 4000}
-
 _numbers = count()
-
-
-def environment(notes: Notes, **options: object) -> dict[str, str]:
-    """For a server whose generators write to ``notes``; ``options`` go over those above."""
-    return {
-        "DJANGO_SSE_TEST_NOTES": str(notes.path),
-        "DJANGO_SSE_TEST_OPTIONS": json.dumps(OPTIONS | options),
-    }
 
 
 @pytest.fixture(scope="module")

@@ -91,9 +91,7 @@ def test_an_end_is_noted_once(server: Server, notes: Notes, name: str) -> None:
 
 @asgi
 @pytest.mark.parametrize("view", ["waiting", "flooding"])
-def test_a_crowd_that_leaves_at_once(
-    server: Server, notes: Notes, name: str, view: str
-) -> None:
+def test_a_crowd_that_leaves_at_once(server: Server, notes: Notes, name: str, view: str) -> None:
     with ExitStack() as crowd:
         path = f"/streams/{view}/?name={name}"
         for _ in range(50):

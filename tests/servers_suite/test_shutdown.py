@@ -8,7 +8,7 @@ import pytest
 
 from tests.servers import Server
 from tests.servers_suite.client import Stream
-from tests.servers_suite.conftest import environment
+from tests.servers_suite.environment import environment
 from tests.servers_suite.notes import Notes
 
 Serve = Callable[..., Server]
