@@ -39,6 +39,7 @@ def rooms(request: pytest.FixtureRequest) -> None:
     """The rooms of the migration: a transactional test empties the tables at its end, and any test
     of the same worker may have been one."""
     marker = request.node.get_closest_marker("django_db")
-    if marker is not None:
-        request.getfixturevalue("transactional_db" if marker.kwargs.get("transaction") else "db")
+    transaction = marker is not None and marker.kwargs.get("transaction")
+    if marker is not None or "db" in request.fixturenames:
+        request.getfixturevalue("transactional_db" if transaction else "db")
         import_module("demo_project.chat.migrations.0002_rooms").make_rooms(apps, None)

@@ -440,3 +440,21 @@ async def test_a_page_that_was_asked_for_before_the_reset_is_not_sent_after_it(
         events = await client.take_until('{"reason":"unknown","channels":[0]}')
         assert said(events[-1]) == ("unknown", [0])
         await assert_live(client, log)
+
+
+async def test_a_hole_that_was_found_before_the_reset_is_not_told_of_after_it(
+    log: WatchedLog, configure: Configure
+) -> None:
+    configure(RING_EVENTS=10, PAGE_EVENTS=30)
+    commit_elsewhere("a", *numbers(1, 1000))
+    async with listening("a", since="earliest") as client:
+        await client.take(30)
+        trimmed(log)
+        with log.held("heads"):
+            reading = asyncio.create_task(client.next())
+            # The hole is found, and the log is asked what is the matter.
+            await asked(log)
+            rotated(log)
+            get_hub().topics["a"].restart(log.open(["a"])[0], "unknown")
+            assert said(await reading) == ("unknown", [0])
+        await assert_live(client, log)
