@@ -30,7 +30,6 @@ Warnings
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -42,10 +41,10 @@ from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
-from django.utils.module_loading import import_string
 
 from django_sse import conf
 from django_sse.log import get_log
+from django_sse.log.entries import json_encoder
 from django_sse.log.memory import MemoryLog
 from django_sse.log.model import ModelLog
 from django_sse.notifiers import get_notifier
@@ -142,7 +141,7 @@ def _backends() -> Iterator[CheckMessage]:
     for check, hint, id in (
         (get_log, "django_sse.log.model.ModelLog is the default.", "E005"),
         (get_notifier, "'auto' is the default; else 'local', 'database' or a dotted path.", "E006"),
-        (_json_encoder, "It needs the dotted path of a class.", "E007"),
+        (json_encoder, "It needs the dotted path of a class.", "E007"),
     ):
         if error := _raised(check):
             yield Error(str(error), hint=hint, id=f"django_sse.{id}")
@@ -155,18 +154,6 @@ def _raised(check: Callable[[], object]) -> Exception | None:
     except Exception as error:
         return error
     return None
-
-
-def _json_encoder() -> None:
-    path = conf.current().JSON_ENCODER
-    try:
-        encoder = import_string(path)
-    except ImportError as error:
-        raise ImproperlyConfigured(
-            f'{conf.NAME}["JSON_ENCODER"]: cannot import {path!r}: {error}'
-        ) from None
-    if not (isinstance(encoder, type) and issubclass(encoder, json.JSONEncoder)):
-        raise ImproperlyConfigured(f'{conf.NAME}["JSON_ENCODER"]: {path!r} is not a JSONEncoder.')
 
 
 def _alias(settings: conf.Settings) -> Iterator[CheckMessage]:

@@ -11,11 +11,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
+
+T = TypeVar("T")
 
 NAME = "DJANGO_SSE"
 
@@ -139,6 +142,23 @@ def parse(values: Mapping[str, Any]) -> Settings:
 def current() -> Settings:
     """The settings in force. Raises ``ImproperlyConfigured`` where they are wrong."""
     return parse(getattr(django_settings, NAME, None) or {})
+
+
+def load(name: str, path: str, base: type[T], hint: str = "") -> type[T]:
+    """The class at the dotted ``path`` that the setting ``name`` gives, a subclass of ``base``.
+
+    Raises ``ImproperlyConfigured``, naming the setting, with ``hint`` where there is no such path.
+    """
+    try:
+        found = import_string(path)
+    except ImportError as error:
+        message = f'{NAME}["{name}"]: cannot import {path!r}: {error}{hint}'
+        raise ImproperlyConfigured(message) from None
+    if not (isinstance(found, type) and issubclass(found, base)):
+        article = "an" if base.__name__[0] in "AEIOU" else "a"
+        message = f'{NAME}["{name}"]: {path!r} is not {article} {base.__name__}.'
+        raise ImproperlyConfigured(message)
+    return found
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
-from typing import TYPE_CHECKING, Any
-
-from django.utils.module_loading import import_string
+from functools import cache
+from typing import Any
 
 from django_sse import conf
 from django_sse.exceptions import EventTooLarge, InvalidChannel, InvalidEvent
@@ -13,9 +13,6 @@ from django_sse.log.base import Entry, Kind, State
 from django_sse.models import NAME_LENGTH, TYPE_LENGTH
 from django_sse.wire.encoder import data_text
 from django_sse.wire.event import Event
-
-if TYPE_CHECKING:
-    import json
 
 # C0, DEL, C1; and surrogates, which no database can store as UTF-8.
 _REFUSED_IN_NAMES = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -38,8 +35,12 @@ def validate_channel(name: object) -> str:
 
 def json_encoder() -> type[json.JSONEncoder]:
     """The encoder that ``DJANGO_SSE["JSON_ENCODER"]`` names."""
-    encoder: type[json.JSONEncoder] = import_string(conf.current().JSON_ENCODER)
-    return encoder
+    return _load_encoder(conf.current().JSON_ENCODER)
+
+
+@cache
+def _load_encoder(path: str) -> type[json.JSONEncoder]:
+    return conf.load("JSON_ENCODER", path, json.JSONEncoder)
 
 
 def as_event(data: Any, event: str | None = None) -> Event:

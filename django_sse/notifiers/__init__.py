@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 from functools import cache
 
-from django.core.exceptions import ImproperlyConfigured
-from django.utils.module_loading import import_string
-
 from django_sse import conf
 from django_sse.notifiers.base import Notifier, Wakeup
 
@@ -31,16 +28,8 @@ def notifier_path(settings: conf.Settings) -> str:
 
 @cache
 def _instance(path: str) -> Notifier:
-    try:
-        backend = import_string(path)
-    except ImportError as error:
-        known = ", ".join(["auto", *_NAMES])
-        raise ImproperlyConfigured(
-            f'{conf.NAME}["NOTIFIER"]: cannot import {path!r} ({error}). Known names: {known}.'
-        ) from None
-    if not (isinstance(backend, type) and issubclass(backend, Notifier)):
-        raise ImproperlyConfigured(f'{conf.NAME}["NOTIFIER"]: {path!r} is not a Notifier.')
-    return backend()
+    hint = f". Known names: {', '.join(['auto', *_NAMES])}."
+    return conf.load("NOTIFIER", path, Notifier, hint)()  # type: ignore[type-abstract]
 
 
 def get_notifier() -> Notifier:
