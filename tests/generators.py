@@ -56,6 +56,7 @@ class Walk:
     def __init__(self, fail: BaseException | None = None) -> None:
         self.made = 0
         self.fail = fail
+        self.began = asyncio.Event()
         self.ended = threading.Event()
 
     async def endless(self) -> AsyncIterator[str]:
@@ -74,6 +75,7 @@ class Walk:
             await self._leave()
 
     async def opening(self) -> AsyncIterator[str]:
+        self.began.set()
         try:
             await asyncio.Event().wait()
             yield "never"

@@ -143,9 +143,11 @@ async def test_stopped_at_its_yield_the_generator_is_closed(sync: bool) -> None:
 
 async def test_stopped_at_its_own_await_the_generator_is_cancelled_there() -> None:
     seen: list[str] = []
+    began = asyncio.Event()
 
     async def waits() -> AsyncIterator[str]:
         yield "first"
+        began.set()
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -154,8 +156,7 @@ async def test_stopped_at_its_own_await_the_generator_is_cancelled_there() -> No
 
     sink = Basket()
     producer = TaskProducer(sink, waits(), own_thread=True)
-    await sink.wait_for_items(1)
-    await asyncio.sleep(0)
+    await began.wait()
     sink.closed = True
     producer.stop()
     await sink.wait_for_end()

@@ -250,8 +250,7 @@ async def test_cancelling_open_ends_the_generator() -> None:
     walk = Walk()
     stream = make(walk.opening())
     opening = asyncio.create_task(stream.open())
-    # Two turns: one for the task, one for the generator's.
-    await asyncio.sleep(0.01)
+    await walk.began.wait()
     opening.cancel()
     with pytest.raises(asyncio.CancelledError):
         await opening

@@ -10,9 +10,11 @@ from django.test import AsyncClient, TestCase, override_settings
 from django.urls import path
 
 from django_sse import ChannelStreamView, Event, apublish, event_stream, publish
+from django_sse.hub.registry import hubs
 from django_sse.testing import aread, memory_log
 from tests.http.forms import call, call_in_thread
 from tests.http.support import asgi_request, events, first, wsgi_request
+from tests.servers_suite.looking import eventually
 
 
 class News(ChannelStreamView):
@@ -145,7 +147,8 @@ async def test_a_view_without_channels_says_what_it_needs() -> None:
         await call(Forgotten.as_view(), asgi_request())
 
 
-def test_it_streams_under_wsgi() -> None:
+def test_it_streams_under_wsgi(settings: Any) -> None:
+    settings.DJANGO_SSE = {"HEARTBEAT": 0.02, "TOPIC_LINGER": 0.0}
     with memory_log():
         request = wsgi_request(path="/?last_event_id=")
         response = call_in_thread(Everything.as_view(), request)
@@ -154,6 +157,8 @@ def test_it_streams_under_wsgi() -> None:
         assert b"event: stream-open" in next(chunks)
         assert b"data: hello" in next(chunks)
         response.close()
+        # The background loop outlives the test, and must not look for this log in another.
+        eventually(lambda: not any(hub.topics for hub in hubs()), hubs)
 
 
 @override_settings(ROOT_URLCONF=__name__)
