@@ -336,7 +336,8 @@ def test_a_query_that_failed_holds_nothing(executor: DatabaseExecutor, productio
 async def test_a_coroutine_iterates_a_queryset_with_waits_longer_than_a_thread_idles(
     executor: DatabaseExecutor,
 ) -> None:
-    await User.objects.abulk_create([User(username=f"{number:03}") for number in range(6)])
+    users = [User(username=f"{number:03}") for number in range(6)]
+    await asyncio.wrap_future(executor.submit(User.objects.bulk_create, users))
     threads = set()
     names = []
     async with ThreadSensitiveContext(executor=executor):

@@ -8,11 +8,12 @@ import logging
 from collections.abc import Callable
 from typing import Any, overload
 
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 
 from django_sse.exceptions import (
     ImmediateHttpResponse,
+    InvalidChannel,
     LogUnavailable,
     Overloaded,
     StreamError,
@@ -63,6 +64,9 @@ class _Endpoint:
         if isinstance(error, StreamError):
             logger.warning("%s: %s", request.path, error)
             return failed_stream(request, error)
+        if isinstance(error, InvalidChannel):
+            # A name made of what the client wrote: there is no such channel.
+            raise Http404(str(error)) from error
         if isinstance(error, LogUnavailable | Overloaded):
             logger.warning("%s: %s", request.path, error)
             return come_back_later(request)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponseRedirect
 
-from django_sse import Event, ImmediateHttpResponse, event_stream
+from django_sse import Event, ImmediateHttpResponse, Subscription, event_stream, subscribe
 from django_sse.exceptions import LogUnavailable, Overloaded, StreamError
 from django_sse.wire import DataNotSerializable, InvalidEvent
 from tests.http.forms import (
@@ -63,6 +63,22 @@ def test_the_same_under_wsgi(error: Exception, sync: bool) -> None:
     with pytest.raises(type(error)) as raised:
         call_in_thread(raising(error, sync=sync), wsgi_request())
     assert raised.value is error
+
+
+@pytest.mark.parametrize("name", ["", "x" * 201, "a\nb"])
+async def test_a_channel_that_cannot_be_is_not_found(name: str) -> None:
+    @event_stream
+    def sync_view(request: HttpRequest) -> Subscription:
+        return subscribe(name)
+
+    @event_stream
+    async def async_view(request: HttpRequest) -> Subscription:
+        return subscribe(name)
+
+    with pytest.raises(Http404, match="channel's name"):
+        call_in_thread(sync_view, wsgi_request())
+    with pytest.raises(Http404, match="channel's name"):
+        await call(async_view, asgi_request())
 
 
 @both

@@ -343,7 +343,7 @@ async def test_clients_who_come_back_to_one_place_far_behind_share_its_pages(
 async def test_a_slow_reader_catches_up_from_the_log_and_holds_up_nobody(
     log: WatchedLog, configure: Configure
 ) -> None:
-    configure(RING_EVENTS=10, PAGE_EVENTS=50)
+    configure(RING_EVENTS=10, PAGE_EVENTS=50, COALESCE=0)
     async with listening("a") as slow, listening("a") as fast:
         for number in numbers(1, 500):
             commit("a", number)
