@@ -1,9 +1,13 @@
 # The project's commands. Each makes what it needs in $(VENV); a second start takes seconds.
 #
 #   make demo           the demo site on http://127.0.0.1:8000
+#   make demo-workers   the same, served by two processes, of which one may be killed
 #   make test           the whole suite           (make test ARGS='tests/wire -x')
 #   make lint           ruff, ruff format, mypy
+#   make bench          against other servers: 25 minutes, writes docs/benchmarks.md
+#                       (ARGS='--quick' tries it out, ARGS='--only fanout --peers nchan,ours-uvicorn')
 #   make bench-encode   the encoder and the decoder against others
+#   make bench-publish  publishes a second on each database, with and without group commit
 #
 # PYTHON=...   the Python that $(VENV) is made with, 3.11 or newer (default: the first one found)
 # ADDRESS=...  where the demo listens
@@ -27,12 +31,20 @@ PYTEST_ADDOPTS ?= --numprocesses=$(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/n
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint bench-encode
+.PHONY: demo demo-workers test lint bench bench-encode bench-publish
 
 demo: $(VENV)/.demo-stamp
 	@$(BIN)/python manage.py migrate --verbosity 0
 	@echo "The demo is at http://$(ADDRESS) (Ctrl-C ends it)."
 	@exec $(BIN)/python manage.py runserver $(ADDRESS)
+
+# runserver is a single process; uvicorn starts another one for each that dies.
+demo-workers: $(VENV)/.demo-stamp
+	@$(BIN)/python manage.py migrate --verbosity 0
+	@echo "The demo is at http://$(ADDRESS), in two processes (Ctrl-C ends it)."
+	@DEMO_WORKERS=2 exec $(BIN)/python -m uvicorn --host $(word 1,$(subst :, ,$(ADDRESS))) \
+	    --port $(word 2,$(subst :, ,$(ADDRESS))) --workers 2 --no-access-log \
+	    demo_project.asgi:application
 
 test: export PYTEST_ADDOPTS := $(PYTEST_ADDOPTS)
 test: $(VENV)/.test-stamp
@@ -43,8 +55,14 @@ lint: $(VENV)/.dev-stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+bench: $(VENV)/.bench-stamp
+	@$(BIN)/python -m benchmarks.run $(ARGS)
+
 bench-encode: $(VENV)/.bench-stamp
 	@$(BIN)/python -m benchmarks.encode $(ARGS)
+
+bench-publish: $(VENV)/.test-stamp $(VENV)/.bench-stamp
+	@$(BIN)/python -m benchmarks.publishing $(ARGS)
 
 # One stamp an extra: $(VENV) has it, as pyproject.toml says it now.
 $(VENV)/.%-stamp: pyproject.toml

@@ -1,7 +1,8 @@
-"""A strict Content Security Policy, and errors as answers instead of tracebacks."""
+"""A strict Content Security Policy, the process that answers, and errors instead of tracebacks."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -26,8 +27,8 @@ POLICY = "; ".join(
 )
 
 
-class ContentSecurityPolicyMiddleware:
-    """Send ``POLICY`` with every response (Content Security Policy Level 3, section 3.1)."""
+class _HeaderMiddleware:
+    """Adds to the headers of every response, whoever made it, in a thread or on a loop."""
 
     sync_capable = True
     async_capable = True
@@ -41,14 +42,29 @@ class ContentSecurityPolicyMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         if self.is_async:
             return self._acall(request)
-        return self._guarded(self.get_response(request))
+        return self.add_to(self.get_response(request))
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
-        return self._guarded(await self.get_response(request))
+        return self.add_to(await self.get_response(request))
 
-    @staticmethod
-    def _guarded(response: HttpResponseBase) -> HttpResponseBase:
+    def add_to(self, response: HttpResponseBase) -> HttpResponseBase:
+        """The response with its headers."""
+        raise NotImplementedError
+
+
+class ContentSecurityPolicyMiddleware(_HeaderMiddleware):
+    """Send ``POLICY`` with every response (Content Security Policy Level 3, section 3.1)."""
+
+    def add_to(self, response: HttpResponseBase) -> HttpResponseBase:
         response.headers.setdefault("Content-Security-Policy", POLICY)
+        return response
+
+
+class ProcessMiddleware(_HeaderMiddleware):
+    """Name the process that answers: the assistant's page shows who took over from whom."""
+
+    def add_to(self, response: HttpResponseBase) -> HttpResponseBase:
+        response.headers["X-Process"] = str(os.getpid())
         return response
 
 

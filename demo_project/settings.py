@@ -8,6 +8,8 @@ Every environment variable read here is optional:
 ``DEMO_ALLOWED_HOSTS``    host names beside localhost, with commas: a phone needs the desk's address
 ``DEMO_CORS_ORIGINS``     origins whose pages may read the streams with credentials, with commas
 ``DEMO_PACE``             factor on every pause of the demo; tests run at a tenth
+``DEMO_WORKERS``          how many processes serve the demo (``make demo-workers``): with two
+                          or more the assistant offers to kill the one that runs an answer
 ``OPENAI_BASE_URL``, ``OPENAI_API_KEY``, ``OPENAI_MODEL``
                           the upstream of the assistant; without the first, the stand-in of the demo
 """
@@ -44,6 +46,7 @@ INSTALLED_APPS = [
     "demo_project.chat",
     "demo_project.assistant",
     "demo_project.clock",
+    "demo_project.compatible",
     "demo_project.interval",
     "demo_project.progress",
 ]
@@ -51,6 +54,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "demo_project.middleware.ContentSecurityPolicyMiddleware",
+    "demo_project.middleware.ProcessMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -117,7 +121,11 @@ CORS_ALLOW_CREDENTIALS = True
 CORS_URLS_REGEX = r"^/.+/events/$"
 CORS_ALLOW_HEADERS = (*default_headers, "last-event-id")
 
+# Few enough to meet the limit by hand: ask four questions at once.
+DJANGO_SSE = {"RUNS_PER_OWNER": 3}
+
 DEMO_PACE = float(os.environ.get("DEMO_PACE", "1"))
+DEMO_WORKERS = int(os.environ.get("DEMO_WORKERS", "1"))
 
 OPENAI_BASE_URL = os.environ.get("OPENAI_BASE_URL", "")
 OPENAI_API_KEY = os.environ.get("OPENAI_API_KEY", "")

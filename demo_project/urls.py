@@ -18,5 +18,7 @@ urlpatterns = [
     path("interval/", include("demo_project.interval.urls")),
     path("progress/", include("demo_project.progress.urls")),
     path("upstream/v1/chat/completions", chat_completions, name="upstream"),
+    path("compatible/", include("demo_project.compatible.urls")),
+    path("runs/", include("django_sse.urls")),
     path("admin/", admin.site.urls),
 ]

@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from django_sse import conf
-from django_sse.models import Channel, StoredEvent
+from django_sse.models import Channel, Run, StoredEvent
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -143,3 +143,20 @@ class StoredEventAdmin(ReadOnlyAdmin):
         """The beginning of the data."""
         beginning: str = event.beginning  # type: ignore[attr-defined]
         return beginning if len(beginning) <= EXCERPT else f"{beginning[:EXCERPT]}…"
+
+
+@admin.register(Run)
+class RunAdmin(ReadOnlyAdmin):
+    """Runs; in the order of their ids, which are random, since their times have no index."""
+
+    list_display = ("id", "channel_link", "owner", "dialect", "created", "ended")
+    list_filter = (("ended", admin.EmptyFieldListFilter),)
+    search_fields = ("owner", "id")
+    sortable_by = ()
+    fields = ("id", "channel_link", "owner", "dialect", "while_connected", "created", "ended")
+    readonly_fields = ("channel_link",)
+
+    @admin.display(description=_("channel"))
+    def channel_link(self, run: Run) -> str:
+        """A link to the events of the run."""
+        return self.link("channel_changelist", run.channel, query=f"?q={run.channel}")

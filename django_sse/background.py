@@ -11,7 +11,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from django_sse.threads import Surroundings
+from django_sse.threads import Surroundings, leave_callers_thread
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -39,6 +39,7 @@ class BackgroundLoop:
 
 
 async def _run_in(surroundings: Surroundings, work: Coroutine[Any, Any, T]) -> T:
+    leave_callers_thread()
     surroundings.enter()
     return await work
 

@@ -1,4 +1,5 @@
-"""System checks of the project's settings; they open no database.
+"""System checks of the project's settings; they open no database and reach no other server, save
+what only ``manage.py check --deploy`` runs.
 
 ``manage.py check`` runs them, as do most commands; ``manage.py check --tag django_sse`` runs only
 them.
@@ -14,6 +15,13 @@ Errors
 ``django_sse.E006``  ``NOTIFIER`` cannot be imported, or is no ``Notifier``
 ``django_sse.E007``  ``JSON_ENCODER`` cannot be imported, or is no ``JSONEncoder``
 ``django_sse.E008``  ``DATABASE`` is not in ``DATABASES``
+``django_sse.E009``  ``ENVIRONMENT`` has characters that a group or a NOTIFY channel cannot have
+``django_sse.E010``  NOTIFIER ``postgres`` without psycopg 3
+``django_sse.E011``  NOTIFIER ``postgres`` with a log elsewhere and no ``NOTIFIER_DSN``
+``django_sse.E012``  NOTIFIER ``channel_layer``, and ``CHANNEL_LAYER`` is not in ``CHANNEL_LAYERS``
+                     or cannot be imported
+``django_sse.E013``  ``NOTIFIER_DSN`` is nothing that libpq understands
+``django_sse.E014``  ``RUN_ACCESS`` cannot be imported, or is not callable
 ==================== ===============================================================================
 
 Warnings
@@ -25,6 +33,9 @@ Warnings
 ``django_sse.W004``  a log on SQLite in memory (``DatabaseNotifier.check``)
 ``django_sse.W005``  ``HEARTBEAT`` is too slow for common proxies
 ``django_sse.W006``  a ``MemoryLog`` with a notifier that crosses processes
+``django_sse.W007``  NOTIFIER ``channel_layer`` with a layer in memory
+``django_sse.W008``  NOTIFIER ``postgres`` through a pooler in transaction mode
+``django_sse.W009``  what NOTIFIER needs is not reachable (``check --deploy``)
 ==================== ===============================================================================
 """
 
@@ -48,6 +59,8 @@ from django_sse.log.entries import json_encoder
 from django_sse.log.memory import MemoryLog
 from django_sse.log.model import ModelLog
 from django_sse.notifiers import get_notifier
+from django_sse.notifiers.payload import ENVIRONMENT
+from django_sse.runs.owners import access_hook
 from django_sse.wire.event import MAX_RETRY
 
 TAG = "django_sse"
@@ -56,7 +69,7 @@ TAG = "django_sse"
 _PROXY_TIMEOUT = 60
 # A ring that holds fewer of the largest events is behind as soon as two of them arrive together.
 _EVENTS_IN_A_RING = 2
-# At zero these would spin, or nothing would ever be read.
+# At zero these would spin, nothing would ever be read, or every client would be dropped.
 _ABOVE_ZERO = (
     "HEARTBEAT",
     "POLL_INTERVAL",
@@ -66,17 +79,23 @@ _ABOVE_ZERO = (
     "RING_BYTES",
     "RING_EVENTS",
     "WRITE_BYTES",
+    "SEND_TIMEOUT",
     "SYNC_GENERATORS",
     "PAGE_EVENTS",
     "MAX_EVENT_BYTES",
+    "RUN_LEASE",
+    "RUN_UNWATCHED",
+    "RUNS_PER_OWNER",
 )
+# What the column of a run's slot holds on every database.
+_MOST_SLOTS = 32767
 _WAL = re.compile(r"journal_mode\s*(?:=|\()\s*['\"]?wal\b", re.IGNORECASE)
 
 
 @register(TAG)
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """All problems of ``settings.DJANGO_SSE``; warnings only where there is no error."""
-    if app_configs is not None and "django_sse" not in {app.name for app in app_configs}:
+    if not _concerns_us(app_configs):
         return []
     values = getattr(django_settings, conf.NAME, None) or {}
     found: list[CheckMessage] = list(value_errors(values))
@@ -87,6 +106,20 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
         found = [*_proportions(settings), *_memory_log(), *_sqlite(settings.DATABASE)]
         found += get_notifier().check()
     return found
+
+
+@register(TAG, deploy=True)
+def check_reachable(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Whether the notifier reaches what it needs; asked only where the settings are right."""
+    if not _concerns_us(app_configs):
+        return []
+    if any(message.is_serious() for message in check_settings(app_configs)):
+        return []
+    return get_notifier().check_reachable()
+
+
+def _concerns_us(app_configs: Sequence[AppConfig] | None) -> bool:
+    return app_configs is None or "django_sse" in {app.name for app in app_configs}
 
 
 def value_errors(values: object) -> Iterator[CheckMessage]:
@@ -127,6 +160,12 @@ def _ranges(settings: conf.Settings) -> Iterator[CheckMessage]:
                 hint=f"The default is {getattr(conf.Settings(), name)!r}.",
                 id="django_sse.E004",
             )
+    if settings.RUNS_PER_OWNER > _MOST_SLOTS:
+        yield Error(
+            f'{conf.NAME}["RUNS_PER_OWNER"] is {settings.RUNS_PER_OWNER}: at most {_MOST_SLOTS}.',
+            hint=f"The default is {conf.Settings().RUNS_PER_OWNER}.",
+            id="django_sse.E004",
+        )
     if settings.RETRY + settings.RETRY_JITTER > MAX_RETRY:
         yield Error(
             f"RETRY and RETRY_JITTER together are over {MAX_RETRY} milliseconds, the longest "
@@ -134,14 +173,22 @@ def _ranges(settings: conf.Settings) -> Iterator[CheckMessage]:
             hint="Both are milliseconds.",
             id="django_sse.E004",
         )
+    if not ENVIRONMENT.fullmatch(settings.ENVIRONMENT):
+        yield Error(
+            f'{conf.NAME}["ENVIRONMENT"] is {settings.ENVIRONMENT!r}: it has at most 40 ASCII '
+            "letters, digits, underscores, periods and hyphens.",
+            hint='For example "staging".',
+            id="django_sse.E009",
+        )
 
 
 def _backends() -> Iterator[CheckMessage]:
     """What the dotted paths stand for. The exceptions name the setting."""
     for check, hint, id in (
         (get_log, "django_sse.log.model.ModelLog is the default.", "E005"),
-        (get_notifier, "'auto' is the default; else 'local', 'database' or a dotted path.", "E006"),
+        (get_notifier, "'auto' is the default; docs/notifiers.md has the others.", "E006"),
         (json_encoder, "It needs the dotted path of a class.", "E007"),
+        (access_hook, "It needs the dotted path of a function.", "E014"),
     ):
         if error := _raised(check):
             yield Error(str(error), hint=hint, id=f"django_sse.{id}")

@@ -35,8 +35,19 @@ class Settings:
     """Alias of the database that holds the log. Publishes share the fate of its transactions."""
 
     NOTIFIER: str = "auto"
-    """Who wakes the other processes: ``auto``, ``local``, ``database``, or the dotted path of a
-    ``Notifier``."""
+    """Who wakes the other processes: ``auto``, ``local``, ``database``, ``postgres``,
+    ``channel_layer``, or the dotted path of a ``Notifier``."""
+
+    NOTIFIER_DSN: str | None = None
+    """Where ``postgres`` listens and notifies, as a URL or ``host=... dbname=...``; past a pooler
+    in transaction mode (PgBouncer). None: the database of the log."""
+
+    CHANNEL_LAYER: str = "default"
+    """Alias in ``CHANNEL_LAYERS`` of the layer that ``channel_layer`` uses."""
+
+    ENVIRONMENT: str = ""
+    """Keeps apart what shares a Redis or a PostgreSQL database, such as staging and production: at
+    most 40 ASCII letters, digits, ``_``, ``.`` and ``-``."""
 
     JSON_ENCODER: str = "django.core.serializers.json.DjangoJSONEncoder"
     """Dotted path of the encoder for data that is not a ``str``."""
@@ -57,7 +68,7 @@ class Settings:
 
     POLL_INTERVAL: float = 0.02
     """Pause between two looks of the ``database`` notifier at SQLite's ``data_version`` (about
-    10 us each)."""
+    10 us each); a fifth of it while others write."""
 
     HEAD_INTERVAL: float = 0.25
     """Pause between two head queries of the ``database`` notifier on other databases."""
@@ -67,7 +78,8 @@ class Settings:
 
     COALESCE: float = 0.005
     """Under load a channel's clients are woken at most this often and get several events in one
-    write; after a quiet moment they are woken at once."""
+    write; after a quiet moment they are woken at once. A generator's items are joined for at most
+    three times this."""
 
     GAP_WAIT: float = 0.005
     """How long a frame that came before its predecessor waits for it, until the log is read."""
@@ -90,9 +102,14 @@ class Settings:
     WRITE_BYTES: int = 64 << 10
     """At most this much is joined into one write."""
 
+    SEND_TIMEOUT: float = 60.0
+    """A client that has not taken what was written to it for this long is dropped: it stalled, or
+    its connection is half open. It comes back with its position. Looked at twice a HEARTBEAT."""
+
     DATABASE_THREADS: int = 2
-    """Threads a process has for the library's reads, as many for ``apublish`` and its kind, and as
-    many for ``on_open`` and ``on_close``. They give their connection back and end when idle."""
+    """Threads a process has for the library's reads, as many for ``acursor`` and ``aredact``, and
+    as many for ``on_open`` and ``on_close``; ``apublish`` and its kind share one of their own. They
+    give their connection back and end when idle."""
 
     THREAD_IDLE: float = 1.0
     """After this long without work a thread of the library closes its connections and ends."""
@@ -106,6 +123,29 @@ class Settings:
     TRIM_COUNT: int | None = None
     """``sse_trim`` keeps at most this many events a channel. None: keep."""
 
+    RUN_LEASE: float = 6.0
+    """A run whose process has not been heard of for this long is ended by another, as
+    ``interrupted``. Renewed three times in that time, with one query a process."""
+
+    RUN_GRACE: float = 10.0
+    """When the server stops, its runs get this long to finish; then they are interrupted. Keep it
+    below what the server, or whoever stops it, waits for (gunicorn's ``graceful_timeout``)."""
+
+    RUN_UNWATCHED: float = 30.0
+    """A run of a ``resumable="while_connected"`` view is cancelled when it had no client for this
+    long."""
+
+    RUNS_PER_OWNER: int = 20
+    """Runs that one user, or one anonymous session, may have under way; one more is answered with
+    429."""
+
+    RUN_AGE: float | None = 7 * 86400.0
+    """``sse_trim`` removes runs that ended longer than this many seconds ago. None: keep."""
+
+    RUN_ACCESS: str | None = None
+    """Dotted path of ``def may_access(request, run) -> bool``, sync or async: whether somebody else
+    than its owner may read and stop a run. None: nobody."""
+
 
 def _check_type(name: str, value: Any, expected: Any) -> None:
     accepted = get_args(expected) if get_origin(expected) else (expected,)
@@ -113,7 +153,9 @@ def _check_type(name: str, value: Any, expected: Any) -> None:
         accepted += (int,)
     if isinstance(value, bool) or not isinstance(value, accepted):
         wanted = " or ".join(kind.__name__ for kind in accepted)
-        raise ImproperlyConfigured(f'{NAME}["{name}"] is {value!r}: it must be {wanted}.')
+        # It may hold a password, in whatever form it was given.
+        found = f"a {type(value).__name__}" if name == "NOTIFIER_DSN" else repr(value)
+        raise ImproperlyConfigured(f'{NAME}["{name}"] is {found}: it must be {wanted}.')
     if isinstance(value, int | float) and value < 0:
         raise ImproperlyConfigured(f'{NAME}["{name}"] is {value!r}: it must not be negative.')
     if isinstance(value, float) and not math.isfinite(value):

@@ -12,18 +12,25 @@
     EventStreamError (Exception)       everything else of ours
     ├── InvalidChannel (ValueError)    a name that no channel may have
     ├── EventTooLarge (ValueError)     more than MAX_EVENT_BYTES
+    ├── InexpressibleValue (ValueError)    a value that the stream's dialect has no form for
     ├── ChannelFinished                a publish that can see the channel's end
     ├── PublishNotAllowed              the wrong thread or transaction state, and the way out
     ├── LogUnavailable                 the log's database did not answer
     ├── Overloaded                     a limit of this process is reached
+    ├── TooManyRuns                    an owner has as many runs under way as it may
     ├── StreamError                    raised by a generator: its text is for the client
-    │   └── RelayError …               django_sse.relay
+    │   └── RelayError                 an upstream's answer; django_sse.relay
+    │       ├── UpstreamStatusError    another status than 200
+    │       ├── UpstreamFormatError    not an event stream, not the dialect, or beyond the limits
+    │       ├── UpstreamError          the upstream itself says that it failed
+    │       └── UpstreamDisconnected   the answer ended before it was whole
     └── ImmediateHttpResponse          not an error: an answer instead of a stream
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
 
 from django_sse.wire.errors import (
     DataNotSerializable,
@@ -38,6 +45,8 @@ from django_sse.wire.errors import (
 if TYPE_CHECKING:
     from django.http import HttpResponseBase
 
+_TOKEN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
+
 __all__ = [
     "ChannelFinished",
     "DataNotSerializable",
@@ -46,6 +55,7 @@ __all__ = [
     "EventTooLarge",
     "EventTooLong",
     "ImmediateHttpResponse",
+    "InexpressibleValue",
     "InvalidChannel",
     "InvalidCursor",
     "InvalidEvent",
@@ -53,7 +63,13 @@ __all__ = [
     "LogUnavailable",
     "Overloaded",
     "PublishNotAllowed",
+    "RelayError",
     "StreamError",
+    "TooManyRuns",
+    "UpstreamDisconnected",
+    "UpstreamError",
+    "UpstreamFormatError",
+    "UpstreamStatusError",
     "WireError",
 ]
 
@@ -67,7 +83,19 @@ class InvalidChannel(EventStreamError, ValueError):
 
 
 class EventTooLarge(EventStreamError, ValueError):
-    """The encoded event is larger than ``MAX_EVENT_BYTES``."""
+    """The encoded event is larger than ``MAX_EVENT_BYTES``, or than MySQL or MariaDB take."""
+
+
+class InexpressibleValue(EventStreamError, ValueError):
+    """A generator's value that the dialect of its stream cannot express; raised at the yield."""
+
+    @classmethod
+    def of(cls, dialect: str, value: object, reason: str, instead: str) -> InexpressibleValue:
+        """Names the dialect, the value's type, why not, and what can be yielded."""
+        return cls(
+            f"the dialect {dialect!r} cannot express this {type(value).__name__}: {reason}. "
+            f"Yield {instead}"
+        )
 
 
 class ChannelFinished(EventStreamError):
@@ -93,11 +121,53 @@ class Overloaded(EventStreamError):
     """This process serves as many streams of this kind as it may."""
 
 
+class TooManyRuns(EventStreamError):
+    """One owner has ``RUNS_PER_OWNER`` runs under way; the answer is 429."""
+
+
 class StreamError(EventStreamError):
     """Raised by a generator to end its stream with ``event: error`` and this message.
 
     Of every other exception the client hears only that there was one.
     """
+
+
+class RelayError(StreamError):
+    """The upstream's answer cannot be passed on, or not to its end."""
+
+
+class UpstreamStatusError(RelayError):
+    """The upstream answered with another status than 200.
+
+    :ivar status: the status.
+    :ivar retry_after: seconds after which it wants to be asked again, as far as it said so.
+    """
+
+    def __init__(self, status: int, retry_after: float | None = None) -> None:
+        super().__init__(f"The upstream answered with status {status} instead of an event stream.")
+        self.status = status
+        self.retry_after = retry_after
+
+
+class UpstreamFormatError(RelayError):
+    """What the upstream sent is no event stream, not of the dialect, or beyond the limits."""
+
+
+class UpstreamError(RelayError):
+    """The upstream sent an error of its own within the stream.
+
+    :ivar code: the upstream's word for it, if that is one short word of ASCII.
+    """
+
+    def __init__(self, code: object = None) -> None:
+        # Nothing else of the upstream's text may reach a client, and this only as a bare word.
+        self.code = code if isinstance(code, str) and _TOKEN.fullmatch(code) else None
+        said = "" if self.code is None else f" ({self.code})"
+        super().__init__(f"The upstream failed while it was answering{said}.")
+
+
+class UpstreamDisconnected(RelayError):
+    """The upstream's answer ended, or its connection broke, before the answer was whole."""
 
 
 class ImmediateHttpResponse(EventStreamError):

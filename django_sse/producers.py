@@ -14,18 +14,21 @@ import logging
 import os
 import threading
 import time
+from collections.abc import AsyncIterable, Iterable
+from contextlib import suppress
 from multiprocessing.util import Finalize
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.db import connections
 
 from django_sse import conf
-from django_sse.exceptions import Overloaded
-from django_sse.threads import DatabaseExecutor, Surroundings
+from django_sse.exceptions import EventStreamError, Overloaded, WireError
+from django_sse.shutdown import GENERATOR
+from django_sse.threads import DatabaseExecutor, Surroundings, in_users_test
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Iterable
+    from collections.abc import AsyncIterator
 
 logger = logging.getLogger("django_sse")
 
@@ -33,10 +36,18 @@ logger = logging.getLogger("django_sse")
 _GRACE = 2.0
 # Seconds between two looks of a thread whether anybody will ever take what it has made.
 _LOOK = 15.0
+# Seconds after which a generator gives way to the rest of the loop, whether or not it awaits.
+_TURN = 0.002
 
 _count_lock = threading.Lock()
 _threads = 0
 _running: set[ThreadProducer] = set()
+
+
+Source: TypeAlias = AsyncIterable[Any] | Iterable[Any]
+
+# What is wrong with an item that was yielded.
+_REFUSALS = (WireError, EventStreamError)
 
 
 class Sink(Protocol):
@@ -44,6 +55,9 @@ class Sink(Protocol):
 
     @property
     def full(self) -> bool: ...
+
+    @property
+    def wants_turn(self) -> bool: ...
 
     @property
     def closed(self) -> bool: ...
@@ -71,7 +85,9 @@ class TaskProducer:
         self._own_thread = own_thread
         self._room: asyncio.Future[None] | None = None
         self._loop = asyncio.get_running_loop()
-        self._task = self._loop.create_task(self._run(), context=contextvars.copy_context())
+        self._task = self._loop.create_task(
+            self._run(), name=GENERATOR, context=contextvars.copy_context()
+        )
 
     def resume(self) -> None:
         """The client took what was there."""
@@ -83,14 +99,14 @@ class TaskProducer:
         ``yield``, and its ``finally`` runs."""
         self._task.cancel()
 
-    async def ended(self, timeout: float) -> None:
+    async def ended(self, timeout: float | None) -> None:
         """Wait, ``timeout`` seconds at most, until the generator's ``finally`` has run."""
         await asyncio.wait({self._task}, timeout=timeout)
 
     async def _run(self) -> None:
         if not self._own_thread:
             return await self._work()
-        executor = DatabaseExecutor(name="django_sse-generator")
+        executor = DatabaseExecutor(name=GENERATOR, iterates=True)
         try:
             async with ThreadSensitiveContext(executor=executor):
                 await self._work()
@@ -106,7 +122,7 @@ class TaskProducer:
             error = RuntimeError("Something that the generator awaited was cancelled.")
             error.__cause__ = cancelled
             if (task := asyncio.current_task()) and task.cancelling():
-                self._sink.complete(error)
+                self._sink.complete(cancelled)
                 raise
             await self._failed(error)
         except Exception as error:
@@ -121,20 +137,40 @@ class TaskProducer:
         self._sink.complete(error)
 
     async def _iterate(self) -> None:
+        sink, now = self._sink, self._loop.time
+        turn_ends = now() + _TURN
         try:
             async for item in self._source:
-                self._sink.put(item)
-                # The client's write comes before the generator's next step.
-                await asyncio.sleep(0)
-                while self._sink.full and not self._sink.closed:
+                try:
+                    sink.put(item)
+                except _REFUSALS as error:
+                    await self._refused(error)
+                # The client's write comes before the generator's next step; and one that never
+                # awaits must not keep the loop to itself.
+                if sink.wants_turn or now() > turn_ends:
+                    await asyncio.sleep(0)
+                    turn_ends = now() + _TURN
+                while sink.full and not sink.closed:
                     self._room = self._loop.create_future()
                     await self._room
-                if self._sink.closed:
+                if sink.closed:
                     return
         finally:
             aclose = getattr(self._source, "aclose", None)
             if aclose is not None:
                 await aclose()
+
+    async def _refused(self, error: Exception) -> None:
+        athrow = getattr(self._source, "athrow", None)
+        if athrow is None:
+            raise error
+        # At its yield: there the traceback names the line, and a generator may know better.
+        with suppress(StopAsyncIteration):
+            item = await athrow(error)
+            try:
+                self._sink.put(item)
+            except _REFUSALS as another:
+                await self._refused(another)
 
 
 class ThreadProducer:
@@ -154,7 +190,7 @@ class ThreadProducer:
         threading.Thread(
             target=contextvars.copy_context().run,
             args=(self._run, Surroundings.here()),
-            name="django_sse-generator",
+            name=GENERATOR,
             daemon=True,
         ).start()
 
@@ -168,7 +204,7 @@ class ThreadProducer:
         closed when that returns: a thread cannot be interrupted."""
         self.resume()
 
-    async def ended(self, timeout: float) -> None:
+    async def ended(self, timeout: float | None) -> None:
         """Wait, ``timeout`` seconds at most, until the generator's ``finally`` has run."""
         await asyncio.wait({asyncio.wrap_future(self._finished)}, timeout=timeout)
 
@@ -197,7 +233,7 @@ class ThreadProducer:
     def _iterate(self) -> None:
         try:
             for item in self._source:
-                self._sink.put(item)
+                self._put(item)
                 with self._changed:
                     while self._sink.full and not self._sink.closed:
                         self._changed.wait(_LOOK)
@@ -207,6 +243,62 @@ class ThreadProducer:
             close = getattr(self._source, "close", None)
             if close is not None:
                 close()
+
+    def _put(self, item: Any) -> None:
+        try:
+            self._sink.put(item)
+        except _REFUSALS as error:
+            throw = getattr(self._source, "throw", None)
+            if throw is None:
+                raise
+            with suppress(StopIteration):
+                self._put(throw(error))
+
+
+Producer: TypeAlias = TaskProducer | ThreadProducer
+
+
+async def produce(sink: Sink, source: Source) -> Producer:
+    """Iterate ``source`` where it has to be: in a task or a thread, or, inside a user's
+    ``TestCase``, where the test's transaction can be seen. Raises ``Overloaded``."""
+    in_test = await in_users_test()
+    if isinstance(source, AsyncIterable):
+        return TaskProducer(sink, source, own_thread=not in_test)
+    if in_test:
+        return TaskProducer(sink, _step_in_tests_thread(source), own_thread=False)
+    return ThreadProducer(sink, source)
+
+
+_END = object()
+
+
+async def _step_in_tests_thread(source: Iterable[Any]) -> AsyncIterator[Any]:
+    """The items of ``source``, made where the test's transaction can be seen."""
+    iterator = await sync_to_async(lambda: iter(source))()
+    step = sync_to_async(lambda: next(iterator, _END))
+    try:
+        item = await step()
+        while item is not _END:
+            try:
+                yield item
+            except _REFUSALS as error:
+                item = await sync_to_async(_throw)(iterator, error)
+            else:
+                item = await step()
+    finally:
+        close = getattr(iterator, "close", None)
+        if close is not None:
+            await sync_to_async(close)()
+
+
+def _throw(iterator: Any, error: Exception) -> Any:
+    throw = getattr(iterator, "throw", None)
+    if throw is None:
+        raise error
+    try:
+        return throw(error)
+    except StopIteration:
+        return _END
 
 
 def _wait_for_threads() -> None:

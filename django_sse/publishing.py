@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 
+from django_sse import group_commit
+from django_sse.dialects.plain import PlainEncoder
 from django_sse.exceptions import ChannelFinished, InvalidCursor, PublishNotAllowed
 from django_sse.hub import database
 from django_sse.hub.registry import announce, look_again
 from django_sse.hub.stream import END
 from django_sse.log import get_log
-from django_sse.log.base import Kind, State
+from django_sse.log.base import Kind, State, ids_of
 from django_sse.log.entries import as_event, make_entry, validate_channel
-from django_sse.threads import under_async_to_sync
+from django_sse.threads import in_users_test, under_async_to_sync
 from django_sse.wire.cursor import MAX_CHANNELS, Cursor
 from django_sse.wire.event import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from typing import ParamSpec, TypeVar
 
     from django_sse.log.base import Entry
@@ -31,10 +32,13 @@ if TYPE_CHECKING:
 DONE = Event(END[1], event=END[0])
 """The terminal event: what tells a client that the stream is complete and not just cut."""
 
+PLAIN = PlainEncoder(DONE)
+"""Of channels that speak no vendor's dialect; it has no state."""
+
 _ENDS = {
-    State.DONE: DONE,
-    State.ERROR: Event({"error": "The stream failed."}, event="error"),
-    State.ABORTED: Event({"error": "The stream was aborted."}, event="error"),
+    State.DONE: PLAIN.done(),
+    State.ERROR: PLAIN.failed("The stream failed."),
+    State.ABORTED: PLAIN.aborted(),
 }
 
 
@@ -61,13 +65,7 @@ def _publish(entries: list[Entry]) -> list[str] | None:
         announce(log.sequence({entry.channel for entry in entries}))
         raise
     announce(appended)
-    wanted = Counter(entry.channel for entry in entries)
-    # A channel's newest records are these entries: what was deferred came before them.
-    own = {
-        each.channel: iter([f"{each.epoch}-{r.seq}" for r in each.records[-wanted[each.channel] :]])
-        for each in appended
-    }
-    return [next(own[entry.channel]) for entry in entries]
+    return ids_of(entries, appended)
 
 
 def publish(channel: str, data: Any, event: str | None = None) -> str | None:
@@ -97,29 +95,59 @@ def publish_many(events: Iterable[tuple[str, Any]]) -> list[str] | None:
     return _publish(entries) if entries else []
 
 
+def _terminal(channel: str, state: str, event: Event | None) -> Entry:
+    if state not in (State.DONE, State.ERROR, State.ABORTED):
+        raise ValueError(f"A channel finishes as 'done', 'error' or 'aborted', not {state!r}.")
+    (entry,) = last_entries(channel, State(state), [event] if event else _ENDS[State(state)])
+    return entry
+
+
+def last_entries(channel: str, state: State, events: Sequence[Event]) -> list[Entry]:
+    """The entries that end ``channel``: of the last event the one that is terminal."""
+    *before, last = events
+    terminal = make_entry(channel, last, kind=Kind.TERMINAL, state=state.value)
+    return [*(make_entry(channel, event) for event in before), terminal]
+
+
+def end(channel: str, state: State, events: Sequence[Event]) -> bool:
+    """``finish`` with several events, outside of any transaction: all of them or, False, none."""
+    try:
+        _publish(last_entries(channel, state, events))
+    except ChannelFinished:
+        return False
+    return True
+
+
 def finish(channel: str, state: str = State.DONE, event: Event | None = None) -> bool | None:
     """End ``channel`` for good with its one terminal event.
 
     ``state`` is ``"done"``, ``"error"`` or ``"aborted"``; ``event`` what clients get, by default
     ``close`` with ``[DONE]``, or for the other states ``error``, so that a stream that was not
     completed never looks complete. Returns True, or False when the channel
-    has a terminal state already (the first wins); inside a transaction None: its commit decides.
+    has a terminal state already (the first wins); inside a transaction that can see none it is
+    None: the commit decides.
     Clients of the channel get the event and then the end of the stream; those that come back after
     it are answered with 204. Raises what ``publish`` does, and ``ValueError`` for another state.
     """
     _refuse_event_loop("finish")
-    if state not in (State.DONE, State.ERROR, State.ABORTED):
-        raise ValueError(f"A channel finishes as 'done', 'error' or 'aborted', not {state!r}.")
-    event = event or _ENDS[State(state)]
-    entry = make_entry(channel, event, kind=Kind.TERMINAL, state=State(state).value)
+    entry = _terminal(channel, state, event)
     log = get_log()
     if log.in_transaction():
-        log.defer([entry], announce)
+        try:
+            log.defer([entry], announce)
+        except ChannelFinished:
+            return False
         return None
     appended = log.finish(entry)
     # As in _publish: the end that won may still wait in the outbox.
     announce(appended or log.sequence([channel]))
     return bool(appended)
+
+
+async def _on_callers_thread() -> bool:
+    """Whether a sync caller waits inside a transaction that a publish may have to share: under
+    ``async_to_sync``, or in a user's ``TestCase``."""
+    return under_async_to_sync() or await in_users_test()
 
 
 async def _call(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -130,19 +158,37 @@ async def _call(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     return await database.write(call, *args, **kwargs)
 
 
+async def append(entries: list[Entry]) -> list[str] | None:
+    """Append ``entries``, all or none, with what other coroutines publish; see ``apublish``."""
+    if await _on_callers_thread():
+        return await sync_to_async(_publish)(entries)
+    return await group_commit.append(entries)
+
+
 async def apublish(channel: str, data: Any, event: str | None = None) -> str | None:
-    """``publish`` for coroutines."""
-    return await _call(publish, channel, data, event)
+    """``publish`` for coroutines: what many of them publish at once shares a commit.
+
+    Cancelled, it may or may not have published.
+    """
+    ids = await append([make_entry(channel, as_event(data, event))])
+    return ids[0] if ids else None
 
 
 async def apublish_many(events: Iterable[tuple[str, Any]]) -> list[str] | None:
-    """``publish_many`` for coroutines."""
-    return await _call(publish_many, list(events))
+    """``publish_many`` for coroutines; see ``apublish``."""
+    entries = [make_entry(channel, as_event(data)) for channel, data in events]
+    return await append(entries) if entries else []
 
 
 async def afinish(channel: str, state: str = State.DONE, event: Event | None = None) -> bool | None:
-    """``finish`` for coroutines."""
-    return await _call(finish, channel, state, event)
+    """``finish`` for coroutines; see ``apublish``."""
+    if await _on_callers_thread():
+        return await sync_to_async(finish)(channel, state, event)
+    try:
+        await group_commit.append([_terminal(channel, state, event)])
+    except ChannelFinished:
+        return False
+    return True
 
 
 def cursor(*channels: str) -> str:

@@ -7,39 +7,51 @@ heartbeat never cancels an item in the making.
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import logging
+import math
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import AsyncIterable, Callable
+from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import sync_to_async
 from django.conf import settings as django_settings
 
 from django_sse import conf
 from django_sse.exceptions import InvalidEvent, Overloaded, StreamError
+from django_sse.first_item import FirstItem
 from django_sse.hub.hub import get_hub
 from django_sse.hub.stream import TERMINAL_ID, Stream
 from django_sse.log.entries import json_encoder
-from django_sse.producers import TaskProducer, ThreadProducer
-from django_sse.threads import in_users_test
+from django_sse.producers import (
+    Producer,
+    Source,
+    TaskProducer,
+    ThreadProducer,
+    produce,
+)
 from django_sse.wire.encoder import dumps, encode, encode_body, with_id
 from django_sse.wire.event import Event
 
 if TYPE_CHECKING:
     import json
+    from collections.abc import Sequence
+
+    from django_sse.dialects import Encoder
 
 logger = logging.getLogger("django_sse")
-
-Source: TypeAlias = "AsyncIterable[Any] | Iterable[Any]"
 
 # Seconds that an opened stream waits for somebody to read it. A middleware that fails or answers
 # with something else leaves it behind: Django closes the response that it sends, and no other.
 _ABANDONED_AFTER = 60.0
+# A generator's items go out at most once in so many times COALESCE, by default once in a frame on a
+# screen: fifty tokens a second are still sent one by one, and a hundred a second look no different.
+_PAUSES = 3
 # Frames that a producer may be ahead of its client.
 _AHEAD = 16
+# Seconds that a server that stops is kept for the `finally` of an async generator. Those in threads
+# are waited for at the end of the process (django_sse.producers).
+_LINGER = 1.0
 
 
 def encode_terminal(event: Event | None) -> bytes:
@@ -54,16 +66,25 @@ def encode_terminal(event: Event | None) -> bytes:
     return encode(Event(event.data, event.event, TERMINAL_ID, event.retry), json_encoder())
 
 
-def encode_error(error: BaseException) -> bytes:
-    """The last frame of a stream that failed; of all errors only a ``StreamError`` is quoted."""
+STOPPING = "The server was stopped before the answer was complete."
+"""What a client hears of an answer that the end of its process cut short."""
+
+
+def error_message(error: BaseException) -> str:
+    """What a client hears of ``error``; of all errors only a ``StreamError`` is quoted."""
     message = "The stream failed."
     if isinstance(error, StreamError):
         message = str(error)
     elif django_settings.DEBUG:
         message = f"{type(error).__name__}: {error}"
     # It may quote text that came in broken: an error must not fail for its own text.
-    message = message.encode(errors="replace").decode()
-    return with_id(TERMINAL_ID, encode_body("error", dumps({"error": message})))
+    return message.encode(errors="replace").decode()
+
+
+def encode_error(error: BaseException) -> bytes:
+    """The last frame of a stream that failed."""
+    data = dumps({"error": error_message(error), "code": "error"})
+    return with_id(TERMINAL_ID, encode_body("error", data))
 
 
 def encode_item(item: Any, json_class: type[json.JSONEncoder]) -> bytes:
@@ -73,9 +94,21 @@ def encode_item(item: Any, json_class: type[json.JSONEncoder]) -> bytes:
     return encode(item if isinstance(item, Event) else Event(item), json_class)
 
 
+def encode_events(events: Sequence[Event]) -> bytes:
+    """The frames of what a dialect made of a value."""
+    json_class = json_encoder()
+    return b"".join([encode(event, json_class) for event in events])
+
+
+def encode_last_events(events: Sequence[Event]) -> bytes:
+    """The frames of what ends an answer in a dialect."""
+    return encode_events(events[:-1]) + encode_terminal(events[-1])
+
+
 class GeneratorStream(Stream):
     """The stream of one producer.
 
+    With an ``encoder`` the items are values of its dialect, and the ends are the dialect's, too.
     ``on_error`` is called with an exception that the source raised after the headers had gone out,
     in a thread that may use the database.
     """
@@ -86,23 +119,27 @@ class GeneratorStream(Stream):
         *,
         terminal: Event | None,
         on_error: Callable[[BaseException], None],
+        encoder: Encoder | None = None,
     ) -> None:
         super().__init__()
         self._source = source
+        self._encoder = encoder
         self._terminal = encode_terminal(terminal)
         self._on_error = on_error
         self._json = json_encoder()
-        self._limit = conf.current().WRITE_BYTES
+        self._limit = self._settings.WRITE_BYTES
         self._lock = threading.Lock()
         self._buffer: deque[bytes] = deque()
         self._size = 0
         self._complete = False
         self._wake_posted = False
-        # Done with the first item, the end, or the error that came instead.
-        self._first: concurrent.futures.Future[None] = concurrent.futures.Future()
-        self._headers_sent = False
+        self._pause = self._settings.COALESCE * _PAUSES
+        self._taken_at = -math.inf
+        self._timer: asyncio.TimerHandle | None = None
+        self._first = FirstItem()
+        self._begun = False
         self._opened_at: float | None = None
-        self._producer: TaskProducer | ThreadProducer | None = None
+        self._producer: Producer | None = None
 
     # -- opening
 
@@ -121,11 +158,8 @@ class GeneratorStream(Stream):
         self._opened_at = time.monotonic()
         try:
             await self._produce()
-            first = asyncio.wrap_future(self._first)
-            if (await asyncio.wait({first}, timeout=conf.current().OPEN_TIMEOUT))[0]:
-                # Seen: _send_headers() raises it.
-                first.exception()
-            self._send_headers()
+            await self._first.wait(conf.current().OPEN_TIMEOUT)
+            self._first.send_headers()
         except BaseException:
             self.close()
             raise
@@ -134,24 +168,18 @@ class GeneratorStream(Stream):
         """``open`` for a sync source, from a sync view."""
         self._opened_at = time.monotonic()
         try:
-            self._producer = ThreadProducer(self, self._iterable())
-            concurrent.futures.wait({self._first}, conf.current().OPEN_TIMEOUT)
-            self._send_headers()
+            assert not isinstance(self._source, AsyncIterable)
+            self._producer = ThreadProducer(self, self._source)
+            self._first.wait_in_thread(conf.current().OPEN_TIMEOUT)
+            self._first.send_headers()
         except BaseException:
             self.close()
             raise
 
-    def _send_headers(self) -> None:
-        """From here on an error is the client's to hear. Raises the one that came before."""
-        with self._lock:
-            self._headers_sent = True
-            decided = self._first.done()
-        if decided:
-            self._first.result()
-
     async def _start(self) -> None:
         self.attach(get_hub())
-        self._headers_sent = True
+        if self._opened_at is None:
+            self._first.send_headers()
         try:
             await self._produce()
         except Overloaded as error:
@@ -159,20 +187,8 @@ class GeneratorStream(Stream):
             self.drain()
 
     async def _produce(self) -> None:
-        if self._producer is not None:
-            return
-        if isinstance(self._source, AsyncIterable):
-            own_thread = not await in_users_test()
-            self._producer = TaskProducer(self, self._source, own_thread=own_thread)
-        elif await in_users_test():
-            stepped = _step_in_tests_thread(self._iterable())
-            self._producer = TaskProducer(self, stepped, own_thread=False)
-        else:
-            self._producer = ThreadProducer(self, self._iterable())
-
-    def _iterable(self) -> Iterable[Any]:
-        assert not isinstance(self._source, AsyncIterable)
-        return self._source
+        if self._producer is None:
+            self._producer = await produce(self, self._source)
 
     # -- for the producer
 
@@ -182,9 +198,14 @@ class GeneratorStream(Stream):
         return len(self._buffer) >= _AHEAD or self._size >= self._limit
 
     @property
+    def wants_turn(self) -> bool:
+        """Whether what was put waits for its reader's turn on the loop, and for nothing else."""
+        return bool(self._buffer) and self._timer is None
+
+    @property
     def closed(self) -> bool:
         """Whether nobody reads any more, or ever will."""
-        return self._closed or self._abandoned
+        return self._closed or (not self._started and self._abandoned)
 
     @property
     def _abandoned(self) -> bool:
@@ -199,19 +220,18 @@ class GeneratorStream(Stream):
 
     def put(self, item: Any) -> None:
         """An item. Raises what its encoding does."""
-        self._put(encode_item(item, self._json))
-        with self._lock:
-            if not self._first.done():
-                self._first.set_result(None)
+        if self._encoder is None:
+            self._put(encode_item(item, self._json))
+        else:
+            self._put(encode_events(self._encoder.encode(item)))
+        if not self._begun:
+            self._begun = True
+            self._first.came()
 
     def fail(self, error: BaseException) -> bool:
         """The source failed. Returns whether to ``report`` that: False when somebody still waits
         for the first item, and is the one to raise it."""
-        with self._lock:
-            if self._headers_sent or self._closed or self._first.done():
-                return True
-            self._first.set_exception(error)
-            return False
+        return self._closed or self._first.failed(error)
 
     def report(self, error: BaseException) -> None:
         """Tell the project of an error, whether or not the client is still there."""
@@ -219,13 +239,25 @@ class GeneratorStream(Stream):
 
     def complete(self, error: BaseException | None = None) -> None:
         """The source has ended, or failed and said so with ``fail``."""
-        with self._lock:
-            if error is None and not self._first.done():
-                self._first.set_result(None)
-        self._put(self._terminal if error is None else encode_error(error))
+        if error is None:
+            self._first.came()
+        self._put(self._last_frames(error))
         with self._lock:
             self._complete = True
         self._post_wake()
+
+    def _last_frames(self, error: BaseException | None) -> bytes:
+        if self._encoder is None:
+            return self._terminal if error is None else encode_error(error)
+        if error is None:
+            return encode_last_events(self._encoder.done())
+        return encode_last_events(self._encoder.failed(error_message(error)))
+
+    def _farewell(self) -> bytes:
+        if self._encoder is None:
+            return super()._farewell()
+        # A client that knows nothing of ours would take a clean end for a whole answer.
+        return encode_last_events(self._encoder.failed(STOPPING, "interrupted"))
 
     def _put(self, frame: bytes) -> None:
         with self._lock:
@@ -234,9 +266,28 @@ class GeneratorStream(Stream):
                 self._size += len(frame)
         self._post_wake()
 
+    def _wake_soon(self) -> None:
+        """Wake at once after a quiet moment, or when there is no room for more; else let what comes
+        within a few milliseconds go out in one write: a write costs more than an event."""
+        if self._complete or self.full:
+            self._wake_now()
+        elif self._timer is None:
+            assert self._loop is not None
+            wait = self._taken_at + self._pause - self._loop.time()
+            if wait <= 0:
+                self.wake()
+            else:
+                self._timer = self._loop.call_later(wait, self._wake_now)
+
+    def _wake_now(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.wake()
+
     def _post_wake(self) -> None:
         if isinstance(self._producer, TaskProducer):
-            self.wake()
+            self._wake_soon()
             return
         # No loop yet: the stream was opened in a thread, and whoever iterates it looks first.
         if self._loop is None or self._wake_posted:
@@ -254,6 +305,10 @@ class GeneratorStream(Stream):
         if self._producer is not None:
             await self._producer.ended(timeout)
 
+    async def _linger(self) -> None:
+        if not self.is_sync:
+            await self.ended(_LINGER)
+
     # -- the body
 
     def _take(self) -> bytes | None:
@@ -264,6 +319,8 @@ class GeneratorStream(Stream):
             chunk = b"".join(self._buffer)
             self._buffer.clear()
             self._size = 0
+        assert self._loop is not None
+        self._taken_at = self._loop.time()
         if self._producer is not None:
             self._producer.resume()
         return chunk
@@ -273,19 +330,3 @@ class GeneratorStream(Stream):
             self._producer.stop()
         elif (close := getattr(self._source, "close", None)) is not None:
             close()
-
-
-_END = object()
-
-
-async def _step_in_tests_thread(source: Iterable[Any]) -> AsyncIterator[Any]:
-    """The items of ``source``, made where the test's transaction can be seen."""
-    iterator = await sync_to_async(lambda: iter(source))()
-    step = sync_to_async(lambda: next(iterator, _END))
-    try:
-        while (item := await step()) is not _END:
-            yield item
-    finally:
-        close = getattr(iterator, "close", None)
-        if close is not None:
-            await sync_to_async(close)()

@@ -76,6 +76,27 @@ class Surroundings(NamedTuple):
         set_urlconf(self.urlconf)
 
 
+def _request_thread() -> tuple[Any, Any] | None:
+    """asgiref's context of the running request, and the mapping of contexts to executors that has
+    it; None where the request has no thread, or asgiref no longer has these."""
+    contexts = getattr(SyncToAsync, "thread_sensitive_context", None)
+    executors = getattr(SyncToAsync, "context_to_thread_executor", None)
+    context = contexts.get(None) if contexts is not None else None
+    if context is None or executors is None or context not in executors:
+        return None
+    return context, executors
+
+
+async def close_request_connections() -> None:
+    """Close the connections of the request's asgiref thread.
+
+    Django ends the thread with the request, and leaves those that CONN_MAX_AGE keeps open to the
+    garbage collector.
+    """
+    if _request_thread() is not None:
+        await sync_to_async(close_connections)()
+
+
 async def release_request_thread() -> None:
     """Close the connections of the request's asgiref thread and end the thread.
 
@@ -83,11 +104,10 @@ async def release_request_thread() -> None:
     before the request does: ``context_to_thread_executor`` is asgiref's own. Where asgiref no
     longer has it, the thread lives as long as the stream.
     """
-    contexts = getattr(SyncToAsync, "thread_sensitive_context", None)
-    executors = getattr(SyncToAsync, "context_to_thread_executor", None)
-    context = contexts.get(None) if contexts is not None else None
-    if context is None or executors is None or context not in executors:
+    found = _request_thread()
+    if found is None:
         return
+    context, executors = found
     await sync_to_async(close_connections)()
     executor = executors.pop(context, None)
     if executor is not None:
@@ -106,6 +126,18 @@ def under_async_to_sync() -> bool:
     if executors is None or loops is None:
         return True
     return bool(getattr(executors, "current", None)) or asyncio.get_running_loop() in loops
+
+
+def leave_callers_thread() -> None:
+    """From here on the running task's sync code is not the business of whoever waits for it.
+
+    asgiref keeps the thread that ``async_to_sync`` lends in a context variable, which goes along to
+    another loop. There it would be used as long as it waits, and fail after that; and the thread
+    would run its next coroutine on that loop, too.
+    """
+    if hasattr(AsyncToSync, "executors"):
+        # Also where it cannot be seen: the first call into a thread brings it back.
+        AsyncToSync.executors.current = None
 
 
 def _any_testcase() -> bool:
@@ -159,11 +191,22 @@ class _LiveCursors:
 class DatabaseExecutor(Executor):
     """Threads that end, and give back their connections, when idle.
 
-    A thread stays while a queryset is still being iterated on its connection or a transaction is
-    open. With one worker it may be used as asgiref's thread-sensitive executor.
+    Idle is ``THREAD_IDLE`` seconds, or ``idle`` if that is more.
+    With ``iterates`` a thread stays while a queryset of an earlier call is still being iterated on
+    its connection, or a transaction is open; with one worker it may then be used as asgiref's
+    thread-sensitive executor.
     """
 
-    def __init__(self, max_workers: int = 1, *, name: str = "django_sse") -> None:
+    def __init__(
+        self,
+        max_workers: int = 1,
+        *,
+        name: str = "django_sse",
+        iterates: bool = False,
+        idle: float = 0.0,
+    ) -> None:
+        self._iterates = iterates
+        self._idle = idle
         self._max_workers = max_workers
         self._name = name
         self._work: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
@@ -173,7 +216,8 @@ class DatabaseExecutor(Executor):
         self._shutdown = False
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """See ``concurrent.futures.Executor.submit``. Raises ``RuntimeError`` after shutdown."""
+        """See ``concurrent.futures.Executor.submit``. Raises ``RuntimeError`` after shutdown, and
+        where the system refuses a thread; then nothing is kept of the call."""
         future: Future[T] = Future()
         with self._changed:
             if self._shutdown:
@@ -182,9 +226,18 @@ class DatabaseExecutor(Executor):
             if self._waiting >= len(self._work):
                 self._changed.notify()
             elif self._threads < self._max_workers:
-                self._threads += 1
-                threading.Thread(target=self._run, name=self._name, daemon=True).start()
+                self._start()
         return future
+
+    def _start(self) -> None:
+        self._threads += 1
+        try:
+            threading.Thread(target=self._run, name=self._name, daemon=True).start()
+        except Exception:
+            # As where a limit of processes is reached. Counted on, it would be waited for for ever.
+            self._threads -= 1
+            self._work.pop()
+            raise
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Let the threads end when their work is done; ``wait`` is not supported and ignored:
@@ -200,7 +253,9 @@ class DatabaseExecutor(Executor):
         live = _LiveCursors()
         with ExitStack() as stack:
             stack.callback(connections.close_all)
-            for connection in connections.all():
+            # Not for calls that read to the end what they ask for: the traceback of an error may
+            # hold on to a cursor until it is collected.
+            for connection in connections.all() if self._iterates else ():
                 stack.enter_context(connection.execute_wrapper(live))
             while (item := self._next(live)) is not None:
                 future, call = item
@@ -213,7 +268,7 @@ class DatabaseExecutor(Executor):
                 if self._shutdown:
                     break
                 self._waiting += 1
-                told = self._changed.wait(conf.current().THREAD_IDLE)
+                told = self._changed.wait(max(self._idle, conf.current().THREAD_IDLE))
                 self._waiting -= 1
                 if not told and not self._work and not live:
                     break

@@ -1,4 +1,4 @@
-"""A ready-made view that streams channels."""
+"""Ready-made views: one that streams channels, and those of runs (``django_sse.urls``)."""
 
 from __future__ import annotations
 
@@ -7,17 +7,28 @@ from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
+from django.http import Http404, JsonResponse
 from django.views import View
 
+from django_sse.exceptions import LogUnavailable
 from django_sse.http import event_stream
+from django_sse.http.answers import come_back_later
+from django_sse.http.resumable import run_response, run_url
+from django_sse.hub import database
 from django_sse.hub.subscription import Subscription, subscribe
+from django_sse.runs import ends, store
+from django_sse.runs.keeper import end_if_lost
+from django_sse.runs.owners import may_access
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from uuid import UUID
 
-    from django.http import HttpRequest
+    from django.http import HttpRequest, HttpResponse
 
+    from django_sse.http import EventStreamResponse
     from django_sse.hub.position import Since
+    from django_sse.models import Run
 
 
 class ChannelStreamView(View):
@@ -63,3 +74,72 @@ async def _ask(hook: Callable[[], Any]) -> Any:
     result = hook() if inspect.iscoroutinefunction(hook) else await sync_to_async(hook)()
     # A sync hook may return a coroutine, which is true whatever it would say.
     return await result if inspect.isawaitable(result) else result
+
+
+async def _found(request: HttpRequest, run_id: UUID) -> Run:
+    """The run, for who may know that there is one."""
+    run = await database.run(store.find, run_id)
+    if run is None or not await may_access(request, run):
+        raise Http404("There is no such run.")
+    return run
+
+
+class RunEventsView(View):
+    """``GET``: the run from its first event, or from the client's position; 204 at its end.
+
+    404 for a run that is not there or not the caller's (``RUN_ACCESS``), on replay, too.
+    """
+
+    http_method_names = ("get", "head", "options")
+
+    @event_stream
+    async def get(self, request: HttpRequest, run_id: UUID) -> EventStreamResponse:
+        """The stream."""
+        return run_response(request, await _found(request, run_id), comes_back=True)
+
+
+class RunStopView(View):
+    """``POST``: end the run as aborted and cancel its generator, in whatever process that runs.
+
+    Answers ``{"stopped": true}``, or false when the run had ended before.
+    """
+
+    http_method_names = ("post", "options")
+
+    async def post(self, request: HttpRequest, run_id: UUID) -> HttpResponse:
+        """The stop."""
+        try:
+            run = await _found(request, run_id)
+            return JsonResponse({"stopped": await database.write(ends.stop, run)})
+        except LogUnavailable:
+            return come_back_later(request)
+
+
+class RunStatusView(View):
+    """``GET``: how the run is, as JSON.
+
+    ``state`` is ``running``, ``done``, ``error`` or ``aborted``, ``events`` the number of its
+    events, ``created`` the time (ISO 8601), ``events_url`` and ``stop_url`` paths.
+    """
+
+    http_method_names = ("get", "head", "options")
+
+    async def get(self, request: HttpRequest, run_id: UUID) -> HttpResponse:
+        """The status."""
+        try:
+            run = await _found(request, run_id)
+            await database.write(end_if_lost, run)
+            state, events = await database.run(store.state, run)
+        except LogUnavailable:
+            return come_back_later(request)
+        return JsonResponse(
+            {
+                "id": str(run.pk),
+                "state": state or "running",
+                "events": events,
+                "created": run.created.isoformat(),
+                "events_url": run_url("run-events", run.pk),
+                "stop_url": run_url("run-stop", run.pk),
+            },
+            headers={"Cache-Control": "no-store"},
+        )

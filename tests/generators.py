@@ -12,7 +12,7 @@ from django_sse.publishing import DONE
 from django_sse.streaming import GeneratorStream
 
 CLOSE = b"id: !end\nevent: close\ndata: [DONE]\n\n"
-FAILED = b'id: !end\nevent: error\ndata: {"error":"The stream failed."}\n\n'
+FAILED = b'id: !end\nevent: error\ndata: {"error":"The stream failed.","code":"error"}\n\n'
 HEARTBEAT = b":\n"
 
 

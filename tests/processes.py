@@ -1,4 +1,4 @@
-"""What Linux tells about processes, read from /proc (proc(5))."""
+"""What Linux tells about processes, read from /proc (proc(5)), and programs to start and kill."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 KILL_TIMEOUT = 60.0
+START_TIMEOUT = 60.0
 
 
 def accept_interrupts() -> None:
@@ -120,6 +123,92 @@ def kill_at_end(lines: Iterable[str]) -> None:
         change(int(line[1:]))
     for session in sessions:
         kill_session(session)
+
+
+class ProgramFailed(AssertionError):
+    """A program did not start; the message ends with what it wrote."""
+
+
+class Program:
+    """A program in a session of its own, that is killed with all it has started.
+
+    It may be started again. `log` is the file for what it writes to stdout and stderr.
+    """
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and not killed since; it may have ended by itself."""
+        return self._process is not None
+
+    @property
+    def pid(self) -> int:
+        """Of the main process, and of the session. Raises `RuntimeError` if it is down."""
+        if self._process is None:
+            raise RuntimeError("The program is not running: start() it first.")
+        return self._process.pid
+
+    def output(self) -> str:
+        """All that it wrote so far."""
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    def start(
+        self,
+        command: Sequence[str],
+        ready: Callable[[], bool],
+        timeout: float = START_TIMEOUT,
+        **options: Any,
+    ) -> None:
+        """Returns when it is `ready`. Raises `ProgramFailed` if it ends before, or never is.
+
+        `options` are those of `subprocess.Popen`.
+        """
+        if self._process is not None:
+            raise RuntimeError("The program is running: kill() it first.")
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                **options,
+            )
+        watchdog().watch(self.pid)
+        try:
+            self._wait_until(ready, command[0], timeout)
+        except BaseException:
+            self.kill()
+            raise
+
+    def _wait_until(self, ready: Callable[[], bool], name: str, timeout: float) -> None:
+        assert self._process is not None
+        deadline = time.monotonic() + timeout
+        while not ready():
+            # The wait for the process is the pause between two attempts.
+            with suppress(subprocess.TimeoutExpired):
+                code = self._process.wait(timeout=0.05)
+                raise ProgramFailed(f"{name} ended with {code}:\n{self.output()}")
+            if time.monotonic() > deadline:
+                raise ProgramFailed(f"{name} is not ready after {timeout} s:\n{self.output()}")
+
+    def wait(self, timeout: float = KILL_TIMEOUT) -> int:
+        """Until it ends by itself; its return code. Raises `subprocess.TimeoutExpired`."""
+        assert self._process is not None
+        code = self._process.wait(timeout)
+        self.kill()
+        return code
+
+    def kill(self) -> None:
+        """SIGKILL to all of its processes: a crash. One that is down stays down."""
+        if self._process is not None:
+            kill_session(self._process.pid)
+            self._process.wait()
+            watchdog().release(self._process.pid)
+            self._process = None
 
 
 def thread_count(pid: int) -> int:

@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import databases, services
+
 ROOT = Path(__file__).resolve().parent.parent
 NODE_CLIENTS = ROOT / "tests" / "node"
 NODE_MAJOR = 20
@@ -37,6 +39,15 @@ def chromium() -> str | None:
     named = os.environ.get("DJANGO_SSE_CHROMIUM")
     candidates = [named] if named else ["chromium", "chromium-browser", "google-chrome"]
     return next(filter(None, map(shutil.which, candidates)), None)
+
+
+def program(name: str) -> str | None:
+    """The path of a program; Debian keeps servers where a user's PATH does not look."""
+    return shutil.which(name, path=os.environ.get("PATH", "") + os.pathsep + "/usr/sbin")
+
+
+def _program(name: str) -> bool:
+    return program(name) is not None
 
 
 def _module(name: str) -> bool:
@@ -60,11 +71,17 @@ def _node_clients() -> bool:
     return _node() and (NODE_CLIENTS / "node_modules").is_dir()
 
 
-def _postgres() -> bool:
-    return _module("psycopg") and bool(os.environ.get("DJANGO_SSE_TEST_DATABASE_URL"))
+def _service(driver: str, url: str) -> bool:
+    return _module(driver) and databases.answers(url)
 
 
-SERVERS = ("daphne", "granian", "gunicorn", "hypercorn", "uvicorn", "uvloop")
+SERVICES = ("postgres", "mariadb", "redis", "postgres-server", "redis-server")
+_START = (
+    "{} at {} (`docker compose up --wait`, or where DJANGO_SSE_TEST_{}_URL says) and "
+    "`pip install -e '.[test]'`"
+)
+PROXIES = ("nginx", "haproxy", "caddy")
+SERVERS = ("daphne", "granian", "gunicorn", "httptools", "hypercorn", "uvicorn", "uvloop")
 
 REQUIREMENTS: dict[str, Requirement] = {
     "browser": Requirement(
@@ -75,8 +92,30 @@ REQUIREMENTS: dict[str, Requirement] = {
         _node_clients, f"Node.js {NODE_MAJOR} or newer, then `npm ci` in tests/node"
     ),
     "postgres": Requirement(
-        _postgres,
-        "`pip install -e '.[postgres]'`, and DJANGO_SSE_TEST_DATABASE_URL=postgresql://...",
+        partial(_service, "psycopg", databases.POSTGRES_URL),
+        _START.format("PostgreSQL", databases.POSTGRES_URL, "POSTGRES"),
+    ),
+    "mariadb": Requirement(
+        partial(_service, "pymysql", databases.MARIADB_URL),
+        _START.format("MariaDB", databases.MARIADB_URL, "MARIADB"),
+    ),
+    "redis": Requirement(
+        partial(_service, "redis", databases.REDIS_URL),
+        _START.format("Redis", databases.REDIS_URL, "REDIS"),
+    ),
+    **{
+        name: Requirement(partial(_program, name), f"Debian's `apt-get install {name}`")
+        for name in PROXIES
+    },
+    "cc": Requirement(partial(_program, "cc"), "Debian's `apt-get install gcc libc6-dev`"),
+    "systemd": Requirement(
+        partial(_program, "systemd-analyze"), "Debian's `apt-get install systemd`"
+    ),
+    "redis-server": Requirement(
+        lambda: services.redis_server() is not None, "Debian's `apt-get install redis-server`"
+    ),
+    "postgres-server": Requirement(
+        lambda: services.postgres_programs() is not None, "Debian's `apt-get install postgresql`"
     ),
     **{name: Requirement(partial(_module, name), "`pip install -e '.[test]'`") for name in SERVERS},
 }
@@ -84,7 +123,9 @@ REQUIREMENTS: dict[str, Requirement] = {
 GROUPS: dict[str, tuple[str, ...]] = {
     "all": tuple(REQUIREMENTS),
     "node": ("node", "node-clients"),
+    "proxies": PROXIES,
     "servers": SERVERS,
+    "services": SERVICES,
 }
 
 

@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Self
@@ -72,12 +72,15 @@ _GUNICORN = "-m gunicorn --no-control-socket --bind {host}:{port} --workers 1"
 KINDS: dict[str, Kind] = {
     "daphne": Kind("-m daphne --bind {host} --port {port} {asgi}", ("daphne",)),
     "uvicorn": Kind(f"{_UVICORN} uvloop {{asgi}}", ("uvicorn", "uvloop")),
-    "uvicorn-asyncio": Kind(f"{_UVICORN} asyncio {{asgi}}", ("uvicorn",)),
+    # As without uvloop and httptools, which the other one takes where it is installed.
+    "uvicorn-asyncio": Kind(f"{_UVICORN} asyncio --http h11 {{asgi}}", ("uvicorn",)),
     # asginl: ASGI without the lifespan protocol, which Django does not speak.
     "granian": Kind(
         "-m granian --interface asginl --host {host} --port {port} --workers 1 {asgi}", ("granian",)
     ),
     "hypercorn": Kind("-m hypercorn --bind {host}:{port} {asgi}", ("hypercorn",)),
+    # Without TLS on its own port; `args` add another with it, and a certificate.
+    "hypercorn-tls": Kind("-m hypercorn --insecure-bind {host}:{port} {asgi}", ("hypercorn",)),
     "gunicorn-gthread": Kind(
         f"{_GUNICORN} --worker-class gthread --threads 16 {{wsgi}}", ("gunicorn",)
     ),
@@ -91,6 +94,14 @@ KINDS: dict[str, Kind] = {
     ),
 }
 ASGI_KINDS = ("daphne", "uvicorn", "uvicorn-asyncio", "granian", "hypercorn", "gunicorn-asgi")
+IN_DJANGO = "-in-django"
+# The same without the handoff: the stream stays inside Django's own application.
+KINDS |= {
+    f"{kind}{IN_DJANGO}": replace(
+        KINDS[kind], env=KINDS[kind].env | {"DJANGO_SSE_TEST_HANDOFF": "0"}
+    )
+    for kind in (*ASGI_KINDS, "runserver-daphne")
+}
 WSGI_KINDS = ("gunicorn-gthread", "runserver-wsgi")
 
 
@@ -237,7 +248,7 @@ class Server:
 
     def _wait_until_ready(self, timeout: float) -> None:
         deadline = time.monotonic() + timeout
-        while not self._answers():
+        while not self.answers():
             # The wait for the process is the pause between two attempts.
             with suppress(subprocess.TimeoutExpired):
                 code = self.process.wait(timeout=0.05)
@@ -245,7 +256,8 @@ class Server:
             if time.monotonic() > deadline:
                 raise ServerFailed(f"{self.kind}: no answer in {timeout} s:\n{self.output()}")
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether it is up."""
         with closing(http.client.HTTPConnection(HOST, self.port, timeout=10)) as connection:
             try:
                 connection.request("GET", self.site.ready_path, headers={"Connection": "close"})
@@ -254,10 +266,22 @@ class Server:
                 return False
         return True
 
-    def stop(self, signum: int = signal.SIGTERM, timeout: float = STOP_TIMEOUT) -> Stopped:
-        """Signals the main process, as an operator would, and waits; after `timeout` s: SIGKILL."""
+    def stop(
+        self,
+        signum: int = signal.SIGTERM,
+        timeout: float = STOP_TIMEOUT,
+        *,
+        whole_group: bool = False,
+    ) -> Stopped:
+        """Signals the main process, as an operator would, and waits; after `timeout` s: SIGKILL.
+
+        `whole_group`: signals all its processes, as a terminal does for Ctrl-C.
+        """
         started = time.monotonic()
-        self.send_signal(signum)
+        if whole_group:
+            os.killpg(self.pid, signum)
+        else:
+            self.send_signal(signum)
         killed = False
         try:
             self.process.wait(timeout)
@@ -335,6 +359,8 @@ def _copy_database(source: Path, target: Path) -> None:
 def _environment(site: Site, database: Path) -> dict[str, str]:
     return {
         **os.environ,
+        # A server has its own file whatever the suite runs on; `env` may name another database.
+        "DJANGO_SSE_TEST_DATABASE_URL": "",
         "DJANGO_SETTINGS_MODULE": site.settings,
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
         "PYTHONUNBUFFERED": "1",

@@ -3,8 +3,10 @@
 Read from the environment, because a server is another process:
 
 `DJANGO_SSE_TEST_DB`            path of the SQLite file; default: a file in a fresh directory
-`DJANGO_SSE_TEST_DATABASE_URL`  `postgresql://user:password@host:port/name`, instead of SQLite
+`DJANGO_SSE_TEST_DATABASE_URL`  instead of SQLite: `postgresql://user:password@host:port/name`, or
+                                `mysql://...`
 `DJANGO_SSE_TEST_OPTIONS`       JSON object, merged over `DJANGO_SSE` below
+`DJANGO_SSE_TEST_CHANNEL_LAYERS` JSON object: `CHANNEL_LAYERS`
 `DJANGO_SSE_TEST_DAPHNE`        `1`: daphne takes over `runserver` (ASGI); default: plain WSGI
 `DJANGO_SSE_TEST_DEBUG`         `1`: `DEBUG = True`
 """
@@ -18,7 +20,8 @@ import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+
+from tests.databases import config
 
 
 def scratch_directory() -> Path:
@@ -51,28 +54,12 @@ def _sqlite() -> dict[str, Any]:
     }
 
 
-def _postgresql(url: str) -> dict[str, Any]:
-    parts = urlsplit(url)
-    if parts.scheme not in {"postgres", "postgresql"}:
-        raise ValueError(
-            "DJANGO_SSE_TEST_DATABASE_URL has to look like postgresql://user:password@host:5432/name"
-        )
-    return {
-        "ENGINE": "django.db.backends.postgresql",
-        "NAME": unquote(parts.path.lstrip("/")),
-        "USER": unquote(parts.username or ""),
-        "PASSWORD": unquote(parts.password or ""),
-        "HOST": parts.hostname or "",
-        "PORT": str(parts.port or ""),
-    }
-
-
 def _flag(name: str) -> bool:
     return os.environ.get(name, "") == "1"
 
 
 _url = os.environ.get("DJANGO_SSE_TEST_DATABASE_URL")
-DATABASES: dict[str, dict[str, Any]] = {"default": _postgresql(_url) if _url else _sqlite()}
+DATABASES: dict[str, dict[str, Any]] = {"default": config(_url) if _url else _sqlite()}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 DEBUG = _flag("DJANGO_SSE_TEST_DEBUG")
@@ -95,6 +82,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django_sse",
     # For its tables; tests/demo takes the rest of the demo's settings from the demo itself.
+    "demo_project.assistant",
     "demo_project.chat",
 ]
 MIDDLEWARE = [
@@ -123,6 +111,10 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 # Django's own configuration is silent with DEBUG off. Without any, Python's handler of last resort
 # writes warnings and tracebacks to stderr, which is what a failed test wants to show.
 LOGGING_CONFIG = None
+
+CHANNEL_LAYERS: dict[str, Any] = json.loads(
+    os.environ.get("DJANGO_SSE_TEST_CHANNEL_LAYERS") or "{}"
+)
 
 DJANGO_SSE: dict[str, Any] = {
     "HEARTBEAT": 1.0,

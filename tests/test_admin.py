@@ -18,12 +18,13 @@ from django.urls import path, reverse
 from django_sse import Event, finish, publish, publish_many, redact
 from django_sse.admin import EXCERPT, BoundedPaginator, ChannelAdmin, StoredEventAdmin
 from django_sse.models import Channel, StoredEvent
+from django_sse.runs import store
 
 urlpatterns = [path("admin/", admin.site.urls)]
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
 
-LISTS = ["channel", "storedevent"]
+LISTS = ["channel", "storedevent", "run"]
 
 
 @pytest.fixture
@@ -147,6 +148,15 @@ def test_a_redacted_event_is_shown_as_such(operator: Client) -> None:
 
 
 # -- searching
+
+
+def test_a_run_is_listed_and_leads_to_its_channel(operator: Client) -> None:
+    run = store.create("user:7", dialect="openai-chat", while_connected=False)
+    response = operator.get(page("run_changelist"))
+    (row,) = rows(response)
+    assert row[:4] == [str(run.pk), run.channel, "user:7", "openai-chat"]
+    (channels,) = [href for href in links(response) if run.channel in href]
+    assert [row[0] for row in rows(operator.get(channels))] == [run.channel]
 
 
 def test_channels_are_found_by_name(operator: Client) -> None:

@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import CancelledError, wait
 
 import pytest
+from asgiref.sync import async_to_sync, sync_to_async
 from django.utils import timezone, translation
 
 from django_sse.background import BackgroundLoop, get_background_loop
@@ -136,3 +137,18 @@ def test_a_forked_child_has_a_loop_of_its_own() -> None:
         """
     )
     assert (code, output.strip()) == (0, "7 2")
+
+
+def test_the_thread_that_waits_is_not_lent_to_it() -> None:
+    # Else it would run its next coroutine on this loop, with what belongs to other requests.
+    async def elsewhere() -> set[int]:
+        # asgiref finds the thread again when the first has come back.
+        return {await sync_to_async(threading.get_ident)() for _ in range(3)}
+
+    async def here() -> tuple[set[int], asyncio.AbstractEventLoop]:
+        future = get_background_loop().submit(elsewhere())
+        return await asyncio.wrap_future(future), asyncio.get_running_loop()
+
+    used, _ = async_to_sync(here)()
+    assert threading.get_ident() not in used
+    assert async_to_sync(here)()[1] is not get_background_loop().loop

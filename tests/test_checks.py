@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from json import JSONEncoder
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -114,11 +115,12 @@ def test_a_check_of_other_apps_leaves_them_out(settings: Any) -> None:
 
 def test_the_docstring_lists_every_id() -> None:
     assert checks.__doc__ is not None
-    with open(checks.__file__) as file:
-        source = file.read().replace(checks.__doc__, "")
+    here = Path(checks.__file__)
+    source = here.read_text().replace(checks.__doc__, "")
+    # Each notifier has checks of its own.
+    source += "".join(path.read_text() for path in here.parent.glob("notifiers/*.py"))
     used = {f"django_sse.{id}" for id in re.findall(r'"(?:django_sse\.)?([EW]\d{3})"', source)}
-    # The notifier's own.
-    assert set(re.findall(r"django_sse\.[EW]\d{3}", checks.__doc__)) == used | {"django_sse.W004"}
+    assert set(re.findall(r"django_sse\.[EW]\d{3}", checks.__doc__)) == used
 
 
 # -- settings
@@ -207,9 +209,13 @@ def test_a_process_with_such_settings_does_not_start(options: dict[str, Any], id
         "RING_BYTES",
         "RING_EVENTS",
         "WRITE_BYTES",
+        "SEND_TIMEOUT",
         "SYNC_GENERATORS",
         "PAGE_EVENTS",
         "MAX_EVENT_BYTES",
+        "RUN_LEASE",
+        "RUN_UNWATCHED",
+        "RUNS_PER_OWNER",
     ],
 )
 def test_a_zero_that_would_spin_or_stall_is_an_error(found: Any, name: str) -> None:
@@ -221,7 +227,20 @@ def test_reconnection_times_beyond_a_browsers_timer_are_an_error(found: Any) -> 
     assert ids(found(RETRY=2**31 - 2, RETRY_JITTER=1)) == []
 
 
+def test_more_runs_of_one_owner_than_can_be_counted_are_an_error(found: Any) -> None:
+    assert ids(found(RUNS_PER_OWNER=32768)) == ["E004"]
+    assert ids(found(RUNS_PER_OWNER=32767)) == []
+
+
 # -- dotted paths
+
+
+@pytest.mark.parametrize("name", ["no.such.module.hook", "nothing", "django_sse.conf.NAME"])
+def test_a_hook_that_is_none_is_an_error(found: Any, name: str) -> None:
+    [message] = found(RUN_ACCESS=name)
+    assert message.id == "django_sse.E014"
+    assert "RUN_ACCESS" in message.msg and name in message.msg
+    assert ids(found(RUN_ACCESS="operator.eq")) == []
 
 
 @pytest.mark.parametrize(
@@ -349,3 +368,32 @@ def test_the_notifiers_own_check_is_called(found: Any) -> None:
 
 def test_warnings_wait_until_the_errors_are_gone(found: Any) -> None:
     assert ids(found(HEARTBEAT=60, DATABASE="elsewhere")) == ["E008"]
+
+
+# -- the notifier's transport
+
+
+@pytest.mark.parametrize("environment", ["staging 2", "a" * 41])
+def test_an_environment_that_cannot_be_part_of_a_name_is_an_error(
+    environment: str, found: Callable[..., list[CheckMessage]]
+) -> None:
+    assert ids(found(ENVIRONMENT=environment)) == ["E009"]
+    assert "E009" not in ids(found(ENVIRONMENT="staging-2"))
+
+
+def test_only_a_check_for_deployment_asks_whether_the_transport_is_reachable(
+    settings: Any,
+) -> None:
+    settings.DJANGO_SSE = {"NOTIFIER": "postgres", "NOTIFIER_DSN": "host=127.0.0.1 port=9"}
+    for arguments, told in ([], False), (["--deploy"], True):
+        err = io.StringIO()
+        call_command("check", "--tag", TAG, *arguments, stderr=err)
+        assert ("django_sse.W009" in err.getvalue()) is told
+
+
+def test_settings_that_are_wrong_are_not_tried(settings: Any) -> None:
+    settings.DJANGO_SSE = {"NOTIFIER": "postgres", "NOTIFIER_DSN": 7}
+    assert checks.check_reachable(None) == []
+    settings.DJANGO_SSE = {"NOTIFIER": "postgres", "NOTIFIER_DSN": "host=127.0.0.1 port=9"}
+    assert checks.check_reachable([apps.get_app_config("auth")]) == []
+    assert ids(checks.check_reachable(None)) == ["W009"]

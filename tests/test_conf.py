@@ -136,3 +136,9 @@ def test_every_setting_says_why() -> None:
         and isinstance(after.value, ast.Constant)
     ]
     assert told == NAMES
+
+
+def test_a_dsn_of_the_wrong_type_is_not_quoted() -> None:
+    with pytest.raises(ImproperlyConfigured, match="NOTIFIER_DSN") as raised:
+        parse({"NOTIFIER_DSN": {"password": "s3cret"}})
+    assert "s3cret" not in str(raised.value)

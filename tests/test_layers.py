@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
     "wire",
     "exceptions",
+    # Text and JSON, like the wire: whoever streams or relays may speak one.
+    "dialects",
     "signals",
     "conf",
     "models",
@@ -30,14 +32,20 @@ LAYERS = (
     "hub",
     # A leaf that knows only the hub; streaming asks it to watch for the end.
     "shutdown",
+    "group_commit",
     "publishing",
     # How an iterable is run, on a loop or on a thread.
     "producers",
+    # What is decided before the headers.
+    "first_item",
     "streaming",
+    "runs",
     "http",
+    # How a stream goes over a server without Django, and the application that takes it there.
+    "handoff",
     "asgi",
     "views",
-    "runs",
+    "urls",
     "relay",
     "admin",
     "checks",
@@ -49,7 +57,7 @@ LAYERS = (
     "migrations",
 )
 # Layers that keep to less than all that lies below them.
-NARROW: dict[str, frozenset[str]] = {"relay": frozenset({"wire", "exceptions"})}
+NARROW: dict[str, frozenset[str]] = {"relay": frozenset({"wire", "exceptions", "dialects"})}
 
 # The wire is text and numbers. What is not named here needs a reason to be added.
 WIRE_MAY_IMPORT = frozenset(

@@ -9,9 +9,9 @@ from django.core.management import call_command
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-from django_sse.models import Channel, OutboxEvent, StoredEvent
+from django_sse.models import Channel, OutboxEvent, Run, StoredEvent
 
-TABLES = {model._meta.db_table for model in (Channel, StoredEvent, OutboxEvent)}
+TABLES = {model._meta.db_table for model in (Channel, StoredEvent, OutboxEvent, Run)}
 
 
 @contextmanager
@@ -64,5 +64,6 @@ def test_a_page_of_channels_has_room_for_updates_in_place() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_the_sql_can_be_shown() -> None:
     out = StringIO()
-    call_command("sqlmigrate", "django_sse", "0001", stdout=out)
+    for name in ("0001", "0002"):
+        call_command("sqlmigrate", "django_sse", name, stdout=out)
     assert all(table in out.getvalue() for table in TABLES)

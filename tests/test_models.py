@@ -10,21 +10,30 @@ from django.utils import timezone
 
 from django_sse.apps import DjangoSSEConfig
 from django_sse.models import (
+    DIALECT_LENGTH,
     NAME_LENGTH,
+    OWNER_LENGTH,
     TYPE_LENGTH,
     Channel,
     Kind,
     OutboxEvent,
+    Run,
     State,
     StoredEvent,
 )
-from django_sse.wire.cursor import make_epoch
+from django_sse.wire.cursor import EPOCH_LENGTH, make_epoch
 
 
 def make_channel(name: str, name_hash: str, **fields: Any) -> Channel:
     now = timezone.now()
     fields = {"epoch": make_epoch(), "epoch_created": now, "created": now} | fields
     return Channel.objects.create(name=name, name_hash=name_hash, **fields)
+
+
+def make_run(owner: str = "user:1", **fields: Any) -> Run:
+    now = timezone.now()
+    fields = {"epoch": make_epoch(), "created": now, "lease": now, "watched": now} | fields
+    return Run.objects.create(owner=owner, **fields)
 
 
 def indexed(model: type[models.Model]) -> set[tuple[str, ...]]:
@@ -49,6 +58,17 @@ class Tables(TestCase):
     def test_the_outbox_is_indexed_by_channel_and_has_no_foreign_key(self) -> None:
         assert indexed(OutboxEvent) == {("id",), ("name_hash", "id")}
         assert not [field for field in OutboxEvent._meta.get_fields() if field.is_relation]
+
+    def test_runs_are_found_by_owner_epoch_and_lease(self) -> None:
+        assert indexed(Run) == {("id",), ("owner", "slot"), ("epoch",), ("ended", "lease")}
+
+    def test_a_place_is_taken_by_one_run_of_an_owner_and_by_any_number_that_ended(self) -> None:
+        make_run(slot=None)
+        make_run(slot=None)
+        make_run(slot=0)
+        make_run("user:2", slot=0)
+        with pytest.raises(IntegrityError), transaction.atomic():
+            make_run(slot=0)
 
     def test_a_number_is_given_once_a_channel(self) -> None:
         first, second = make_channel("a", "1"), make_channel("b", "2")
@@ -85,7 +105,14 @@ class Tables(TestCase):
             type="😀" * TYPE_LENGTH,
             data="ü" * 300_000,
         )
-        for row in (channel, event, waiting):
+        run = make_run(
+            "😀" * OWNER_LENGTH,
+            slot=32_767,
+            epoch="e" * EPOCH_LENGTH,
+            dialect="😀" * DIALECT_LENGTH,
+            ended=timezone.now(),
+        )
+        for row in (channel, event, waiting, run):
             before = {field.attname: getattr(row, field.attname) for field in row._meta.fields}
             row.refresh_from_db()
             assert {name: getattr(row, name) for name in before} == before
@@ -100,6 +127,14 @@ def test_rows_are_told_by_what_a_reader_knows_them_by() -> None:
     assert str(Channel(name="room-1")) == "room-1"
     assert str(StoredEvent(seq=7)) == "7"
     assert str(OutboxEvent(name="room-1")) == "room-1"
+    run = Run()
+    assert str(run) == str(run.pk)
+
+
+def test_a_run_has_a_channel_of_its_own() -> None:
+    run = Run()
+    assert run.channel == f"run:{run.pk}"
+    assert len(run.channel) <= NAME_LENGTH
 
 
 def test_an_open_channel_has_no_state_and_is_false() -> None:
@@ -117,5 +152,13 @@ def test_kinds_are_what_the_rows_hold() -> None:
 def test_our_primary_keys_are_big_whatever_the_project_says() -> None:
     # Inherited, it would be the project's DEFAULT_AUTO_FIELD.
     assert vars(DjangoSSEConfig)["default_auto_field"] == "django.db.models.BigAutoField"
-    for model in apps.get_app_config("django_sse").get_models():
+    numbered = set(apps.get_app_config("django_sse").get_models()) - {Run}
+    assert numbered == {Channel, StoredEvent, OutboxEvent}
+    for model in numbered:
         assert isinstance(model._meta.pk, models.BigAutoField)
+
+
+def test_the_id_of_a_run_is_not_to_be_guessed() -> None:
+    # It is in a URL, and a number would tell how many there are.
+    assert isinstance(Run._meta.pk, models.UUIDField)
+    assert (Run().pk.version, Run().pk == Run().pk) == (4, False)

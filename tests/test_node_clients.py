@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager
 
 import httpx
 import pytest
 
 from tests.demo.shell import manage
+from tests.node_clients import Line, NodeClient, node_client
 from tests.proxy import Proxy
-from tests.requirements import NODE_CLIENTS
 from tests.servers import DEMO_SITE, Server
 
 pytestmark = pytest.mark.needs("node-clients", "daphne")
@@ -22,8 +20,6 @@ LIBRARIES = ("eventsource", "event-source-polyfill")
 # The client gives up by itself after this long, and the test with it.
 TIMEOUT = ("--timeout", "120000")
 
-Line = dict[str, Any]
-
 
 @pytest.fixture(scope="module")
 def demo() -> Iterator[Server]:
@@ -31,32 +27,13 @@ def demo() -> Iterator[Server]:
         yield server
 
 
-class NodeClient:
-    """One run of ``client.mjs``: what it printed so far, and what it prints next."""
+def messages(client: NodeClient) -> list[str]:
+    return [text for line in client.lines if (text := said(line)) is not None]
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-        self.lines: list[Line] = []
 
-    def until(self, wanted: Callable[[Line], bool]) -> Line:
-        """Read on to the first line that is ``wanted``; fail where there is none."""
-        assert self._process.stdout is not None
-        for text in self._process.stdout:
-            self.lines.append(json.loads(text))
-            if wanted(self.lines[-1]):
-                return self.lines[-1]
-        pytest.fail(f"the client ended without it; it saw {self.lines}")
-
-    def until_message(self, text: str) -> Line:
-        return self.until(lambda line: said(line) == text)
-
-    def messages(self) -> list[str]:
-        return [text for line in self.lines if (text := said(line)) is not None]
-
-    def ids(self) -> list[int]:
-        """The sequence numbers of the events, as they came."""
-        ids = [line["lastEventId"] for line in self.lines if line["kind"] == "event"]
-        return [int(each.rpartition("-")[2]) for each in ids]
+def ids(client: NodeClient) -> list[int]:
+    """The sequence numbers of the events, as they came."""
+    return [int(each["lastEventId"].rpartition("-")[2]) for each in client.of("event")]
 
 
 def said(line: Line) -> str | None:
@@ -67,14 +44,8 @@ def said(line: Line) -> str | None:
     return text
 
 
-@contextmanager
-def node_client(library: str, url: str, *options: str) -> Iterator[NodeClient]:
-    command = ["node", "client.mjs", library, url, *options, *TIMEOUT]
-    with subprocess.Popen(command, cwd=NODE_CLIENTS, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield NodeClient(process)
-        finally:
-            process.terminate()
+def event_source(library: str, url: str, *options: str) -> AbstractContextManager[NodeClient]:
+    return node_client("client.mjs", library, url, *options, *TIMEOUT)
 
 
 @contextmanager
@@ -103,43 +74,43 @@ def test_a_client_that_is_cut_comes_back_misses_nothing_and_stops_at_the_end(
     types = "userconnect,userdisconnect,usermessage,stream-open,stream-reset"
     with Proxy(demo.port) as proxy, talker(demo, room) as say:
         url = f"{proxy.url}/chat/{room}/events/"
-        with node_client(library, url, "--types", types, "--close-on", "close") as client:
+        with event_source(library, url, "--types", types, "--close-on", "close") as client:
             client.until(lambda line: line.get("type") == "userconnect")
             say("before")
-            client.until_message("before")
+            client.until(lambda line: said(line) == "before")
             proxy.refuse()
             proxy.cut()
-            client.until(lambda line: line["kind"] == "error")
+            client.until_kind("error")
             say("one", "two")
             proxy.restore()
-            client.until_message("two")
+            client.until(lambda line: said(line) == "two")
             say("after")
-            client.until_message("after")
+            client.until(lambda line: said(line) == "after")
             code = f"import sys, django_sse; sys.exit(not django_sse.finish('chat-{room}'))"
             manage(demo, "shell", "-c", code)
-            end = client.until(lambda line: line["kind"] == "end")
+            end = client.until_kind("end")
     assert end["reason"] == "close-on"
-    assert client.messages() == ["before", "one", "two", "after"]
-    assert [line["kind"] for line in client.lines].count("open") == 2
+    assert messages(client) == ["before", "one", "two", "after"]
+    assert len(client.of("open")) == 2
     assert not [line for line in client.lines if line.get("type") == "stream-reset"]
-    assert client.ids()[:-1] == sorted(client.ids()[:-1])
+    assert ids(client)[:-1] == sorted(ids(client)[:-1])
 
 
 def test_a_204_stops_a_client_that_knows_nothing_of_the_terminal_event(demo: Server) -> None:
     # Not the polyfill: it takes a 204 for a lost connection (see client.mjs).
-    with node_client("eventsource", f"{demo.url}/interval/events/") as client:
-        end = client.until(lambda line: line["kind"] == "end")
+    with event_source("eventsource", f"{demo.url}/interval/events/") as client:
+        end = client.until_kind("end")
     assert end == {"kind": "end", "reason": "closed", "readyState": 2}
-    assert client.ids() == [1, 2, 3, 4, 5]
-    assert [line["kind"] for line in client.lines].count("open") == 1
+    assert ids(client) == [1, 2, 3, 4, 5]
+    assert len(client.of("open")) == 1
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_ids_resume_a_stream_that_is_cut_in_the_middle(demo: Server, library: str) -> None:
     with Proxy(demo.port) as proxy:
         url = f"{proxy.url}/interval/events/"
-        with node_client(library, url, "--count", "5") as client:
+        with event_source(library, url, "--count", "5") as client:
             client.until(lambda line: line.get("lastEventId") == "1")
             proxy.cut()
-            client.until(lambda line: line["kind"] == "end")
-    assert client.ids() == [1, 2, 3, 4, 5]
+            client.until_kind("end")
+    assert ids(client) == [1, 2, 3, 4, 5]

@@ -11,7 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import ROOT, kill_session, open_files, session_members, thread_count
+from tests.processes import (
+    ROOT,
+    Program,
+    ProgramFailed,
+    kill_session,
+    open_files,
+    session_members,
+    thread_count,
+)
 
 # Says that it is up, then waits for its stdin to close.
 WAITER = "import sys; print(flush=True); sys.stdin.read()"
@@ -109,6 +117,56 @@ def assert_dies(pid: int) -> None:
         assert select.select([handle], [], [], 60.0)[0]
     finally:
         os.close(handle)
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Iterator[Program]:
+    program = Program(tmp_path / "output.log")
+    yield program
+    program.kill()
+
+
+# Says that it is up, and has a child.
+PARENT = [
+    sys.executable,
+    "-uc",
+    "import os, signal; os.fork() and print('up', os.environ.get('GREETING')); signal.pause()",
+]
+
+
+def _start_and_kill(program: Program, greeting: str) -> None:
+    program.start(PARENT, lambda: f"up {greeting}" in program.output(), env={"GREETING": greeting})
+    session = program.pid
+    assert len(list(session_members(session))) == 2
+    program.kill()
+    assert list(session_members(session)) == []
+    assert not program.running
+
+
+def test_a_program_is_started_killed_with_its_children_and_started_again(program: Program) -> None:
+    for greeting in ("first", "second"):
+        _start_and_kill(program, greeting)
+    assert program.output().split() == ["up", "first", "up", "second"]
+
+
+def test_a_program_that_ends_before_it_is_ready_fails_with_its_words(program: Program) -> None:
+    command = [sys.executable, "-c", "import sys; sys.exit('no such luck')"]
+    with pytest.raises(ProgramFailed, match=r"ended with 1:\nno such luck"):
+        program.start(command, lambda: False)
+    assert not program.running
+
+
+def test_a_program_that_is_never_ready_is_killed(program: Program) -> None:
+    with pytest.raises(ProgramFailed, match=r"not ready after 0\.1 s"):
+        program.start(PARENT, lambda: False, timeout=0.1)
+    assert not program.running
+
+
+def test_a_program_that_ends_by_itself_tells_its_code(program: Program) -> None:
+    program.start([sys.executable, "-c", "import sys; sys.exit(3)"], lambda: True)
+    assert program.wait() == 3
+    with pytest.raises(RuntimeError, match="not running"):
+        _ = program.pid
 
 
 def test_a_process_that_is_gone_is_in_no_session_and_has_nothing() -> None:

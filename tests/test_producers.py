@@ -2,17 +2,26 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.db import connections
+from django.test import TestCase
 from django.utils import translation
 
-from django_sse.exceptions import Overloaded
+from django_sse.exceptions import (
+    DataNotSerializable,
+    EventTooLarge,
+    InexpressibleValue,
+    Overloaded,
+)
 from django_sse.producers import TaskProducer, ThreadProducer
+from django_sse.producers import produce as make_producer
 
 
 class Basket:
@@ -30,6 +39,10 @@ class Basket:
     @property
     def full(self) -> bool:
         return len(self.items) >= self.room
+
+    @property
+    def wants_turn(self) -> bool:
+        return True
 
     def put(self, item: Any) -> None:
         with self._changed:
@@ -279,6 +292,216 @@ def _join_generator_threads() -> None:
         if thread.name == "django_sse-generator":
             thread.join(30)
             assert not thread.is_alive()
+
+
+# -- items that are refused
+
+
+def picky(refused: Exception) -> Basket:
+    """A sink that takes all but the item "bad"."""
+
+    class Picky(Basket):
+        def put(self, item: Any) -> None:
+            if item == "bad":
+                raise refused
+            super().put(item)
+
+    return Picky()
+
+
+REFUSALS = [
+    InexpressibleValue("the dialect has no form for it"),
+    EventTooLarge("too large"),
+    DataNotSerializable("not JSON"),
+]
+
+
+@both
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda error: type(error).__name__)
+async def test_an_item_that_is_refused_is_an_error_at_its_yield(
+    sync: bool, refusal: Exception
+) -> None:
+    caught: list[BaseException] = []
+
+    async def careful() -> AsyncIterator[str]:
+        yield "one"
+        try:
+            yield "bad"
+        except type(refusal) as error:
+            caught.append(error)
+            yield "instead"
+        yield "two"
+
+    def careful_sync() -> Iterator[str]:
+        yield "one"
+        try:
+            yield "bad"
+        except type(refusal) as error:
+            caught.append(error)
+            yield "instead"
+        yield "two"
+
+    sink = picky(refusal)
+    if sync:
+        ThreadProducer(sink, careful_sync())
+    else:
+        TaskProducer(sink, careful(), own_thread=True)
+    await sink.wait_for_end()
+    assert caught == [refusal]
+    assert sink.items == ["one", "instead", "two"]
+    assert sink.calls == ["complete"]
+
+
+@both
+async def test_not_caught_it_ends_the_generator_at_that_line(sync: bool) -> None:
+    lines: list[str] = []
+
+    async def careless() -> AsyncIterator[str]:
+        try:
+            yield "bad"
+            yield "never"
+        finally:
+            lines.append("left")
+
+    def careless_sync() -> Iterator[str]:
+        try:
+            yield "bad"
+            yield "never"
+        finally:
+            lines.append("left")
+
+    refusal = InexpressibleValue("no form for it")
+    sink = picky(refusal)
+    if sync:
+        ThreadProducer(sink, careless_sync())
+    else:
+        TaskProducer(sink, careless(), own_thread=True)
+    await sink.wait_for_end()
+    assert (sink.items, lines, sink.errors) == ([], ["left"], [refusal])
+    assert sink.calls == ["fail", "report", "complete with error"]
+    names = [frame.name for frame in traceback.extract_tb(refusal.__traceback__)]
+    assert ("careless_sync" if sync else "careless") in names
+
+
+@both
+async def test_who_answers_a_refusal_with_the_end_has_ended(sync: bool) -> None:
+    async def gives_up() -> AsyncIterator[str]:
+        yield "one"
+        with suppress(InexpressibleValue):
+            yield "bad"
+
+    def gives_up_sync() -> Iterator[str]:
+        yield "one"
+        with suppress(InexpressibleValue):
+            yield "bad"
+
+    sink = picky(InexpressibleValue("no form for it"))
+    if sync:
+        ThreadProducer(sink, gives_up_sync())
+    else:
+        TaskProducer(sink, gives_up(), own_thread=True)
+    await sink.wait_for_end()
+    assert (sink.items, sink.calls) == (["one"], ["complete"])
+
+
+@both
+async def test_who_answers_a_refusal_with_another_bad_item_hears_of_that_too(sync: bool) -> None:
+    caught: list[BaseException] = []
+
+    async def stubborn() -> AsyncIterator[str]:
+        for _ in range(3):
+            try:
+                yield "bad"
+            except InexpressibleValue as error:
+                caught.append(error)
+        yield "good"
+
+    def stubborn_sync() -> Iterator[str]:
+        for _ in range(3):
+            try:
+                yield "bad"
+            except InexpressibleValue as error:
+                caught.append(error)
+        yield "good"
+
+    sink = picky(InexpressibleValue("no form for it"))
+    if sync:
+        ThreadProducer(sink, stubborn_sync())
+    else:
+        TaskProducer(sink, stubborn(), own_thread=True)
+    await sink.wait_for_end()
+    assert len(caught) == 3
+    assert (sink.items, sink.calls) == (["good"], ["complete"])
+
+
+@both
+async def test_an_iterable_that_can_be_told_nothing_ends(sync: bool) -> None:
+    class Items:
+        async def __aiter__(self) -> AsyncIterator[str]:
+            for each in ("one", "bad", "never"):
+                yield each
+
+    sink = picky(InexpressibleValue("no form for it"))
+    if sync:
+        ThreadProducer(sink, ["one", "bad", "never"])
+    else:
+        TaskProducer(sink, Items(), own_thread=True)
+    await sink.wait_for_end()
+    assert (sink.items, sink.calls) == (["one"], ["fail", "report", "complete with error"])
+
+
+# -- where it is iterated
+
+
+async def test_an_async_source_gets_a_task_and_another_a_thread() -> None:
+    first, second = Basket(), Basket()
+    assert isinstance(await make_producer(first, numbers([])), TaskProducer)
+    assert isinstance(await make_producer(second, numbers_sync([])), ThreadProducer)
+    for sink in (first, second):
+        await sink.wait_for_end()
+        assert sink.items == [0, 1, 2, 3, 4]
+
+
+class InsideAUsersTestCase(TestCase):
+    async def test_a_sync_source_sees_the_rows_of_the_test(self) -> None:
+        def names() -> Iterator[str]:
+            for user in User.objects.all():
+                yield user.username
+
+        await User.objects.acreate(username="anna")
+        sink = Basket()
+        producer = await make_producer(sink, names())
+        await producer.ended(30)
+        assert (sink.items, sink.calls) == (["anna"], ["complete"])
+
+    async def test_and_is_told_of_an_item_that_is_refused(self) -> None:
+        left: list[str] = []
+
+        def answer() -> Iterator[str]:
+            try:
+                yield "one"
+                yield "bad"
+            finally:
+                left.append("left")
+
+        sink = picky(InexpressibleValue("no form for it"))
+        producer = await make_producer(sink, answer())
+        await producer.ended(30)
+        assert (sink.items, left) == (["one"], ["left"])
+        assert sink.calls == ["fail", "report", "complete with error"]
+
+    async def test_which_it_may_catch(self) -> None:
+        def answer() -> Iterator[str]:
+            yield "one"
+            try:
+                yield "bad"
+            except InexpressibleValue:
+                yield "instead"
+
+        sink = picky(InexpressibleValue("no form for it"))
+        producer = await make_producer(sink, answer())
+        await producer.ended(30)
+        assert (sink.items, sink.calls) == (["one", "instead"], ["complete"])
 
 
 # -- as many threads as allowed

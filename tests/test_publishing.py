@@ -41,8 +41,10 @@ from django_sse.exceptions import (
 )
 from django_sse.hub.registry import hubs
 from django_sse.log import get_log
-from django_sse.log.base import Kind
+from django_sse.log.base import Kind, State
+from django_sse.log.entries import make_entry
 from django_sse.models import Channel, OutboxEvent, StoredEvent
+from django_sse.publishing import append, end, last_entries
 from django_sse.wire.cursor import Cursor
 from django_sse.wire.decoder import Decoder, MessageEvent
 from tests.log.support import (
@@ -440,8 +442,8 @@ def test_finish_stores_the_one_terminal_event(state: str) -> None:
     ("state", "type", "data"),
     [
         ("done", "close", "[DONE]"),
-        ("error", "error", '{"error":"The stream failed."}'),
-        ("aborted", "error", '{"error":"The stream was aborted."}'),
+        ("error", "error", '{"error":"The stream failed.","code":"error"}'),
+        ("aborted", "error", '{"error":"The stream was aborted.","code":"aborted"}'),
     ],
 )
 def test_only_a_stream_that_was_completed_looks_complete(state: str, type: str, data: str) -> None:
@@ -475,15 +477,30 @@ def test_a_finished_channel_takes_no_more() -> None:
     assert stored() == ["[DONE]"]
 
 
+def test_a_channel_that_finishes_in_this_transaction_takes_no_more() -> None:
+    with transaction.atomic():
+        assert finish("c", "error") is None
+        with pytest.raises(ChannelFinished, match="'c'"):
+            publish("c", "late")
+        assert finish("c") is False
+        publish("d", "1")
+    assert len(stored()) == 1
+    assert "failed" in stored()[0]
+    assert stored("d") == ["1"]
+
+
 def test_what_commits_after_the_end_is_dropped_logged_and_signalled(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with dropped() as heard, transaction.atomic():
+    with hooks_lost():
         finish("c")
-        publish("c", "late")
-        publish("d", "1")
+    late = OutboxEvent.objects.get()
+    # From a transaction that began before the end was committed, and could not see it.
+    late.pk, late.kind, late.state, late.data = None, Kind.EVENT, "", "late"
+    late.save()
+    with dropped() as heard:
+        assert finish("c") is False
     assert stored() == ["[DONE]"]
-    assert stored("d") == ["1"]
     assert heard == [("c", 1)]
     assert "'c'" in caplog.text
 
@@ -773,3 +790,51 @@ class InsideTestCase(TestCase):
         with transaction.atomic():
             assert async_to_sync(apublish)("c", "1") == f"{epoch('c')}-1"
         assert stored() == ["1"]
+
+
+# -- ends of several events
+
+
+def test_the_last_of_several_events_is_the_end() -> None:
+    events = [Event("sorry", event="text"), Event("bye", event="error")]
+    before, last = last_entries("c", State.ERROR, events)
+    assert (before.kind, before.type, before.data) == (Kind.EVENT, "text", "sorry")
+    assert (last.kind, last.type, last.data, last.state) == (
+        Kind.TERMINAL,
+        "error",
+        "bye",
+        "error",
+    )
+    assert {before.channel, last.channel} == {"c"}
+
+
+def test_a_channel_ends_with_all_of_them_or_with_none() -> None:
+    publish("c", "one")
+    events = [Event("sorry"), Event("bye", event="error")]
+    assert end("c", State.ERROR, events) is True
+    assert stored() == ["one", "sorry", "bye"]
+    assert end("c", State.DONE, [Event("late"), Event("[DONE]")]) is False
+    assert stored() == ["one", "sorry", "bye"]
+    assert Channel.objects.get(name="c").state == "error"
+
+
+def test_of_several_that_end_it_at_once_one_does() -> None:
+    def one(number: int) -> bool:
+        return end("c", State.ERROR, [Event(f"sorry {number}"), Event(f"bye {number}")])
+
+    done = in_threads(*[partial(one, number) for number in range(6)])
+    winner = done.index(True)
+    assert done.count(True) == 1
+    assert stored() == [f"sorry {winner}", f"bye {winner}"]
+
+
+async def test_entries_are_appended_together_or_not_at_all() -> None:
+    entries = [make_entry("c", Event("one")), make_entry("c", Event("two"))]
+    ids = await append(entries)
+    assert ids is not None
+    assert [each.rpartition("-")[2] for each in ids] == ["1", "2"]
+    assert await astored() == ["one", "two"]
+    behind_an_end = [*last_entries("c", State.DONE, [Event("bye")]), *entries]
+    with pytest.raises(ChannelFinished):
+        await append(behind_an_end)
+    assert await astored() == ["one", "two"]

@@ -50,6 +50,15 @@ def test_groups_stand_for_their_members(monkeypatch: pytest.MonkeyPatch) -> None
     assert demanded() == frozenset()
 
 
+@pytest.mark.parametrize("name", ["postgres", "mariadb", "redis"])
+def test_a_service_that_does_not_answer_counts_as_missing(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.databases.answers", lambda url: False)
+    assert not REQUIREMENTS[name].present()
+    assert f"DJANGO_SSE_TEST_{name.upper()}_URL" in REQUIREMENTS[name].install
+
+
 def test_every_member_of_a_group_is_known() -> None:
     assert {name for members in GROUPS.values() for name in members} <= set(REQUIREMENTS)
 

@@ -12,6 +12,7 @@ import pytest
 from tests.servers import (
     ASGI_KINDS,
     HOST,
+    IN_DJANGO,
     KINDS,
     TEST_SITE,
     WSGI_KINDS,
@@ -23,6 +24,8 @@ from tests.servers import (
 )
 
 Serve = Callable[..., Server]
+# tests/slow makes one for it.
+WITH_CERTIFICATE = ("hypercorn-tls",)
 
 # Answers any GET with the word "ok"; what stands before it is the misbehaviour under test.
 SCRIPT = """
@@ -61,7 +64,7 @@ def get(server: Server, path: str = "/ok/") -> tuple[int, bytes]:
         return response.status, response.read()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in WITH_CERTIFICATE])
 def test_every_kind_starts_answers_stops_and_starts_again_on_its_port(
     kind: str, serve: Serve
 ) -> None:
@@ -84,7 +87,8 @@ def test_every_kind_starts_answers_stops_and_starts_again_on_its_port(
 
 
 def test_every_kind_is_either_asgi_or_wsgi_or_runserver_with_daphne() -> None:
-    assert {*ASGI_KINDS, *WSGI_KINDS, "runserver-daphne"} == set(KINDS)
+    of_one_way = {kind for kind in KINDS if not kind.endswith(IN_DJANGO)}
+    assert {*ASGI_KINDS, *WSGI_KINDS, "runserver-daphne", *WITH_CERTIFICATE} == of_one_way
 
 
 @pytest.mark.needs("daphne")

@@ -10,9 +10,24 @@ from typing import Any
 import pytest
 
 from django_sse import Event
-from django_sse.exceptions import InvalidEvent, Overloaded, StreamError
+from django_sse.dialects import DIALECTS, Finish, get_dialect
+from django_sse.exceptions import (
+    InexpressibleValue,
+    InvalidEvent,
+    Overloaded,
+    StreamError,
+    UpstreamError,
+)
 from django_sse.publishing import DONE
-from django_sse.streaming import encode_error, encode_item, encode_terminal
+from django_sse.streaming import (
+    GeneratorStream,
+    encode_error,
+    encode_events,
+    encode_item,
+    encode_last_events,
+    encode_terminal,
+)
+from django_sse.wire import Decoder
 from tests.generators import CLOSE, FAILED, HEARTBEAT, Errors, Walk, chunk_of, frame, make, read
 
 
@@ -34,14 +49,16 @@ def test_the_terminal_frame_has_the_reserved_id_and_no_other() -> None:
 
 def test_an_error_frame_says_no_more_than_it_should(settings: Any) -> None:
     assert encode_error(RuntimeError("secret")) == FAILED
-    assert b'{"error":"out of paper"}' in encode_error(StreamError("out of paper"))
+    assert b'{"error":"out of paper","code":"error"}' in encode_error(StreamError("out of paper"))
     settings.DEBUG = True
-    assert b'{"error":"RuntimeError: secret"}' in encode_error(RuntimeError("secret"))
+    assert b'{"error":"RuntimeError: secret","code":"error"}' in encode_error(
+        RuntimeError("secret")
+    )
 
 
 def test_an_error_frame_can_be_made_of_broken_text() -> None:
     assert encode_error(StreamError("half \ud83d")) == (
-        b'id: !end\nevent: error\ndata: {"error":"half ?"}\n\n'
+        b'id: !end\nevent: error\ndata: {"error":"half ?","code":"error"}\n\n'
     )
 
 
@@ -81,6 +98,54 @@ async def test_an_item_is_sent_before_the_next_one_is_made() -> None:
     assert (await anext(stream)).startswith(frame(1))
     stream.close()
     await walk.wait_for_end()
+
+
+async def test_items_that_come_in_quick_succession_go_out_in_one_write(settings: Any) -> None:
+    settings.DJANGO_SSE = {"COALESCE": 60.0}
+    more = asyncio.Event()
+
+    async def answer() -> AsyncIterator[int]:
+        yield 1
+        await more.wait()
+        for number in range(2, 6):
+            await asyncio.sleep(0)
+            yield number
+
+    stream = make(answer(), terminal=None)
+    # The first is not held back, and neither is what stands before the end.
+    assert await anext(stream) == frame(1)
+    more.set()
+    assert await read(stream) == b"".join(map(frame, range(2, 6)))
+
+
+async def test_items_wait_for_others_three_times_coalesce_and_no_longer(settings: Any) -> None:
+    settings.DJANGO_SSE = {"COALESCE": 0.05}
+    more = asyncio.Event()
+
+    async def answer() -> AsyncIterator[int]:
+        yield 1
+        await more.wait()
+        yield 2
+        await asyncio.Event().wait()
+
+    stream = make(answer())
+    loop = asyncio.get_running_loop()
+    assert await anext(stream) == frame(1)
+    began = loop.time()
+    more.set()
+    assert await anext(stream) == frame(2)
+    assert loop.time() - began >= 0.14
+    stream.close()
+
+
+async def test_a_full_buffer_is_sent_without_waiting(settings: Any) -> None:
+    settings.DJANGO_SSE = {"COALESCE": 60.0}
+
+    async def fast() -> AsyncIterator[int]:
+        for number in range(1000):
+            yield number
+
+    assert await read(make(fast(), terminal=None)) == b"".join(map(frame, range(1000)))
 
 
 @pytest.mark.parametrize("name", ["endless", "endless_sync"])
@@ -279,3 +344,100 @@ def test_opened_in_a_thread_and_never_read_it_can_be_closed() -> None:
     stream.open_in_thread()
     stream.close()
     assert walk.ended.wait(30)
+
+
+# -- in a dialect
+
+
+def answer_in(name: str, source: Any, errors: Errors | None = None) -> GeneratorStream:
+    report = Errors() if errors is None else errors
+    encoder = get_dialect(name).encoder()
+    return GeneratorStream(source, terminal=None, on_error=report.append, encoder=encoder)
+
+
+def heard(name: str, body: bytes) -> list[Any]:
+    """What a client of the dialect makes of it; it has to be whole."""
+    decoder = get_dialect(name).decoder()
+    values = [
+        value
+        for event in Decoder().feed(body)
+        for value in decoder.decode(Event(event.data, event.type))
+    ]
+    decoder.end()
+    return values
+
+
+def broken(name: str, body: bytes) -> bool:
+    """Whether a client of the dialect hears that it broke off."""
+    try:
+        heard(name, body)
+    except UpstreamError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+async def test_in_a_dialect_values_and_the_end_are_the_dialects(name: str) -> None:
+    async def answer() -> AsyncIterator[Any]:
+        yield "Hel"
+        yield "lo"
+        yield Finish("stop")
+
+    body = await read(answer_in(name, answer()))
+    values = heard(name, body)
+    assert "".join(value for value in values if isinstance(value, str)) == "Hello"
+    last = Decoder().feed(body)[-1]
+    assert last.last_event_id == "!end"
+    assert body.count(b"id: ") == 1
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+async def test_an_error_is_told_in_the_dialect_and_reported(name: str, errors: Errors) -> None:
+    error = StreamError("out of paper")
+
+    async def failing() -> AsyncIterator[Any]:
+        yield "Hel"
+        raise error
+
+    body = await read(answer_in(name, failing(), errors))
+    assert broken(name, body)
+    assert b"out of paper" in body
+    assert errors == [error]
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+@pytest.mark.parametrize("sync", [False, True])
+async def test_a_value_that_cannot_be_is_an_error_at_its_yield(name: str, sync: bool) -> None:
+    async def answer() -> AsyncIterator[Any]:
+        with pytest.raises(InexpressibleValue, match=name):
+            yield {1, 2}
+        yield "instead"
+
+    def answer_sync() -> Iterator[Any]:
+        with pytest.raises(InexpressibleValue, match=name):
+            yield {1, 2}
+        yield "instead"
+
+    stream = answer_in(name, answer_sync() if sync else answer())
+    values = heard(name, await read(stream))
+    assert [value for value in values if isinstance(value, str)] == ["instead"]
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+async def test_told_to_stop_it_does_not_look_whole(name: str) -> None:
+    walk = Walk()
+    stream = answer_in(name, walk.waiting())
+    body = await chunk_of(stream)
+    stream.drain()
+    body += await read(stream)
+    assert broken(name, body)
+    assert b"stream-retry" not in body
+    assert Decoder().feed(body)[-1].last_event_id == "!end"
+    await walk.wait_for_end()
+
+
+def test_without_events_there_are_no_frames() -> None:
+    assert encode_events([]) == b""
+    events = [Event("a"), Event("b", event="last")]
+    assert encode_events(events) == b"data: a\n\nevent: last\ndata: b\n\n"
+    assert encode_last_events(events) == b"data: a\n\nid: !end\nevent: last\ndata: b\n\n"

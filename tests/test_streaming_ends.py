@@ -75,6 +75,27 @@ def test_a_loop_that_is_gone_ends_a_sync_generator_at_its_next_yield() -> None:
     assert ended.wait(30)
 
 
+async def test_the_body_of_a_drained_stream_ends_after_its_generator() -> None:
+    cleaned: list[bool] = []
+
+    async def generator() -> AsyncIterator[str]:
+        try:
+            yield "one"
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.05)
+            cleaned.append(True)
+
+    stream = make(generator())
+    assert await chunk_of(stream) == frame("one")
+    stream.drain()
+    assert b"stream-retry" in await chunk_of(stream)
+    # The client has the goodbye already; it is the server that is kept.
+    assert cleaned == []
+    assert await read(stream) == b""
+    assert cleaned == [True]
+
+
 # -- errors
 
 

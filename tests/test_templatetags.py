@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from django.contrib.staticfiles.storage import ManifestStaticFilesStorage
 from django.core.management import call_command
-from django.template import Context, Template
+from django.template import Context, Template, TemplateSyntaxError
 
-SOURCE = Path(__file__).parent.parent / "django_sse" / "static" / "django_sse" / "event-stream.js"
+from django_sse.templatetags.django_sse import PARTS
+
+SOURCES = Path(__file__).parent.parent / "django_sse" / "static" / "django_sse"
 
 
 class AggregatingStorage(ManifestStaticFilesStorage):
@@ -24,13 +26,24 @@ def render(source: str, **context: object) -> str:
     return Template("{% load django_sse %}" + source).render(Context(context))
 
 
-def script(source: str, nonce: str = "") -> str:
-    return f'<script type="module" src="{source}"{nonce}></script>'
+def scripts(*sources: str, nonce: str = "") -> str:
+    return "\n".join(f'<script type="module" src="{each}"{nonce}></script>' for each in sources)
+
+
+def client(base: str, nonce: str = "") -> str:
+    names = ("event-stream.js", "event-stream-page.js")
+    return scripts(*(f"{base}django_sse/{name}" for name in names), nonce=nonce)
 
 
 def test_the_client_is_loaded_as_a_module_from_the_static_url(settings) -> None:
     settings.STATIC_URL = "/assets/"
-    assert render("{% event_stream_client %}") == script("/assets/django_sse/event-stream.js")
+    assert render("{% event_stream_client %}") == client("/assets/")
+
+
+def test_the_connection_that_tabs_share_is_loaded_on_demand_after_the_rest(settings) -> None:
+    settings.STATIC_URL = "/s/"
+    shared = scripts("/s/django_sse/event-stream-shared.js")
+    assert render("{% event_stream_client shared=True %}") == f"{client('/s/')}\n{shared}"
 
 
 def test_the_url_alone_is_for_pages_that_import_the_client(settings) -> None:
@@ -40,22 +53,34 @@ def test_the_url_alone_is_for_pages_that_import_the_client(settings) -> None:
     assert render("{% event_stream_client_url as url %}[{{ url }}]") == f"[{url}]"
 
 
+@pytest.mark.parametrize("part", ["page", "shared"])
+def test_each_part_has_a_url(settings, part: str) -> None:
+    settings.STATIC_URL = "/s/"
+    url = f"/s/django_sse/event-stream-{part}.js"
+    assert render("{% event_stream_client_url part %}", part=part) == url
+
+
+def test_a_part_that_is_not_there_is_named_with_those_that_are() -> None:
+    with pytest.raises(TemplateSyntaxError, match="'tabs', but connection, page, shared"):
+        render('{% event_stream_client_url "tabs" %}')
+
+
 def test_the_tags_work_without_the_staticfiles_app(settings) -> None:
     settings.STATIC_URL = "/s/"
     settings.INSTALLED_APPS = ["django.contrib.contenttypes", "django_sse"]
-    assert render("{% event_stream_client %}") == script("/s/django_sse/event-stream.js")
+    assert render("{% event_stream_client %}") == client("/s/")
 
 
 def test_a_url_is_escaped_in_html(settings) -> None:
     settings.STATIC_URL = '/s&t"/'
+    assert render("{% event_stream_client %}") == client("/s&amp;t&quot;/")
     source = "/s&amp;t&quot;/django_sse/event-stream.js"
-    assert render("{% event_stream_client %}") == script(source)
     assert render("{% event_stream_client_url %}") == source
 
 
 def test_a_nonce_becomes_an_escaped_attribute(settings) -> None:
     settings.STATIC_URL = "/s/"
-    expected = script("/s/django_sse/event-stream.js", ' nonce="a&quot;b"')
+    expected = client("/s/", ' nonce="a&quot;b"')
     assert render("{% event_stream_client nonce=nonce %}", nonce='a"b') == expected
     assert render("{% event_stream_client nonce %}", nonce='a"b') == expected
 
@@ -84,7 +109,10 @@ def test_a_hashed_name_is_used_and_its_file_is_the_source(settings, tmp_path, st
     backend = f"{storage.__module__}.{storage.__qualname__}"
     settings.STORAGES = {**settings.STORAGES, "staticfiles": {"BACKEND": backend}}
     call_command("collectstatic", interactive=False, verbosity=0)
-    url = render("{% event_stream_client_url %}")
-    assert re.fullmatch(r"/s/django_sse/event-stream\.[0-9a-f]{12}\.js", url)
-    assert (tmp_path / url.removeprefix("/s/")).read_bytes() == SOURCE.read_bytes()
-    assert render("{% event_stream_client %}") == script(url)
+    urls = [render(f"{{% event_stream_client_url '{part}' %}}") for part in PARTS]
+    for url, name in zip(urls, PARTS.values(), strict=True):
+        stem = name.removesuffix(".js")
+        assert re.fullmatch(rf"/s/{stem}\.[0-9a-f]{{12}}\.js", url)
+        source = SOURCES / name.removeprefix("django_sse/")
+        assert (tmp_path / url.removeprefix("/s/")).read_bytes() == source.read_bytes()
+    assert render("{% event_stream_client shared=True %}") == scripts(*urls)

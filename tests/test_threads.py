@@ -52,7 +52,7 @@ def production(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def executor() -> Iterator[DatabaseExecutor]:
-    executor = DatabaseExecutor()
+    executor = DatabaseExecutor(iterates=True)
     yield executor
     thread = executor.submit(threading.current_thread)
     executor.shutdown()
@@ -169,6 +169,21 @@ def test_threads_that_end_and_begin_lose_no_call(settings: Any) -> None:
     executor.shutdown()
 
 
+def test_a_thread_that_the_system_refuses_is_the_callers_error_and_nothing_is_kept(
+    executor: DatabaseExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    called: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            executor.submit(called.append, 1)
+    executor.submit(called.append, 2).result(TIMEOUT)
+    assert called == [2]
+
+
 def test_a_cancelled_call_is_not_run(executor: DatabaseExecutor) -> None:
     go_on = threading.Event()
     executor.submit(go_on.wait, TIMEOUT)
@@ -178,6 +193,23 @@ def test_a_cancelled_call_is_not_run(executor: DatabaseExecutor) -> None:
     go_on.set()
     executor.submit(ran.append, 2).result(TIMEOUT)
     assert ran == [2]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_error_whose_traceback_has_a_cursor_keeps_no_thread_of_the_librarys(
+    production: None,
+) -> None:
+    executor = DatabaseExecutor()
+
+    def fail() -> None:
+        with connections["default"].cursor() as cursor:
+            cursor.execute("SELECT 1")
+            raise ValueError("between two statements")
+
+    thread = executor.submit(threading.current_thread).result(TIMEOUT)
+    error = executor.submit(fail).exception(TIMEOUT)
+    assert isinstance(error, ValueError)
+    assert_ends(thread)
 
 
 def test_after_shutdown_what_was_asked_for_is_done_and_nothing_more() -> None:

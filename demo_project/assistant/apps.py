@@ -6,7 +6,7 @@ from django.apps import AppConfig
 
 
 class AssistantConfig(AppConfig):
-    """No models, no start-up code: the name only."""
+    """Questions, and what was answered."""
 
     name = "demo_project.assistant"
     label = "demo_assistant"

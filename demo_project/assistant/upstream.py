@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,8 +12,11 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
 
+from django_sse.exceptions import StreamError, UpstreamStatusError
+
 from ..errors import BadInput
 from ..upstream.behaviours import BEHAVIOURS
+from .models import Exchange
 
 TIMEOUT = httpx.Timeout(30, connect=5)
 
@@ -27,19 +31,36 @@ class Upstream:
     is_stand_in: bool = False
 
     @asynccontextmanager
-    async def stream(self, prompt: str) -> AsyncIterator[httpx.Response]:
-        """The response that answers ``prompt``, its body still to come; ``httpx.HTTPError``."""
-        body = {
-            "model": self.model,
-            "stream": True,
-            "messages": [{"role": "user", "content": prompt}],
-        }
-        # A proxy of the environment is for services, not for the server's own address.
-        async with (
-            httpx.AsyncClient(timeout=TIMEOUT, trust_env=not self.is_stand_in) as client,
-            client.stream("POST", self.url, headers=self.headers, json=body) as response,
-        ):
-            yield response
+    async def stream(self, asked: Exchange) -> AsyncIterator[httpx.Response]:
+        """The response that answers ``asked``, its body still to come.
+
+        Whatever fails, there or while the body is read, is a ``StreamError`` without the address,
+        which may be private.
+        """
+        body = {"model": self.model, "stream": True, "messages": await asked.messages()}
+        try:
+            # A proxy of the environment is for services, not for the server's own address.
+            async with (
+                httpx.AsyncClient(timeout=TIMEOUT, trust_env=not self.is_stand_in) as client,
+                client.stream("POST", self.url, headers=self.headers, json=body) as response,
+            ):
+                yield response
+        except UpstreamStatusError as error:
+            if error.retry_after is None:
+                raise
+            seconds = math.ceil(error.retry_after)
+            raise StreamError(f"The upstream is busy. Ask again in {seconds} s.") from error
+        except httpx.HTTPError as error:
+            raise StreamError(reason_of(error)) from error
+
+
+def reason_of(error: httpx.HTTPError) -> str:
+    """What went wrong with the connection."""
+    if isinstance(error, httpx.TimeoutException):
+        return "The upstream did not answer in time."
+    if isinstance(error, httpx.ConnectError):
+        return "The upstream could not be reached."
+    return "The connection to the upstream failed."
 
 
 def configured() -> bool:

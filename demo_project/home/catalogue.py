@@ -54,10 +54,10 @@ DEMOS = (
     ),
     Demo(
         title="Assistant",
-        summary="A prompt, and an answer token by token, relayed from an upstream.",
+        summary="Answers that survive a reload, a cut, and the death of their process.",
         page="assistant:page",
         page_args=(),
-        views=(assistant.answers, assistant.relayed),
+        views=(assistant.answer,),
     ),
     Demo(
         title="Progress",

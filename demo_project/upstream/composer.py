@@ -30,16 +30,29 @@ _SENTENCES = {
         "Text is UTF-8 throughout: naïve café, Grüße, 日本語, 🦦. A character may be cut in two "
         "between packets and still arrives whole."
     ),
+    ("reload", "survive", "run", "runs", "resumable", "answer", "answers"): (
+        "An answer that costs half a minute is a run: its generator belongs to the process and not "
+        "to the request. Reload the page, join from a second window, come back from a tunnel: what "
+        "was said is in the log, and the rest follows."
+    ),
+    ("stop", "kill", "crash", "worker", "workers", "process", "processes"): (
+        "A stop reaches the generator in whatever process it runs. When a process dies its lease "
+        "runs out, and another one ends the answer as interrupted, so that nobody waits for ever."
+    ),
 }
 _FALLBACK = (
-    "I am only a stand-in with six answers, so I cannot say much about that. Ask me about "
-    "reconnecting, event streams, WebSockets, Django, tokens or Unicode."
+    "I am only a stand-in with eight answers, so I cannot say much about that. Ask me about "
+    "reconnecting, event streams, WebSockets, Django, tokens, Unicode, reloads or crashes; or "
+    "for everything."
 )
 
 
 def compose(prompt: str) -> str:
-    """A short answer to ``prompt``; the same prompt gets the same answer."""
+    """An answer to ``prompt``, short unless it asks for everything; the same prompt gets the same
+    answer."""
     words = set(re.findall(r"[\w-]+", prompt.lower()))
+    if "everything" in words:
+        return " ".join(_SENTENCES.values())
     fitting = [text for keys, text in _SENTENCES.items() if words.intersection(keys)]
     return " ".join(fitting[:3] or [_FALLBACK])
 

@@ -14,6 +14,8 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
+from django_sse import Event
+
 from ..errors import BadInput, submitted, text_field
 from ..pace import paced
 from .behaviours import BEHAVIOURS
@@ -21,7 +23,10 @@ from .chunks import completion, cut
 from .composer import compose, tokens
 
 MAX_PROMPT = 8000
-SECONDS_A_CUT = 0.05
+# About 25 tokens a second: a chunk is two cuts long.
+SECONDS_A_CUT = 0.022
+# What a busy service asks for.
+RETRY_AFTER = 3
 
 
 @csrf_exempt  # other servers call it, without cookies
@@ -34,6 +39,10 @@ async def chat_completions(request: HttpRequest) -> HttpResponseBase:
         return failure(str(error), "invalid_request_error", error.status)
     if model == "status":
         return failure("The stand-in was asked to fail.", "server_error", 500)
+    if model == "busy":
+        refused = failure("The stand-in was asked to be busy.", "rate_limit_exceeded", 429)
+        refused["Retry-After"] = str(RETRY_AFTER)
+        return refused
     response = StreamingHttpResponse(body(model, prompt), content_type="text/event-stream")
     response["Cache-Control"] = "no-store"
     response["X-Accel-Buffering"] = "no"
@@ -55,7 +64,11 @@ def read_request(fields: dict[str, object]) -> tuple[str, str]:
 
 def failure(message: str, kind: str, status: int) -> HttpResponse:
     """An error in OpenAI's form."""
-    return JsonResponse({"error": {"message": message, "type": kind}}, status=status)
+    return JsonResponse({"error": openai_error(message, kind)}, status=status)
+
+
+def openai_error(message: str, kind: str) -> dict[str, str]:
+    return {"message": message, "type": kind}
 
 
 async def body(model: str, prompt: str) -> AsyncIterator[bytes]:
@@ -66,6 +79,11 @@ async def body(model: str, prompt: str) -> AsyncIterator[bytes]:
         frames = [*frames[:20], b"\n\ndata: \xff\xfe <html>not a chunk</html>\n\n", *frames[20:]]
     elif model == "hang-up":
         frames = frames[: len(frames) // 2]
+    elif model == "error":
+        broken = [*completion(model, pieces[: len(pieces) // 2])][:-2]
+        frames = list(
+            cut([*broken, Event({"error": openai_error("Out of paper.", "server_error")})])
+        )
     elif model == "endless-line":
         frames = [*frames[:20], b"\n\ndata: ", *[b"and on " * 2048] * 64]
     for frame in frames:

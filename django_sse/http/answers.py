@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from django.http import HttpResponse, HttpResponseBadRequest
+from django.http import HttpResponse, HttpResponseBadRequest, JsonResponse
 
 from django_sse import conf
-from django_sse.http.headers import CONTENT_TYPE, last_event_id, stream_headers
+from django_sse.http.headers import CONTENT_TYPE, comes_back, last_event_id, stream_headers
 from django_sse.hub.stream import TERMINAL_ID, retry_frame
-from django_sse.streaming import encode_error
+from django_sse.streaming import encode_error, encode_last_events, error_message
 from django_sse.wire.cursor import MAX_LENGTH
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
+    from django_sse.dialects import Dialect
     from django_sse.exceptions import StreamError
 
 
@@ -29,7 +30,7 @@ def come_back_later(request: HttpRequest) -> HttpResponse:
     An EventSource never comes back after a status other than 200, so it gets one frame with a
     jittered ``retry`` and the end of the body; everyone else 503 with Retry-After.
     """
-    if request.method == "GET" and "text/event-stream" in request.headers.get("Accept", ""):
+    if request.method == "GET" and comes_back(request):
         headers = stream_headers(None) | {"Cache-Control": "no-store"}
         return HttpResponse(retry_frame(), content_type=CONTENT_TYPE, headers=headers)
     seconds = max(1, conf.current().RETRY // 1000)
@@ -41,10 +42,26 @@ def come_back_later(request: HttpRequest) -> HttpResponse:
     )
 
 
-def failed_stream(request: HttpRequest, error: StreamError) -> HttpResponse:
+def failed_stream(
+    request: HttpRequest, error: StreamError, dialect: Dialect | None = None
+) -> HttpResponse:
     """The stream of a generator that failed before its first item, with a text for its client."""
     headers = stream_headers(request) | {"Cache-Control": "no-store"}
-    return HttpResponse(encode_error(error), content_type=CONTENT_TYPE, headers=headers)
+    if dialect is None:
+        body = encode_error(error)
+    else:
+        headers |= dialect.headers
+        body = encode_last_events(dialect.encoder().failed(error_message(error)))
+    return HttpResponse(body, content_type=CONTENT_TYPE, headers=headers)
+
+
+def too_many_runs() -> HttpResponse:
+    """429 (RFC 6585, section 4): what the caller has under way must end first."""
+    return JsonResponse(
+        {"error": "Too many answers of yours are under way. Wait for one, or stop it."},
+        status=429,
+        headers={"Retry-After": "5", "Cache-Control": "no-store"},
+    )
 
 
 def refuse(request: HttpRequest) -> HttpResponse | None:

@@ -4,121 +4,39 @@ from __future__ import annotations
 
 import functools
 import inspect
-import logging
 from collections.abc import Callable
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
-from django.http import Http404, HttpRequest
-from django.http.response import HttpResponseBase
-
-from django_sse.exceptions import (
-    ImmediateHttpResponse,
-    InvalidChannel,
-    LogUnavailable,
-    Overloaded,
-    StreamError,
-)
-from django_sse.http.answers import come_back_later, failed_stream, head, no_content, refuse
-from django_sse.http.response import EventStreamResponse
+from django_sse.dialects import Dialect, get_dialect
+from django_sse.http.endpoint import Endpoint
+from django_sse.http.resumable import ResumableEndpoint
 from django_sse.publishing import DONE
-from django_sse.threads import in_transaction
-from django_sse.wire.event import Event
 
-logger = logging.getLogger("django_sse")
+if TYPE_CHECKING:
+    from django.http.response import HttpResponseBase
+
+    from django_sse.wire.event import Event
 
 View = Callable[..., Any]
-
-
-class _Endpoint:
-    """A decorated view: what is the same for sync and async ones."""
-
-    def __init__(self, view: View, terminal: Event | None) -> None:
-        self.view = view
-        self.terminal = terminal
-        self.is_generator = inspect.isasyncgenfunction(view) or inspect.isgeneratorfunction(view)
-
-    def answer(self, request: HttpRequest) -> HttpResponseBase | None:
-        """What can be said without the view."""
-        refused = refuse(request)
-        if refused is None and request.method == "HEAD" and self.is_generator:
-            return head(request)
-        return refused
-
-    def response(self, request: HttpRequest, result: Any) -> HttpResponseBase:
-        """From what the view returned to an unopened stream or a finished response."""
-        if isinstance(result, HttpResponseBase) and not isinstance(result, EventStreamResponse):
-            return result
-        if request.method == "HEAD":
-            close = getattr(result, "close", None)
-            if close is not None:
-                close()
-            return head(request)
-        if isinstance(result, EventStreamResponse):
-            return result
-        return EventStreamResponse(result, request=request, terminal=self.terminal)
-
-    def failed(self, request: HttpRequest, error: Exception) -> HttpResponseBase:
-        """The answer to what was raised before the headers; what is not ours is Django's."""
-        if isinstance(error, ImmediateHttpResponse):
-            return error.response
-        if isinstance(error, StreamError):
-            logger.warning("%s: %s", request.path, error)
-            return failed_stream(request, error)
-        if isinstance(error, InvalidChannel):
-            # A name made of what the client wrote: there is no such channel.
-            raise Http404(str(error)) from error
-        if isinstance(error, LogUnavailable | Overloaded):
-            logger.warning("%s: %s", request.path, error)
-            return come_back_later(request)
-        raise error
-
-    async def acall(self, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """The view's answer, on an event loop."""
-        request = _request(args)
-        if answer := self.answer(request):
-            return answer
-        try:
-            result = self.view(*args, **kwargs)
-            if inspect.isawaitable(result):
-                result = await result
-            response = self.response(request, result)
-            if isinstance(response, EventStreamResponse) and not await response.open():
-                return no_content()
-        except Exception as error:
-            return self.failed(request, error)
-        return response
-
-    def call(self, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """The view's answer, in a thread."""
-        request = _request(args)
-        if answer := self.answer(request):
-            return answer
-        try:
-            response = self.response(request, self.view(*args, **kwargs))
-            # With ATOMIC_REQUESTS what the view has written is not committed yet, and the generator
-            # that it returned runs elsewhere. A generator function has not even begun.
-            start = self.is_generator or not in_transaction()
-            if isinstance(response, EventStreamResponse):
-                return response if response.open_in_thread(start=start) else no_content()
-        except Exception as error:
-            return self.failed(request, error)
-        return response
-
-
-def _request(args: tuple[Any, ...]) -> HttpRequest:
-    """The request among a view's arguments: the first, or for a method the second."""
-    for each in args[:2]:
-        if isinstance(each, HttpRequest):
-            return each
-    raise TypeError("event_stream decorates views: functions or methods that take a request.")
+Resumable: TypeAlias = bool | Literal["while_connected"]
 
 
 @overload
 def event_stream(view: View, /) -> View: ...
 @overload
-def event_stream(*, terminal: Event | None = ...) -> Callable[[View], View]: ...
 def event_stream(
-    view: View | None = None, /, *, terminal: Event | None = DONE
+    *,
+    terminal: Event | None = ...,
+    dialect: str | Dialect | None = ...,
+    resumable: Resumable = ...,
+) -> Callable[[View], View]: ...
+def event_stream(
+    view: View | None = None,
+    /,
+    *,
+    terminal: Event | None = DONE,
+    dialect: str | Dialect | None = None,
+    resumable: Resumable = False,
 ) -> View | Callable[[View], View]:
     """Make a view stream: an async or sync generator function, or an async or sync function that
     returns an iterable of events, a subscription, or any other response.
@@ -129,16 +47,39 @@ def event_stream(
     ``event: error``. ``terminal`` is the event sent when a generator returns: by default
     ``event: close``, ``data: [DONE]``; None sends none, and an EventSource will run the view again.
 
+    With ``dialect`` the generator yields values (``django_sse.dialects``), and events and ends are
+    that vendor's; ``terminal`` is then not used. With ``resumable`` the generator is a run: it goes
+    on when the client leaves, and who comes back finds all of it (``django_sse.runs``);
+    ``"while_connected"``: it is cancelled when nobody watched it for ``RUN_UNWATCHED`` seconds.
+
     HEAD and OPTIONS open no stream. Works on methods of class-based views, too, directly or
     through ``method_decorator``.
     """
-    if view is None:
-        return functools.partial(_decorate, terminal=terminal)
-    return _decorate(view, terminal=terminal)
+    spoken = None if dialect is None else get_dialect(dialect)
+
+    def make_endpoint(view: View) -> Endpoint:
+        if not resumable:
+            return Endpoint(view, terminal=terminal, dialect=spoken)
+        return ResumableEndpoint(
+            view,
+            terminal=terminal,
+            dialect=spoken,
+            while_connected=_while_connected(resumable),
+        )
+
+    def decorate(view: View) -> View:
+        return _decorate(view, make_endpoint(view))
+
+    return decorate if view is None else decorate(view)
 
 
-def _decorate(view: View, *, terminal: Event | None) -> View:
-    endpoint = _Endpoint(view, terminal)
+def _while_connected(resumable: object) -> bool:
+    if resumable not in (True, "while_connected"):
+        raise ValueError(f'resumable is True, False or "while_connected", not {resumable!r}.')
+    return resumable is not True
+
+
+def _decorate(view: View, endpoint: Endpoint) -> View:
     if inspect.iscoroutinefunction(view) or (
         inspect.isasyncgenfunction(view) and not _from_method_decorator(view)
     ):

@@ -25,6 +25,12 @@ def last_event_id(request: HttpRequest) -> str | None:
     return request.GET.get("last_event_id") or request.GET.get("lastEventId") or None
 
 
+def comes_back(request: HttpRequest) -> bool:
+    """Whether the client knows event streams, and so comes back by itself when one is cut: the
+    vendors' SDKs ask for anything or for JSON."""
+    return "text/event-stream" in request.headers.get("Accept", "")
+
+
 def stream_headers(request: HttpRequest | None) -> dict[str, str]:
     """The headers of an event stream that answers ``request``."""
     headers = {

@@ -6,12 +6,14 @@ import asyncio
 import functools
 import logging
 import weakref
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import async_to_sync
+from django.core.exceptions import RequestDataTooBig
 from django.core.handlers.asgi import ASGIRequest
-from django.http import StreamingHttpResponse
+from django.core.handlers.wsgi import WSGIRequest
+from django.http import RawPostDataException, StreamingHttpResponse, UnreadablePostError
 
 from django_sse import shutdown
 from django_sse.background import get_background_loop
@@ -20,17 +22,47 @@ from django_sse.http.headers import CONTENT_TYPE, last_event_id, stream_headers
 from django_sse.hub import database
 from django_sse.hub.stream import TERMINAL_ID, Stream
 from django_sse.hub.subscription import Subscription
+from django_sse.producers import Source
 from django_sse.publishing import DONE
 from django_sse.signals import stream_failed
-from django_sse.streaming import GeneratorStream, Source
-from django_sse.threads import close_connections, in_users_test, thread_in_users_test
+from django_sse.streaming import GeneratorStream
+from django_sse.threads import (
+    close_connections,
+    close_request_connections,
+    in_users_test,
+    thread_in_users_test,
+)
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
+    from django_sse.dialects import Dialect
     from django_sse.wire.event import Event
 
 logger = logging.getLogger("django_sse")
+
+HANDOFF = "django_sse.handoff"
+"""The scope's key for what takes a stream over from Django (``django_sse.asgi``)."""
+
+
+class _Lease:
+    """What Django holds of a stream: closing it ends the stream, unless that was handed off."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._ended = False
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._stream
+
+    def end(self) -> None:
+        """From now on the stream is not Django's to close."""
+        self._ended = True
+
+    def close(self) -> None:
+        """Called by Django from a worker thread, and when a response is dropped."""
+        if not self._ended:
+            self._stream.close()
 
 
 class EventStreamResponse(StreamingHttpResponse):
@@ -38,7 +70,8 @@ class EventStreamResponse(StreamingHttpResponse):
 
     ``source`` is what ``subscribe`` returned, or a sync or async iterable of events: an ``Event``,
     a ``str`` of data, or anything the JSON encoder takes. It streams under ASGI and under WSGI.
-    ``terminal`` is sent when the source ends; with None an EventSource will come back. Give
+    ``terminal`` is sent when the source ends; with None an EventSource will come back. With
+    ``dialect`` the items are values of it, and the ends its own. Give
     ``request`` where there is one: without it a subscription begins at its ``since`` whatever
     position the client brings.
 
@@ -51,21 +84,30 @@ class EventStreamResponse(StreamingHttpResponse):
         *args: Any,
         request: HttpRequest | None = None,
         terminal: Event | None = DONE,
+        dialect: Dialect | None = None,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("content_type", CONTENT_TYPE)
         self._request = request
+        self._dialect = dialect
         self.stream = self._make_stream(source, terminal)
-        super().__init__(self.stream, *args, **kwargs)
+        self._lease = _Lease(self.stream)
+        super().__init__(self._lease, *args, **kwargs)
         # Where a client leaves before its response is iterated, Django drops it without close().
-        weakref.finalize(self, self.stream.close).atexit = False
-        for name, value in stream_headers(request).items():
+        weakref.finalize(self, self._lease.close).atexit = False
+        own = stream_headers(request) | dict(dialect.headers if dialect is not None else {})
+        for name, value in own.items():
             self.headers.setdefault(name, value)
         if request is not None:
             self._heed(request)
 
     def _heed(self, request: HttpRequest) -> None:
         """What a view that is not decorated has nobody else to do for it."""
+        if isinstance(request, WSGIRequest) and isinstance(self.stream, GeneratorStream):
+            # ASGI hands over a request with its body. Here it is read when it is asked for, and a
+            # generator asks on the loop that all streams share: a client that sends no more of
+            # it would stop them all.
+            is_still_read(request)
         position = last_event_id(request)
         if isinstance(self.stream, Subscription):
             self.stream.last_event_id = position
@@ -78,16 +120,11 @@ class EventStreamResponse(StreamingHttpResponse):
     def _make_stream(self, source: Subscription | Source, terminal: Event | None) -> Stream:
         if isinstance(source, Stream):
             return source
-        if isinstance(source, str | bytes | dict) or not isinstance(
-            source, AsyncIterable | Iterable
-        ):
-            raise TypeError(
-                "An event stream is made of a subscription or an iterable of events, not "
-                f"{type(source).__name__}."
-            )
+        check_source(source)
         # Not bound to the response: a stream that held it would keep it from being dropped.
-        report = functools.partial(_report, self._request)
-        return GeneratorStream(source, terminal=terminal, on_error=report)
+        report = functools.partial(report_failure, self._request)
+        encoder = self._dialect.encoder() if self._dialect is not None else None
+        return GeneratorStream(source, terminal=terminal, on_error=report, encoder=encoder)
 
     # -- before the headers
 
@@ -134,9 +171,25 @@ class EventStreamResponse(StreamingHttpResponse):
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         shutdown.watch()
+        if self._replaced:
+            return super().__aiter__()
+        if (take := self._taker()) is not None:
+            self._lease.end()
+            take(self.stream)
+            return _nothing()
         # Django's own generators round every chunk cost more than the chunk; they are only
         # needed where a middleware put something of its own in the stream's place.
-        return super().__aiter__() if self._replaced else self.stream
+        return self.stream
+
+    def _taker(self) -> Callable[[Stream], None] | None:
+        """Who takes the stream off Django's hands, if anybody does and nothing forbids it."""
+        request = self._request
+        if not isinstance(request, ASGIRequest) or self.status_code == 204:
+            return None
+        take: Callable[[Stream], None] | None = request.scope.get(HANDOFF)
+        if isinstance(self.stream, GeneratorStream) and take and is_still_read(request):
+            return None
+        return take
 
     @property
     def streaming_content(self) -> Any:
@@ -145,7 +198,7 @@ class EventStreamResponse(StreamingHttpResponse):
 
     @streaming_content.setter
     def streaming_content(self, value: Any) -> None:
-        self._replaced = value is not self.stream
+        self._replaced = value is not self._lease
         StreamingHttpResponse.streaming_content.fset(self, value)  # type: ignore[union-attr]
 
     def __iter__(self) -> Iterator[bytes]:
@@ -166,7 +219,37 @@ class EventStreamResponse(StreamingHttpResponse):
         return b"".join(self)
 
 
-def _report(request: HttpRequest | None, error: BaseException) -> None:
+def check_source(source: object) -> None:
+    """Raise ``TypeError`` for what is no iterable of events."""
+    if isinstance(source, str | bytes | dict) or not isinstance(source, AsyncIterable | Iterable):
+        raise TypeError(
+            "An event stream is made of a subscription or an iterable of events, not "
+            f"{type(source).__name__}."
+        )
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    """The body that Django sends of a stream that was handed off, on the request's last breath."""
+    await close_request_connections()
+    return
+    yield
+
+
+def is_still_read(request: HttpRequest) -> bool:
+    """Whether a generator may still want of its request what Django closes with it: files that were
+    uploaded, or a body that it reads for itself."""
+    if request.content_type == "multipart/form-data":
+        return True
+    try:
+        # In memory from here on, and at the generator's hand as long as it likes.
+        request.body  # noqa: B018
+    except (RawPostDataException, RequestDataTooBig, UnreadablePostError):
+        return True
+    return False
+
+
+def report_failure(request: HttpRequest | None, error: BaseException) -> None:
+    """Log and signal what a generator raised."""
     path = request.path if request is not None else "?"
     logger.error("The event stream of %s failed.", path, exc_info=error)
     stream_failed.send_robust(EventStreamResponse, exception=error, request=request)

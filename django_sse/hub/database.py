@@ -30,8 +30,11 @@ def _executor(name: str) -> DatabaseExecutor:
     """Apart, so that a publish that waits for a lock, or a slow hook of the project's, does not
     keep the replays waiting."""
     if name not in _executors:
+        settings = conf.current()
+        # A lease is renewed three times in its time: not each time on another connection.
+        idle = settings.RUN_LEASE / 2 if name == "lease" else 0.0
         _executors[name] = DatabaseExecutor(
-            conf.current().DATABASE_THREADS, name=f"django_sse-{name}"
+            settings.DATABASE_THREADS, name=f"django_sse-{name}", idle=idle
         )
     return _executors[name]
 
@@ -44,6 +47,11 @@ async def run(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 async def write(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """``call``, which may wait for a lock, in one of the library's threads."""
     return await _run("writer", call, *args, **kwargs)
+
+
+async def renew(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """``call``, which nothing else may keep waiting, in threads of its own."""
+    return await _run("lease", call, *args, **kwargs)
 
 
 async def _run(name: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

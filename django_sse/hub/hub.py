@@ -15,17 +15,18 @@ from typing import TYPE_CHECKING, Any
 from django_sse import conf
 from django_sse.exceptions import LogUnavailable
 from django_sse.hub import database, registry
+from django_sse.hub.supervision import RESTART_PAUSE, supervise
 from django_sse.hub.topic import Topic
 from django_sse.log import get_log
 from django_sse.notifiers import get_notifier
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Sequence
     from concurrent.futures import Future
     from typing import ParamSpec, TypeVar
 
+    from django_sse.hub.rounds import Waiter
     from django_sse.hub.stream import Stream
-    from django_sse.hub.topic import Waiter
     from django_sse.log.base import Appended, EventLog, Head
     from django_sse.notifiers import Wakeup
 
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django_sse")
 
-_RESTART_PAUSE = 1.0
 # Streams that one turn of the loop beats; the rest wait for the next, so that ten thousand
 # heartbeats do not hold up the events.
 _BEATS_A_TURN = 500
@@ -104,7 +104,9 @@ class Hub:
         topic = self.topics.get(channel)
         if topic is None:
             topic = self.topics[channel] = Topic(self, channel)
-            self._opening[channel] = self._spawn(self._open(topic))
+            # In the caller's context: in a test run the database is asked in the caller's thread,
+            # and that of a sync view, which waits for this, answers nowhere else.
+            self._opening[channel] = self._loop.create_task(self._open(topic))
         topic.waiters.add(waiter)
         topic.unused_since = None
         try:
@@ -137,6 +139,12 @@ class Hub:
         for topic in topics:
             if not topic.waiters:
                 topic.unused_since = self._loop.time()
+
+    def forget(self, channel: str) -> None:
+        """``channel`` was removed from the log, and nobody streams it."""
+        topic = self.topics.get(channel)
+        if topic is not None and not topic.waiters and channel not in self._opening:
+            del self.topics[channel]
 
     def _drop_unused(self) -> None:
         linger = conf.current().TOPIC_LINGER
@@ -174,7 +182,7 @@ class Hub:
             if topic.epoch != wakeup.epoch:
                 self._check_wanted.set()
             elif wakeup.seq > topic.ring.tail:
-                topic.look()
+                topic.look(wakeup.seq)
 
     # -- comparing with the log
 
@@ -190,7 +198,7 @@ class Hub:
                 return await self._compare([topic], Topic.expect)
             except LogUnavailable as error:
                 logger.warning("Channel %r waits for the log: %s", topic.channel, error)
-                await asyncio.sleep(_RESTART_PAUSE)
+                await asyncio.sleep(RESTART_PAUSE)
 
     async def _compare(
         self, topics: Sequence[Topic], behind: Callable[[Topic, int], object]
@@ -231,30 +239,20 @@ class Hub:
 
     def _ensure_ticking(self) -> None:
         if self._ticking is None:
-            self._ticking = self._spawn(self._supervise(self._tick))
+            self._ticking = self._spawn(supervise(self._tick))
 
     def _ensure_listening(self) -> None:
         # Not for streams of generators: they have nothing to do with the log, and a listener may
         # hold a database connection.
         if not self._listeners:
             self._listeners = [
-                self._spawn(self._supervise(work))
+                self._spawn(supervise(work))
                 for work in (self._listen, self._check, self._safety_poll)
             ]
 
-    async def _supervise(self, work: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            try:
-                await work()
-            except LogUnavailable as error:
-                logger.warning("%s waits for the log: %s", work.__name__, error)
-            except Exception:
-                logger.exception("The hub's task %s died and is started again.", work.__name__)
-            await asyncio.sleep(_RESTART_PAUSE)
-
     async def _listen(self) -> None:
         # Set even if the notifier is away: then the safety poll carries on alone.
-        timer = self._loop.call_later(_RESTART_PAUSE, self._listening.set)
+        timer = self._loop.call_later(RESTART_PAUSE, self._listening.set)
         self._check_wanted.set()
         notifier = get_notifier()
         if not notifier.supports_other_processes:
@@ -311,7 +309,7 @@ class Hub:
 
     def _repair_later(self, topic: Topic, seq: int) -> None:
         # The wake-up may be on its way: what was committed a moment ago is no repair.
-        self._loop.call_later(_RESTART_PAUSE, self._repair, topic, topic.generation, seq)
+        self._loop.call_later(RESTART_PAUSE, self._repair, topic, topic.generation, seq)
 
     def _repair(self, topic: Topic, generation: int, seq: int) -> None:
         if topic.generation != generation or topic.ring.tail >= seq:

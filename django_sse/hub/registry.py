@@ -29,6 +29,12 @@ def hubs() -> list[Hub]:
         return [hub for loop, hub in _hubs.items() if not loop.is_closed()]
 
 
+def running() -> dict[asyncio.AbstractEventLoop, Hub]:
+    """The loops that run and their hubs, from any thread."""
+    with _lock:
+        return {loop: hub for loop, hub in _hubs.items() if loop.is_running()}
+
+
 def find(loop: asyncio.AbstractEventLoop) -> Hub | None:
     """The hub of ``loop``, if it has one."""
     with _lock:
@@ -44,12 +50,18 @@ def add(loop: asyncio.AbstractEventLoop, hub: Hub) -> None:
         _hubs[loop] = hub
 
 
+def deliver(appended: Sequence[Appended]) -> None:
+    """Hand what this process committed to its hubs. Any thread."""
+    if appended:
+        for hub in hubs():
+            hub.deliver(appended)
+
+
 def announce(appended: Sequence[Appended]) -> None:
     """Hand what this process committed to its hubs and wake the other processes. Any thread."""
     if not appended:
         return
-    for hub in hubs():
-        hub.deliver(appended)
+    deliver(appended)
     get_notifier().notify(
         [Wakeup(each.channel, each.epoch, each.records[-1].seq) for each in appended]
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from django_sse.log.base import Kind
+from django_sse.log.base import REDACTED, TERMINAL
 from django_sse.wire.encoder import encode_body, with_id
 from django_sse.wire.errors import InvalidEvent
 
@@ -37,18 +38,24 @@ class Frame(NamedTuple):
         return self.data[self.id_size :]
 
 
+@lru_cache(maxsize=1024)
+def _id_line(epoch: str) -> bytes:
+    """The beginning of an event's id line; what may stand in one is checked once an epoch."""
+    return with_id(epoch, b"").rstrip(b"\n")
+
+
 def encode_record(epoch: str, record: Record) -> Frame:
     """The frame of a record of the log."""
-    if record.kind == Kind.REDACTED:
+    if record.kind == REDACTED:
         return Frame(record.seq, b"", 0, terminal=False)
     try:
         body = encode_body(record.type or None, record.data)
     except InvalidEvent:
         # Not written by publish(). Without its frame the channel goes on; with it, never again.
         logger.exception("Event %d of epoch %s cannot be sent and is skipped.", record.seq, epoch)
-        return Frame(record.seq, b"", 0, record.kind == Kind.TERMINAL)
-    data = with_id(f"{epoch}-{record.seq}", body)
-    return Frame(record.seq, data, len(data) - len(body), record.kind == Kind.TERMINAL)
+        return Frame(record.seq, b"", 0, record.kind == TERMINAL)
+    data = b"%b-%d\n%b" % (_id_line(epoch), record.seq, body)
+    return Frame(record.seq, data, len(data) - len(body), record.kind == TERMINAL)
 
 
 def join(frames: Iterable[Frame], limit: int) -> tuple[bytes, int | None]:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextvars import Context
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.utils import timezone
 
-from django_sse import conf
 from django_sse.exceptions import LogUnavailable
 from django_sse.hub.hub import get_hub
+from django_sse.hub.place import Place
 from django_sse.hub.position import Settled, Since, check_since, rotate_rewound, settle
 from django_sse.hub.registry import announce
-from django_sse.hub.ring import Frame, join, leading
+from django_sse.hub.ring import join, leading
 from django_sse.hub.stream import END, TERMINAL_ID, Stream
-from django_sse.hub.topic import Hole, Topic
+from django_sse.hub.topic import Hole
 from django_sse.log import get_log
 from django_sse.log.entries import validate_channel
 from django_sse.wire.cursor import MAX_CHANNELS
@@ -31,34 +30,6 @@ if TYPE_CHECKING:
     from django_sse.hub.hub import Hub
 
 logger = logging.getLogger("django_sse")
-
-
-@dataclass(slots=True)
-class _Place:
-    """Where the stream stands in one channel. ``page`` holds frames read from the log while the
-    cursor is behind the ring."""
-
-    topic: Topic
-    cursor: int
-    generation: int
-    page: list[Frame]
-    reset: str = ""
-
-    @property
-    def ended(self) -> bool:
-        return self.topic.terminal is not None and self.cursor >= self.topic.terminal
-
-    @property
-    def behind(self) -> bool:
-        return self.cursor < self.topic.ring.start
-
-    @property
-    def wants_page(self) -> bool:
-        return self.behind and not self.page
-
-    @property
-    def stale(self) -> bool:
-        return bool(self.reset) or self.generation != self.topic.generation
 
 
 class Subscription(Stream):
@@ -88,13 +59,13 @@ class Subscription(Stream):
         """The position that the client brings, for a stream whose response settles it late."""
         self._settled: Settled | None = None
         self._live: Hub | None = None
-        self._places: list[_Place] = []
+        self._places: list[Place] = []
         self._opening = b""
         self._turn = 0
         self._opened = False
         self._hook: Future[object] | None = None
         self._fetching: asyncio.Task[None] | None = None
-        self._limit = conf.current().WRITE_BYTES
+        self._limit = self._settings.WRITE_BYTES
 
     # -- the position
 
@@ -127,6 +98,8 @@ class Subscription(Stream):
             # The headers are out: without this the client would come back for ever.
             self._opening = with_id(TERMINAL_ID, encode_body(*END))
         self._opened = True
+        # An idle stream holds no more than it needs.
+        self._settled = None
         if self._on_open is not None:
             self._hook = hub.run_later(self._on_open)
 
@@ -137,7 +110,7 @@ class Subscription(Stream):
         assert settled is not None
         for index, (head, cursor) in enumerate(zip(settled.heads, settled.cursors, strict=True)):
             topic = await hub.topic(head.channel, self)
-            place = _Place(topic, cursor, topic.generation, [], settled.resets.get(index, ""))
+            place = Place(topic, cursor, topic.generation, [], settled.resets.get(index, ""))
             # Before anything is awaited: what leaves the topics are the places.
             self._places.append(place)
             if topic.epoch != head.epoch or place.reset == "rewound":
@@ -159,7 +132,7 @@ class Subscription(Stream):
         return ".".join(f"{place.topic.epoch}-{place.cursor}" for place in self._places)
 
     def _open(self) -> bytes:
-        event = Event("{}", event="stream-open", id=self._id(), retry=conf.current().RETRY)
+        event = Event("{}", event="stream-open", id=self._id(), retry=self._settings.RETRY)
         return encode(event)
 
     def _reset(self) -> bytes:
@@ -174,10 +147,14 @@ class Subscription(Stream):
             reason = reason or place.reset or place.topic.reason
             place.reset = ""
             place.generation = place.topic.generation
-            place.cursor = place.topic.ring.tail
+            place.cursor = self._after_reset(place, reason)
             place.page = []
         data = dumps({"reason": reason, "channels": stale})
         return with_id(self._id(), encode_body("stream-reset", data))
+
+    def _after_reset(self, place: Place, reason: str) -> int:
+        """The position that a client goes on from whose own cannot be honoured."""
+        return place.topic.ring.tail
 
     # -- the frames
 
@@ -185,13 +162,17 @@ class Subscription(Stream):
         if self._opening:
             opening, self._opening = self._opening, b""
             return opening
-        if any(place.stale for place in self._places):
-            return self._reset()
+        for place in self._places:
+            if place.stale:
+                if reset := self._reset():
+                    return reset
+                break
         if len(self._places) == 1:
             return self._take_single(self._places[0])
         return self._take_joined()
 
-    def _take_single(self, place: _Place) -> bytes | None:
+    def _take_single(self, place: Place) -> bytes | None:
+        ring = place.topic.ring
         chunk = b""
         while not chunk and not place.ended:
             before = place.cursor
@@ -200,10 +181,31 @@ class Subscription(Stream):
                 place.cursor = before if seq is None else seq
                 place.page = place.page[place.cursor - before :]
             elif not place.behind:
-                chunk, place.cursor = place.topic.ring.slice(before, self._limit)
+                chunk, place.cursor = ring.slice(before, self._limit)
             if place.cursor == before:
                 break
         return None if place.ended and not chunk else chunk
+
+    def poll(self) -> bytes | None:
+        # What most wake-ups of most streams come to, without a call more than it takes: one
+        # channel, of which the client has had all but the newest.
+        if len(self._places) == 1 and not (self._closed or self._draining or self._opening):
+            place = self._places[0]
+            topic = place.topic
+            ring, cursor = topic.ring, place.cursor
+            if (
+                place.generation == topic.generation
+                and not place.page
+                and not place.reset
+                and ring.start <= cursor < ring.tail
+            ):
+                chunk, place.cursor = ring.slice(cursor, self._limit)
+                if chunk:
+                    self.at_tail = place.cursor == ring.tail and topic.terminal is None
+                    self._quiet = self._beat_due = False
+                    return chunk
+        self.at_tail = False
+        return super().poll()
 
     def _take_joined(self) -> bytes | None:
         """The next frames of all channels, each with the composite id that it leads to.
@@ -213,13 +215,18 @@ class Subscription(Stream):
         so that one with much to say does not silence the rest.
         """
         parts: list[bytes] = []
-        room = self._limit
-        self._turn = (self._turn + 1) % len(self._places)
-        for place in self._places[self._turn :] + self._places[: self._turn]:
-            room = self._take_from(place, parts, room)
+        moved = True
+        # Frames that send nothing (an event was emptied) lead to others.
+        while moved and not parts:
+            before = [place.cursor for place in self._places]
+            room = self._limit
+            self._turn = (self._turn + 1) % len(self._places)
+            for place in self._places[self._turn :] + self._places[: self._turn]:
+                room = self._take_from(place, parts, room)
+            moved = before != [place.cursor for place in self._places]
         return None if self._ended and not parts else b"".join(parts)
 
-    def _take_from(self, place: _Place, parts: list[bytes], room: int) -> int:
+    def _take_from(self, place: Place, parts: list[bytes], room: int) -> int:
         """Add one channel's frames to ``parts``, as many as there is room for, and at least one to
         none; the bytes that are left."""
         frames = place.page or ([] if place.behind else place.topic.ring.frames(place.cursor))
@@ -240,6 +247,15 @@ class Subscription(Stream):
     @property
     def _ended(self) -> bool:
         return all(place.ended for place in self._places)
+
+    def _only_waits(self) -> bool:
+        if self._fetching is not None:
+            return False
+        # A loop, not any(): this is asked at every write.
+        for place in self._places:  # noqa: SIM110
+            if place.wants_page:
+                return False
+        return True
 
     async def _wait(self) -> None:
         """Wait for an event, or, behind the ring, for a page of the log: in a task of its own, so
@@ -262,7 +278,7 @@ class Subscription(Stream):
             if place.wants_page:
                 await self._fetch_page(place)
 
-    async def _fetch_page(self, place: _Place) -> None:
+    async def _fetch_page(self, place: Place) -> None:
         topic, cursor = place.topic, place.cursor
         generation, redactions = topic.generation, topic.redactions
         try:
@@ -279,7 +295,7 @@ class Subscription(Stream):
                 # No more than the next write: a client that stalls holds a cursor, not a page.
                 place.page = leading(page, self._limit)
 
-    async def _check(self, place: _Place, cursor: int) -> None:
+    async def _check(self, place: Place, cursor: int) -> None:
         """The log has a hole after ``cursor``: it was trimmed, or it is another log by now. The
         check comes first, so that the client is told once, of the log there is now."""
         assert self._live is not None

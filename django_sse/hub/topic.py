@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from contextvars import Context
 from typing import TYPE_CHECKING, Protocol
 
 from django_sse import conf
 from django_sse.exceptions import LogUnavailable
 from django_sse.hub.ring import Frame, Ring, encode_record
+from django_sse.hub.rounds import Rounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
     from typing import Any, ParamSpec, TypeVar
 
+    from django_sse.hub.rounds import Waiter
     from django_sse.log.base import Appended, EventLog, Head, Record
 
     P = ParamSpec("P")
@@ -25,14 +27,6 @@ logger = logging.getLogger("django_sse")
 
 _RECENT_PAGES = 8
 _RETRY_LOG = 0.5
-
-
-class Waiter(Protocol):
-    """Who is woken when a topic has something new."""
-
-    def wake(self) -> None: ...
-
-    def forget_pages(self) -> None: ...
 
 
 class TopicHub(Protocol):
@@ -91,8 +85,9 @@ class Topic:
         self._catching_up: asyncio.Task[None] | None = None
         self._filling: asyncio.Task[None] | None = None
         self._look_again = False
-        self._last_wake = 0.0
-        self._wake_timer: asyncio.TimerHandle | None = None
+        # The highest seq that somebody said is there, until it was looked for.
+        self._hint = 0
+        self._rounds = Rounds(self._loop, self.waiters, settings.COALESCE)
 
     @property
     def known(self) -> int:
@@ -121,7 +116,7 @@ class Topic:
         self._forget_pages()
         self._known = 0
         self.start(head)
-        self._wake_all()
+        self._rounds.wake()
 
     def expect(self, seq: int) -> None:
         """``seq`` is committed: read up to it."""
@@ -181,13 +176,14 @@ class Topic:
         if frames[-1].terminal:
             self.terminal = frames[-1].seq
         self._early = {first: each for first, each in self._early.items() if first > self.ring.tail}
-        self.wake()
+        self._rounds.wake()
 
     # -- catching up with the log
 
-    def look(self) -> None:
-        """Read what the log has after the ring's tail. A hint is enough reason: if it was false
-        the page is empty."""
+    def look(self, hint: int = 0) -> None:
+        """Read what the log has after the ring's tail, up to ``hint`` as far as is known. A hint is
+        enough reason: if it was false the page is empty."""
+        self._hint = max(self._hint, hint)
         self._look_again = True
         if self._catching_up is None and self.epoch:
             self._catching_up = self._spawn(self._catch_up())
@@ -208,8 +204,10 @@ class Topic:
             self._look_again = False
             self._skip_what_the_ring_cannot_hold()
             generation, after, known = self.generation, self.ring.tail, self._known
-            expected = known - after if known > after else self._settings.PAGE_EVENTS
-            limit = min(expected, self._settings.PAGE_EVENTS)
+            hint, self._hint = max(self._hint, known), 0
+            limit = self._settings.PAGE_EVENTS
+            if hint > after:
+                limit = min(hint - after, limit)
             records = _after_the_last_hole(await self._read(after, limit))
             if generation != self.generation:
                 return
@@ -217,11 +215,15 @@ class Topic:
                 if records[0].seq > self.ring.tail + 1:
                     self.ring.restart(records[0].seq - 1)
                 self._append(records)
-                self._look_again = True
+                # A page that was asked for by its number of events is all there is to know of.
+                self._look_again |= not after < hint <= self.ring.tail
+            elif records and hint > self.ring.tail:
+                # A page ends where it is large enough; what it had came by another way meanwhile.
+                self._hint, self._look_again = max(self._hint, hint), True
             elif known > self.ring.tail:
                 self.ring.restart(known)
                 await self._hub.check(self)
-                self.wake()
+                self._rounds.wake()
 
     def _skip_what_the_ring_cannot_hold(self) -> None:
         behind = self._known - self.ring.tail
@@ -269,22 +271,21 @@ class Topic:
         """Put the newest events into a new topic's ring: ten thousand clients that come back after
         a deploy, each from a place of its own, are then one replay."""
         generation, redactions = self.generation, self.redactions
-        start = self.ring.start
-        after = max(0, start - self._settings.RING_EVENTS)
-        frames: deque[Frame] = deque()
-        size = 0
-        while after < start:
-            limit = min(start - after, self._settings.PAGE_EVENTS)
-            records = await self._read(after, limit)
+        lowest = max(0, self.ring.start - self._settings.RING_EVENTS)
+        step = self._settings.PAGE_EVENTS
+        # From the newest backwards: there may be room for a few only.
+        while (start := self.ring.start) > lowest:
+            after = max(lowest, start - step)
+            records = await self._read(after, start - after)
             if not records or (generation, redactions) != (self.generation, self.redactions):
                 return
-            for frame in (encode_record(self.epoch, each) for each in records):
-                frames.append(frame)
-                size += len(frame.data)
-                while size > self._settings.RING_BYTES:
-                    size -= len(frames.popleft().data)
-            after = records[-1].seq
-        self.ring.prepend(frames)
+            if records[-1].seq < start:
+                # Large events: a page of bounded size ends before the ring begins.
+                step = len(records)
+                continue
+            self.ring.prepend([encode_record(self.epoch, each) for each in records])
+            if self.ring.start > after:
+                return
 
     def _forget_pages(self) -> None:
         self._pages.clear()
@@ -319,25 +320,6 @@ class Topic:
             while len(self._recent) > _RECENT_PAGES:
                 self._recent.popitem(last=False)
         return frames
-
-    # -- waking
-
-    def wake(self) -> None:
-        """Wake who waits: at once after a quiet moment, else at most every few milliseconds, so
-        that each gets several events in one write."""
-        if self._wake_timer is not None:
-            return
-        rest = self._last_wake + self._settings.COALESCE - self._loop.time()
-        if rest <= 0:
-            self._wake_all()
-        else:
-            self._wake_timer = self._loop.call_later(rest, self._wake_all)
-
-    def _wake_all(self) -> None:
-        self._wake_timer = None
-        self._last_wake = self._loop.time()
-        for waiter in self.waiters:
-            waiter.wake()
 
     def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         # A fresh context: the caller's would keep its request, and its thread, alive.

@@ -6,8 +6,9 @@ A log holds channels; a channel is a sequence of events numbered 1, 2, 3 … wit
   An append that starts after another one returned comes after it.
 - **Fate.** An event is readable only once it is committed. What is deferred inside the caller's
   transaction becomes readable after its commit, or never.
-- **Finished is final.** After a channel's terminal event ``append`` raises ``ChannelFinished`` and
-  what was deferred for it is dropped, logged and signalled.
+- **Finished is final.** After a channel's terminal event ``append`` raises ``ChannelFinished``, and
+  so does ``defer`` where it can see one, sequenced or itself deferred. What was deferred and comes
+  later all the same is dropped, logged and signalled.
 - **Holes are the reader's to find.** ``read`` returns what is stored after a position; a reader
   compares the first row with its position, and an empty page with the head it knew *before* that.
 - **Epoch.** Random, made with the channel. A log that was wiped, or rewound and rotated, has a new
@@ -21,19 +22,27 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
+from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from django_sse.exceptions import ChannelFinished
 from django_sse.models import Kind, State
 from django_sse.signals import events_dropped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime, timedelta
 
-__all__ = ["Appended", "Entry", "EventLog", "Head", "Kind", "Record", "State"]
+__all__ = ["Appended", "Entry", "EventLog", "Head", "Kind", "Outcome", "Record", "State"]
 
 logger = logging.getLogger("django_sse")
+
+# As numbers, for what is asked of every event: on Python 3.11 a member of an enum costs as much to
+# look up as all the rest of it.
+TERMINAL = int(Kind.TERMINAL)
+REDACTED = int(Kind.REDACTED)
 
 PAGE_CHARACTERS = 256 << 10
 """A page of large events must not need more memory than one of small ones."""
@@ -56,6 +65,12 @@ class Record(NamedTuple):
     type: str
     data: str
     kind: int = Kind.EVENT
+
+
+# The classes' own makers are functions of Python's, which cost twice as much; these take a tuple of
+# all fields, for what is made of every event.
+new_entry: Callable[[tuple[str, str, str, int, str]], Entry] = partial(tuple.__new__, Entry)
+new_record: Callable[[tuple[int, str, str, int]], Record] = partial(tuple.__new__, Record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +96,15 @@ class Appended:
     records: Sequence[Record]
 
 
+# Of the entries of one caller: their ids, in order, or why none of them is in the log.
+Outcome: TypeAlias = "list[str] | Exception"
+
+
 class EventLog(ABC):
     """See the module's docstring for what every implementation must hold."""
+
+    in_memory = False
+    """Whether every method returns at once, and no other process can see the log."""
 
     @abstractmethod
     def in_transaction(self) -> bool:
@@ -94,7 +116,7 @@ class EventLog(ABC):
     @abstractmethod
     def defer(self, entries: Sequence[Entry], announce: Callable[[list[Appended]], None]) -> None:
         """Hand over ``entries`` with the caller's transaction; ``announce`` is called with what
-        its commit sequenced."""
+        its commit sequenced. Raises ``ChannelFinished``."""
 
     @abstractmethod
     def append(self, entries: Sequence[Entry]) -> list[Appended]:
@@ -102,6 +124,16 @@ class EventLog(ABC):
 
         One ``Appended`` a channel, with the deferred events first. All or nothing. Raises
         ``ChannelFinished``.
+        """
+
+    @abstractmethod
+    def append_each(
+        self, groups: Sequence[Sequence[Entry]]
+    ) -> tuple[list[Appended], list[Outcome]]:
+        """``append`` for several callers at once, in their order, outside of any transaction.
+
+        Each group is all or none for itself; its outcome is the ids of its entries or the error
+        that it alone meets. A group that may be committed all the same is not tried again.
         """
 
     @abstractmethod
@@ -138,6 +170,23 @@ class EventLog(ABC):
         """The highest seq whose event is older than ``moment``, at least ``head.floor``."""
 
     @abstractmethod
+    def now(self, head: Head) -> datetime:
+        """The clock that the channel's events are stamped by."""
+
+    def trim_floor(
+        self, head: Head, *, age: timedelta | None = None, count: int | None = None
+    ) -> int:
+        """The highest seq that ``trim`` would remove, at least ``head.floor``.
+
+        Raises ``ValueError`` for a negative limit.
+        """
+        check_limits(age, count)
+        floor = head.floor if count is None else max(head.floor, head.head - count)
+        if age is not None:
+            floor = max(floor, self.seq_before(head, self.now(head) - age))
+        return floor
+
+    @abstractmethod
     def trim(self, channel: str, *, age: timedelta | None = None, count: int | None = None) -> int:
         """Remove events older than ``age`` and all but the newest ``count``; how many went.
 
@@ -167,6 +216,28 @@ def fitting(sizes: Iterable[int]) -> int:
             break
         count += 1
     return count
+
+
+def ids_of(entries: Sequence[Entry], appended: Iterable[Appended]) -> list[str]:
+    """The ids of ``entries`` in their order, out of what ``append`` returned for them."""
+    wanted = Counter(entry.channel for entry in entries)
+    # A channel's newest records are these entries: what was deferred came before them.
+    own = {
+        each.channel: iter([f"{each.epoch}-{r.seq}" for r in each.records[-wanted[each.channel] :]])
+        for each in appended
+    }
+    return [next(own[entry.channel]) for entry in entries]
+
+
+def refuse_after_end(entries: Iterable[Entry], ended: Mapping[str, str]) -> None:
+    """Raises ``ChannelFinished`` for an entry behind the end of its channel: one of ``ended``
+    (channel and state), or one among the ``entries``."""
+    states = dict(ended)
+    for entry in entries:
+        if state := states.get(entry.channel):
+            raise ChannelFinished.of(entry.channel, state)
+        if entry.kind == TERMINAL:
+            states[entry.channel] = entry.state
 
 
 def report_dropped(channel: str, count: int) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 
 from django_sse import conf
 from django_sse.exceptions import EventTooLarge, InvalidChannel, InvalidEvent
-from django_sse.log.base import Entry, Kind, State
+from django_sse.log.base import Entry, Kind, State, new_entry
 from django_sse.models import NAME_LENGTH, TYPE_LENGTH
 from django_sse.wire.encoder import data_text
-from django_sse.wire.event import Event
+from django_sse.wire.event import Event, check_data
 
+_EVENT, _OPEN = int(Kind.EVENT), State.OPEN.value
 # C0, DEL, C1; and surrogates, which no database can store as UTF-8.
 _REFUSED_IN_NAMES = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -59,7 +60,11 @@ def make_entry(
 
     Raises ``InvalidChannel``, ``InvalidEvent``, ``DataNotSerializable``, ``EventTooLarge``.
     """
-    validate_channel(channel)
+    return entry_of(validate_channel(channel), event, kind, state)
+
+
+def entry_of(channel: str, event: Event, kind: Kind = Kind.EVENT, state: str = State.OPEN) -> Entry:
+    """``make_entry`` for a ``channel`` that was validated."""
     if event.id is not None or event.retry is not None:
         raise InvalidEvent(
             "A published event has no id and no retry of its own: the log numbers it, and the "
@@ -68,13 +73,23 @@ def make_entry(
     kind_of_event = event.event or ""
     if len(kind_of_event) > TYPE_LENGTH:
         raise InvalidEvent(f"A published event's type has at most {TYPE_LENGTH} characters.")
-    text = data_text(event.data, json_encoder())
+    return new_entry((channel, kind_of_event, _text_of(event.data), kind, state))
+
+
+def data_entry(channel: str, data: Any) -> Entry:
+    """``entry_of`` for an event that is nothing but its data."""
+    return new_entry((channel, "", _text_of(check_data(data)), _EVENT, _OPEN))
+
+
+def _text_of(data: Any) -> str:
+    text = data_text(data, json_encoder())
     if "\x00" in text:
         raise InvalidEvent("The data has a NUL character, which PostgreSQL cannot store.")
-    size, most = len(text.encode()), conf.current().MAX_EVENT_BYTES
-    if size > most:
+    most = conf.current().MAX_EVENT_BYTES
+    # A character is up to four bytes: most texts need not be encoded to be measured.
+    if len(text) * 4 > most and (size := len(text.encode())) > most:
         raise EventTooLarge(
             f"The data is {size} bytes, more than MAX_EVENT_BYTES ({most}). Store it elsewhere and "
             "publish a reference to it."
         )
-    return Entry(channel, kind_of_event, text, kind, state)
+    return text

@@ -8,22 +8,26 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from django.db import transaction
+from django.db import connections, transaction
 from django.utils import timezone
 
 from django_sse import conf
 from django_sse.exceptions import ChannelFinished
 from django_sse.log import transactions
 from django_sse.log.base import (
+    TERMINAL,
     Appended,
     Entry,
     EventLog,
     Head,
     Kind,
+    Outcome,
     Record,
     State,
     check_limits,
     fitting,
+    ids_of,
+    refuse_after_end,
     report_dropped,
 )
 from django_sse.wire.cursor import make_epoch
@@ -54,7 +58,7 @@ class _Channel:
         self.records.append(record)
         now = timezone.now()
         self.created.append(max(now, self.created[-1]) if self.created else now)
-        if entry.kind == Kind.TERMINAL:
+        if entry.kind == TERMINAL:
             self.state = entry.state
         return record
 
@@ -75,6 +79,8 @@ class MemoryLog(EventLog):
     """Deferred events are kept by ``transaction.on_commit`` and share its limits: they are lost
     with a hook that does not run (an earlier one raised), and a savepoint that is rolled back by
     hand, without ``atomic()``, does not take them along."""
+
+    in_memory = True
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -100,17 +106,25 @@ class MemoryLog(EventLog):
         return transactions.shares_fate(conf.current().DATABASE)
 
     def defer(self, entries: Sequence[Entry], announce: Callable[[list[Appended]], None]) -> None:
-        with self._lock:
-            for entry in entries:
-                if state := self._state(entry.channel):
-                    raise ChannelFinished.of(entry.channel, state)
+        alias = conf.current().DATABASE
+        refuse_after_end(entries, self._ended(alias, entries))
 
         # Not a partial: Django tells of a robust hook that failed by its __qualname__.
         def append() -> None:
             if appended := self._append_committed(entries):
                 announce(appended)
 
-        transaction.on_commit(append, using=conf.current().DATABASE, robust=True)
+        append.entries = entries  # type: ignore[attr-defined]
+        transaction.on_commit(append, using=alias, robust=True)
+
+    def _ended(self, alias: str, entries: Sequence[Entry]) -> dict[str, str]:
+        """The channels that have an end, and those that the transaction's hooks will give one:
+        Django takes a hook away with its savepoint."""
+        hooks = [hook for _, hook, *_ in connections[alias].run_on_commit]
+        waiting = [each for hook in hooks for each in getattr(hook, "entries", ())]
+        ended = {each.channel: each.state for each in waiting if each.kind == TERMINAL}
+        with self._lock:
+            return ended | {n: s for n in {e.channel for e in entries} if (s := self._state(n))}
 
     def _append_committed(self, entries: Sequence[Entry]) -> list[Appended]:
         with self._lock:
@@ -135,7 +149,7 @@ class MemoryLog(EventLog):
                 late.append((entry.channel, state))
                 continue
             taken.append(entry)
-            if entry.kind == Kind.TERMINAL:
+            if entry.kind == TERMINAL:
                 ended[entry.channel] = entry.state
         return taken, late
 
@@ -151,6 +165,21 @@ class MemoryLog(EventLog):
                 Appended(name, self._channels[name].epoch, records)
                 for name, records in done.items()
             ]
+
+    def append_each(
+        self, groups: Sequence[Sequence[Entry]]
+    ) -> tuple[list[Appended], list[Outcome]]:
+        appended: list[Appended] = []
+        outcomes: list[Outcome] = []
+        for group in groups:
+            try:
+                done = self.append(group)
+            except ChannelFinished as error:
+                outcomes.append(error)
+            else:
+                appended += done
+                outcomes.append(ids_of(group, done))
+        return appended, outcomes
 
     def finish(self, entry: Entry) -> list[Appended]:
         with self._lock:
@@ -184,15 +213,16 @@ class MemoryLog(EventLog):
             channel = self._keys[head.key]
             return channel.floor + bisect_left(channel.created, moment)
 
+    def now(self, head: Head) -> datetime:
+        return timezone.now()
+
     def trim(self, channel: str, *, age: timedelta | None = None, count: int | None = None) -> int:
         check_limits(age, count)
         with self._lock:
             found = self._channels.get(channel)
             if found is None:
                 return 0
-            floor = found.floor if count is None else max(found.floor, found.head - count)
-            if age is not None:
-                floor = max(floor, self.seq_before(found.snapshot(), timezone.now() - age))
+            floor = self.trim_floor(found.snapshot(), age=age, count=count)
             removed = floor - found.floor
             del found.records[:removed], found.created[:removed]
             found.floor = floor

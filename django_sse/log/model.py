@@ -6,46 +6,31 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from django.db import transaction
-from django.db.models import F
-from django.db.models.functions import Length, Now
+from django.db.models import F, Min
+from django.utils import timezone
 
 from django_sse import conf
 from django_sse.exceptions import ChannelFinished
-from django_sse.log import sequencer, transactions, trimming
+from django_sse.log import batch, outbox, reads, sequencer, transactions, trimming
 from django_sse.log.base import (
     Appended,
     Entry,
     EventLog,
     Head,
     Kind,
+    Outcome,
     Record,
     check_limits,
-    fitting,
+    refuse_after_end,
 )
-from django_sse.log.sequencer import BATCH, channel_hash
+from django_sse.log.orm import BATCH, DatabaseNow
+from django_sse.log.sequencer import channel_hash
 from django_sse.models import Channel, OutboxEvent, StoredEvent
 from django_sse.wire.cursor import make_epoch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime, timedelta
-
-
-# Events of any size that a page may have unmeasured: what a wake-up usually brings.
-_FEW = 8
-
-
-def _head(row: Channel) -> Head:
-    return Head(
-        row.name,
-        row.pk,
-        row.epoch,
-        row.head,
-        row.floor,
-        row.state,
-        row.redactions,
-        row.epoch_created,
-    )
 
 
 class ModelLog(EventLog):
@@ -64,21 +49,8 @@ class ModelLog(EventLog):
     def defer(self, entries: Sequence[Entry], announce: Callable[[list[Appended]], None]) -> None:
         alias = self.alias
         names = list(dict.fromkeys(entry.channel for entry in entries))
-        self._refuse_finished(alias, names)
-        OutboxEvent.objects.using(alias).bulk_create(
-            [
-                OutboxEvent(
-                    name=entry.channel,
-                    name_hash=channel_hash(entry.channel),
-                    kind=entry.kind,
-                    state=entry.state,
-                    type=entry.type,
-                    data=entry.data,
-                )
-                for entry in entries
-            ],
-            batch_size=BATCH,
-        )
+        refuse_after_end(entries, transactions.run(alias, partial(outbox.ends, alias, names)))
+        transactions.run(alias, partial(outbox.add, alias, entries))
 
         # Not a partial: Django tells of a robust hook that failed by its __qualname__.
         def drain() -> None:
@@ -90,14 +62,13 @@ class ModelLog(EventLog):
         # caller's transaction is committed, so an error of ours is not its.
         transaction.on_commit(drain, using=alias, robust=True)
 
-    def _refuse_finished(self, alias: str, names: Sequence[str]) -> None:
-        hashes = [channel_hash(name) for name in names]
-        ended = Channel.objects.using(alias).filter(name_hash__in=hashes).exclude(state="").first()
-        if ended is not None:
-            raise ChannelFinished.of(ended.name, ended.state)
-
     def append(self, entries: Sequence[Entry]) -> list[Appended]:
         return sequencer.append(self.alias, entries)
+
+    def append_each(
+        self, groups: Sequence[Sequence[Entry]]
+    ) -> tuple[list[Appended], list[Outcome]]:
+        return batch.append_each(self.alias, groups)
 
     def finish(self, entry: Entry) -> list[Appended]:
         try:
@@ -110,8 +81,9 @@ class ModelLog(EventLog):
         return sequencer.drain(alias, channels) if transactions.commits_its_own(alias) else []
 
     def orphans(self, limit: int = 100) -> list[str]:
-        waiting = OutboxEvent.objects.using(self.alias).order_by()
-        names = waiting.values_list("name", flat=True).distinct()[:limit]
+        waiting = OutboxEvent.objects.using(self.alias).order_by().values("name_hash")
+        # By the hash: some databases take two names for one, and a reader would wait for the other.
+        names = waiting.annotate(one=Min("name")).values_list("one", flat=True)[:limit]
         return transactions.run(self.alias, lambda: list(names.all()))
 
     def open(self, channels: Sequence[str]) -> list[Head]:
@@ -125,31 +97,26 @@ class ModelLog(EventLog):
         return self.heads(channels)
 
     def heads(self, channels: Iterable[str]) -> dict[str, Head]:
-        hashes = [channel_hash(name) for name in channels]
-        found: dict[str, Head] = {}
-        for start in range(0, len(hashes), BATCH):
-            some = hashes[start : start + BATCH]
-            rows = Channel.objects.using(self.alias).filter(name_hash__in=some)
-            for row in transactions.run(self.alias, partial(list[Channel], rows)):
-                found[row.name] = _head(row)
-        return found
+        return reads.heads(self.alias, channels)
 
     def read(self, key: int, after: int, limit: int) -> list[Record]:
-        stored = StoredEvent.objects.using(self.alias)
-        events = stored.filter(channel_id=key, seq__gt=after).order_by("seq")
-        if limit > _FEW:
-            sizes = events.values_list(Length("data"), flat=True)[:limit]
-            limit = fitting(transactions.run(self.alias, lambda: list(sizes.all())))
-        rows = events.values_list("seq", "type", "data", "kind")[:limit]
-        return transactions.run(self.alias, lambda: [Record(*row) for row in rows.all()])
+        return reads.page(self.alias, key, after, limit)
 
     def seq_before(self, head: Head, moment: datetime) -> int:
         return transactions.run(self.alias, lambda: trimming.seq_before(self.alias, head, moment))
 
+    def now(self, head: Head) -> datetime:
+        rows = Channel.objects.using(self.alias).filter(pk=head.key)
+        # A channel that was deleted has no events, so any clock will do.
+        found = transactions.run(self.alias, rows.values_list(DatabaseNow(), flat=True).first)
+        return found or timezone.now()
+
     def trim(self, channel: str, *, age: timedelta | None = None, count: int | None = None) -> int:
         check_limits(age, count)
         head = self.heads([channel]).get(channel)
-        return trimming.trim(self.alias, head, age=age, count=count) if head else 0
+        if head is None:
+            return 0
+        return trimming.trim(self.alias, head, self.trim_floor(head, age=age, count=count))
 
     def channels(self) -> Iterator[str]:
         # In pages: on SQLite a cursor that is still open keeps its snapshot, and whoever writes
@@ -181,5 +148,5 @@ class ModelLog(EventLog):
     def rotate(self, channel: str, epoch: str) -> bool:
         row = Channel.objects.using(self.alias).filter(name_hash=channel_hash(channel), epoch=epoch)
         return transactions.run(
-            self.alias, lambda: bool(row.update(epoch=make_epoch(), epoch_created=Now()))
+            self.alias, lambda: bool(row.update(epoch=make_epoch(), epoch_created=DatabaseNow()))
         )

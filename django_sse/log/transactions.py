@@ -8,20 +8,25 @@ import threading
 import time
 import warnings
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, TypeVar
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakKeyDictionary
 
-from django.db import InterfaceError, OperationalError, connections
+from django.db import InterfaceError, InternalError, OperationalError, connections, transaction
 
 from django_sse.exceptions import LogUnavailable, PublishNotAllowed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 T = TypeVar("T")
 
 TRIES = 8
+_LEVEL = "read committed"
+_READ_COMMITTED = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
+_default_levels: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 # PostgreSQL: serialization_failure, deadlock_detected.
 _SQLSTATES = frozenset({"40001", "40P01"})
 # MySQL and MariaDB: lock wait time-out, deadlock, record changed since the snapshot.
@@ -104,6 +109,55 @@ def outside(alias: str, work: Callable[[], T]) -> T:
     return future.result()
 
 
+@contextmanager
+def read_committed(alias: str) -> Iterator[None]:
+    """``atomic()`` in which each statement sees what was committed before it began.
+
+    Whatever the project has set: in a snapshot taken before a lock was given, what the lock
+    protects is still as it was before its last holder. Inside a transaction (``TestCase``) the
+    level is what it is.
+    """
+    connection = connections[alias]
+    wanted = not connection.in_atomic_block and not _is_read_committed(connection)
+    if wanted and connection.vendor == "mysql":
+        # There it is said before the transaction that it counts for.
+        _execute(connection, _READ_COMMITTED)
+    with transaction.atomic(using=alias):
+        if wanted and connection.vendor == "postgresql":
+            _execute(connection, _READ_COMMITTED)
+        yield
+
+
+def _execute(connection: BaseDatabaseWrapper, statement: str) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        return str(cursor.fetchone()[0]) if cursor.description else ""
+
+
+def _is_read_committed(connection: BaseDatabaseWrapper) -> bool:
+    options = connection.settings_dict["OPTIONS"]
+    if connection.vendor == "mysql":
+        # Django's own default; None leaves the server's, which nobody can count on.
+        return str(options.get("isolation_level", _LEVEL)).lower() == _LEVEL
+    if connection.vendor == "postgresql":
+        from django.db.backends.postgresql.psycopg_any import IsolationLevel
+
+        chosen = options.get("isolation_level")
+        if chosen is not None:
+            return bool(chosen == IsolationLevel.READ_COMMITTED)
+        return _default_level(connection) == _LEVEL
+    return True
+
+
+def _default_level(connection: BaseDatabaseWrapper) -> str:
+    """What PostgreSQL was told for the role or the database; asked once a connection."""
+    connection.ensure_connection()
+    if connection.connection not in _default_levels:
+        shown = _execute(connection, "SHOW default_transaction_isolation")
+        _default_levels[connection.connection] = shown
+    return _default_levels[connection.connection]
+
+
 def _warn_of_other_transactions(alias: str) -> None:
     for other in connections.all(initialized_only=True):
         if other.alias != alias and other.in_atomic_block and not in_testcase(other):
@@ -115,7 +169,8 @@ def _warn_of_other_transactions(alias: str) -> None:
             )
 
 
-def _may_be_tried_again(error: Exception) -> bool:
+def may_be_tried_again(error: BaseException) -> bool:
+    """Whether the database gave up on a transaction of ours in favour of another's."""
     cause = error.__cause__
     if getattr(cause, "sqlstate", None) in _SQLSTATES:
         return True
@@ -137,9 +192,10 @@ def run(alias: str, work: Callable[[], T]) -> T:
     for attempt in range(1, TRIES + 1):
         try:
             return work()
-        except (OperationalError, InterfaceError) as error:
+        # An InternalError is PostgreSQL's for a transaction that is read-only or was given up.
+        except (OperationalError, InterfaceError, InternalError) as error:
             inside = connection.in_atomic_block
-            if inside or attempt == TRIES or not _may_be_tried_again(error):
+            if inside or attempt == TRIES or not may_be_tried_again(error):
                 if not inside:
                     connection.close_if_unusable_or_obsolete()
                 raise LogUnavailable(f"The event log's database {alias!r}: {error}") from error

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from django.db.models.functions import Now
-
 from django_sse.log import transactions
 from django_sse.models import Channel, StoredEvent
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from django_sse.log.base import Head
 
@@ -37,21 +35,11 @@ def seq_before(alias: str, head: Head, moment: datetime) -> int:
     return low
 
 
-def trim(alias: str, head: Head, *, age: timedelta | None, count: int | None) -> int:
-    """Remove what is older than ``age`` and all but the newest ``count`` of one channel."""
-    floor = head.floor
-    if count is not None:
-        floor = max(floor, head.head - count)
-    if age is not None:
-        floor = max(floor, transactions.run(alias, lambda: _older_than(alias, head, age)))
+def trim(alias: str, head: Head, floor: int) -> int:
+    """Remove the events of one channel up to ``floor``; how many went."""
     channel = Channel.objects.using(alias).filter(pk=head.key, floor__lt=floor)
     transactions.run(alias, lambda: channel.update(floor=floor))
     return _delete(alias, head.key, floor)
-
-
-def _older_than(alias: str, head: Head, age: timedelta) -> int:
-    now = Channel.objects.using(alias).filter(pk=head.key).values_list(Now(), flat=True).get()
-    return seq_before(alias, head, now - age)
 
 
 def _delete(alias: str, key: int, floor: int) -> int:

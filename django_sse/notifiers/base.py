@@ -49,3 +49,7 @@ class Notifier(ABC):
     def check(self) -> list[CheckMessage]:
         """Django system checks for this notifier in the project as it is configured."""
         return []
+
+    def check_reachable(self) -> list[CheckMessage]:
+        """Checks that open connections: only for ``manage.py check --deploy``."""
+        return []

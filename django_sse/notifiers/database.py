@@ -1,8 +1,8 @@
 """Wake-ups with nothing installed: look at the database that holds the log.
 
 On SQLite a look is ``PRAGMA data_version``, which changes when another connection committed; only
-then the heads are queried. Elsewhere the heads are queried at each look, one query a process
-whatever the number of its clients.
+then the log's newest rows are asked for. Elsewhere the heads are queried at each look, one query a
+process whatever the number of its clients.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import asyncio
 import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.core import checks, mail
 from django.db import connections
 
 from django_sse import conf
+from django_sse.models import Channel, StoredEvent
 from django_sse.notifiers.base import Notifier, Wakeup
 
 if TYPE_CHECKING:
@@ -24,6 +25,22 @@ if TYPE_CHECKING:
 
 # Seconds. Not the pace of the safety poll: its own connection would be open at every turn.
 _CONNECTION_AGE = 3.0
+# While others write it looks this many times as often, until they have been quiet for so long.
+_HURRY = 5
+_HURRY_SECONDS = 1.0
+# Looking at all channels may take this fraction of the time.
+_SHARE = 20
+
+_EVENTS, _CHANNELS = StoredEvent._meta.db_table, Channel._meta.db_table
+_CHANGES = f"""
+    SELECT (SELECT COALESCE(MAX(id), 0) FROM {_EVENTS}),
+    COUNT(*), TOTAL(redactions), MAX(epoch_created), MAX(id) FROM {_CHANNELS}
+"""
+_NEWS = f"""
+    SELECT channel.name, channel.epoch, MAX(event.seq), MAX(event.id)
+    FROM {_EVENTS} event JOIN {_CHANNELS} channel ON channel.id = event.channel_id
+    WHERE event.id > ? GROUP BY channel.id
+"""
 
 
 class DatabaseNotifier(Notifier):
@@ -39,9 +56,7 @@ class DatabaseNotifier(Notifier):
         settings = conf.current()
         if connections[settings.DATABASE].vendor == "sqlite":
             await _watch_data_version(settings, wake)
-        while True:
-            wake(None)
-            await asyncio.sleep(settings.HEAD_INTERVAL)
+        await watch_heads(wake)
 
     def check(self) -> list[checks.CheckMessage]:
         if hasattr(mail, "outbox"):
@@ -59,6 +74,13 @@ class DatabaseNotifier(Notifier):
         return []
 
 
+async def watch_heads(wake: Callable[[Wakeup | None], None]) -> None:
+    """Until cancelled: have the heads compared every ``HEAD_INTERVAL`` seconds."""
+    while True:
+        wake(None)
+        await asyncio.sleep(conf.current().HEAD_INTERVAL)
+
+
 async def _watch_data_version(
     settings: conf.Settings, wake: Callable[[Wakeup | None], None]
 ) -> None:
@@ -67,22 +89,25 @@ async def _watch_data_version(
     ended: asyncio.Future[None] = loop.create_future()
     stop = threading.Event()
 
-    def tell(error: Exception | None = None) -> None:
-        if ended.done():
-            return
-        if error is not None:
+    def hear(wakeups: Sequence[Wakeup | None]) -> None:
+        if not ended.done():
+            for wakeup in wakeups:
+                wake(wakeup)
+
+    def fail(error: Exception) -> None:
+        if not ended.done():
             ended.set_exception(error)
-        else:
-            wake(None)
 
     def look() -> None:
         # A loop that is closed has no streams left to wake.
         with suppress(RuntimeError):
             try:
-                _poll(settings, stop, lambda: loop.call_soon_threadsafe(tell))
+                watch = _Watch(settings, lambda told: loop.call_soon_threadsafe(hear, told))
+                while not stop.is_set():
+                    watch.look_for_a_while(stop)
             except Exception as error:
                 # Whatever it is: a thread that ended in silence would leave the hub deaf.
-                loop.call_soon_threadsafe(tell, error)
+                loop.call_soon_threadsafe(fail, error)
 
     threading.Thread(target=look, name="django_sse-data-version", daemon=True).start()
     try:
@@ -91,34 +116,75 @@ async def _watch_data_version(
         stop.set()
 
 
-def _poll(settings: conf.Settings, stop: threading.Event, changed: Callable[[], object]) -> None:
-    while not stop.is_set():
-        _look_for_a_while(settings, stop, changed)
+class _Watch:
+    """What another connection committed, told to ``tell``: the channels whose events are new, and
+    None when channels changed otherwise (an event was emptied, an epoch rotated)."""
 
+    def __init__(
+        self, settings: conf.Settings, tell: Callable[[Sequence[Wakeup | None]], object]
+    ) -> None:
+        self._settings = settings
+        self._connection = connections[settings.DATABASE]
+        self._tell = tell
+        self._newest: int | None = None
+        self._changed_at = self._compare_at = 0.0
+        self._changed = False
+        self._channels: tuple[Any, ...] = ()
 
-def _look_for_a_while(
-    settings: conf.Settings, stop: threading.Event, changed: Callable[[], object]
-) -> None:
-    """Look with one connection, and close it after a while.
+    def look_for_a_while(self, stop: threading.Event) -> None:
+        """Look with one connection, and close it after a while.
 
-    SQLite cannot close a file while another connection of the process has a lock on it (POSIX locks
-    go with the first close), and in WAL mode an open connection always has one: without a pause
-    from time to time every connection that any thread ever closed would leave its file open.
-    """
-    connection = connections[settings.DATABASE]
-    connection.ensure_connection()
-    # Of another connection, so the first look always counts as a change.
-    seen: int | None = None
-    until = time.monotonic() + _CONNECTION_AGE
-    try:
+        SQLite cannot close a file while another connection of the process has a lock on it (POSIX
+        locks go with the first close), and in WAL mode an open connection always has one: without a
+        pause from time to time every connection that any thread ever closed would leave its file
+        open.
+        """
+        self._connection.ensure_connection()
+        # Of another connection, so the first look always counts as a change.
+        seen: int | None = None
+        until = time.monotonic() + _CONNECTION_AGE
+        try:
+            with self._connection.wrap_database_errors:
+                while not stop.is_set() and (now := time.monotonic()) < until:
+                    # Does not move for this connection's own commits: it makes none.
+                    ((version,),) = self._ask("PRAGMA data_version")
+                    if seen is None:
+                        # What this connection has not seen change may have.
+                        self._channels = ()
+                    if version != seen:
+                        seen, self._changed_at, self._changed = version, now, True
+                        self._tell_news()
+                    if self._changed and now >= self._compare_at:
+                        self._changed = False
+                        self._compare_channels(now)
+                    stop.wait(self._pause(now))
+        finally:
+            self._connection.close()
+
+    def _pause(self, now: float) -> float:
+        hurries = now - self._changed_at < _HURRY_SECONDS
+        return self._settings.POLL_INTERVAL / (_HURRY if hurries else 1)
+
+    def _ask(self, statement: str, *values: int) -> list[Any]:
         # The driver's connection: Django's cursor would log fifty queries a second under DEBUG.
-        with connection.wrap_database_errors:
-            while not stop.is_set() and time.monotonic() < until:
-                # Does not move for this connection's own commits: it makes none.
-                version: int = connection.connection.execute("PRAGMA data_version").fetchone()[0]
-                if version != seen:
-                    seen = version
-                    changed()
-                stop.wait(settings.POLL_INTERVAL)
-    finally:
-        connection.close()
+        return list(self._connection.connection.execute(statement, values))
+
+    def _tell_news(self) -> None:
+        # SQLite has one writer at a time, so the keys are in the order of the commits.
+        if self._newest is not None and (found := self._ask(_NEWS, self._newest)):
+            self._newest = max(row[3] for row in found)
+            self._tell([Wakeup(*row[:3]) for row in found])
+
+    def _compare_channels(self, now: float) -> None:
+        """Whether anything but their events has changed; not at every commit, since it looks at all
+        of them."""
+        ((newest, *channels),) = self._ask(_CHANGES)
+        if self._newest is None or newest < self._newest:
+            # The first look, or a log that was put back. Never forwards: what was committed since
+            # the last news is still to be told.
+            self._newest, self._channels = newest, ()
+        if tuple(channels) != self._channels:
+            self._channels = tuple(channels)
+            self._tell([None])
+        took = time.monotonic() - now
+        self._compare_at = now + max(self._settings.HEAD_INTERVAL, _SHARE * took)

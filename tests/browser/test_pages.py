@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from demo_project.upstream.composer import compose
 from tests.browser.test_chat import state
 from tests.servers import Server
 
@@ -51,61 +50,6 @@ def test_every_field_and_button_of_every_page_has_a_name(open_page: Opener, demo
         )
         assert nameless == [], path
         assert page.locator("h1").count() == 1, path
-
-
-def test_the_assistant_answers_token_by_token_and_ends_with_done(
-    open_page: Opener, demo: Server
-) -> None:
-    from playwright.sync_api import expect
-
-    page = open_page(f"{demo.url}/assistant/")
-    state(page, "closed")
-    prompt = page.input_value("#prompt")
-    page.click("[data-send]")
-    state(page, "open")
-    answer = page.locator("[data-answer]")
-    expect(answer).to_have_attribute("aria-busy", "true")
-    expect(answer).to_have_text(compose(prompt))
-    state(page, "closed")
-    expect(answer).to_have_attribute("aria-busy", "false")
-    expect(page.locator("[data-verdict]")).to_contain_text("[DONE]")
-    expect(page.locator("[data-problem]")).to_be_hidden()
-    page.click("[data-frames] summary")
-    expect(page.locator("[data-frames-log]")).to_contain_text("data: [DONE]")
-    assert int(page.inner_text("[data-frames-count]")) > 20
-
-
-@pytest.mark.parametrize("behaviour", ["status", "garbage", "endless-line", "hang-up"])
-def test_the_assistant_shows_how_its_upstream_failed_and_answers_the_next_question(
-    open_page: Opener, demo: Server, behaviour: str
-) -> None:
-    from playwright.sync_api import expect
-
-    page = open_page(f"{demo.url}/assistant/")
-    page.select_option("#behaviour", behaviour)
-    page.click("[data-send]")
-    problem = page.locator("[data-problem]")
-    expect(problem).to_be_visible()
-    expect(problem).to_contain_text("upstream")
-    state(page, "closed")
-    page.click("[data-frames] summary")
-    expect(page.locator("[data-frames-log]")).to_contain_text("event: error")
-    page.select_option("#behaviour", "answer")
-    page.click("[data-send]")
-    expect(page.locator("[data-answer]")).to_have_text(compose(page.input_value("#prompt")))
-    expect(problem).to_be_hidden()
-
-
-def test_the_assistant_can_be_stopped(open_page: Opener, demo: Server) -> None:
-    from playwright.sync_api import expect
-
-    page = open_page(f"{demo.url}/assistant/")
-    page.click("[data-send]")
-    expect(page.locator("[data-answer]")).not_to_be_empty()
-    page.click("[data-stop]")
-    state(page, "closed")
-    expect(page.locator("[data-verdict]")).to_contain_text("Stopped")
-    expect(page.locator("[data-send]")).to_be_enabled()
 
 
 def test_the_clock_ticks_stops_and_starts(open_page: Opener, demo: Server) -> None:

@@ -6,23 +6,31 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
-const SOURCE = fileURLToPath(
-  new URL("../../django_sse/static/django_sse/event-stream.js", import.meta.url),
-);
+const SOURCES = new URL("../../django_sse/static/django_sse/", import.meta.url);
 
-/** Node takes a .js file without a package.json for CommonJS before 20.19: it is imported as .mjs. */
-async function load() {
+/**
+ * Runs modules in order, as a page does. Node takes a .js file without a package.json for CommonJS before 20.19:
+ * they are imported as .mjs.
+ */
+async function load(...names) {
   const folder = mkdtempSync(join(tmpdir(), "event-stream-"));
+  const modules = [];
   try {
-    const copy = join(folder, "event-stream.mjs");
-    copyFileSync(SOURCE, copy);
-    return await import(pathToFileURL(copy).href);
+    for (const name of names) {
+      const copy = join(folder, `${name}.mjs`);
+      copyFileSync(fileURLToPath(new URL(`${name}.js`, SOURCES)), copy);
+      modules.push(await import(pathToFileURL(copy).href));
+    }
+    return modules;
   } finally {
     rmSync(folder, { recursive: true });
   }
 }
 
-export const { EventStream, EventStreamError, EventStreamParser, reconnectDelay } = await load();
+const [connection, page] = await load("event-stream", "event-stream-page");
+export const { EventStreamError, EventStreamParser, reconnectDelay } = connection;
+export const { EventStream: Connection } = connection;
+export const { EventStream } = page;
 
 /** For tests that wait for a network: far more than they need, on a machine shared with others. */
 export const PATIENT = { timeout: 60_000 };

@@ -30,6 +30,7 @@ def demo(settings: Any) -> Any:
     settings.ALLOWED_HOSTS = [*demo_settings.ALLOWED_HOSTS, "testserver"]
     settings.CORS_ALLOWED_ORIGINS = []
     settings.DEMO_PACE = 0.0
+    settings.DEMO_WORKERS = 1
     settings.OPENAI_BASE_URL = settings.OPENAI_API_KEY = ""
     return settings
 

@@ -10,11 +10,16 @@ from django_sse.wire import Decoder, MessageEvent
 
 
 async def events_of(response: Any) -> AsyncGenerator[MessageEvent, None]:
-    """The events of a streaming response, as they come; closes it at the end."""
+    """The events of a response, as they come; closes it at the end."""
     assert response.status_code == 200, response.content
     assert response["Content-Type"].startswith("text/event-stream")
     decoder = Decoder()
     try:
+        if not response.streaming:
+            # One that failed before its first item.
+            for event in decoder.feed(response.content):
+                yield event
+            return
         async for chunk in response.streaming_content:
             for event in decoder.feed(chunk):
                 yield event

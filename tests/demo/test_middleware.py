@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,12 @@ def test_every_response_carries_the_policy(client: Client, path: str) -> None:
 async def test_a_stream_carries_the_policy(async_client: AsyncClient) -> None:
     response = await async_client.get("/interval/events/", headers={"last-event-id": "5"})
     assert response["Content-Security-Policy"] == POLICY
+
+
+async def test_pages_and_streams_name_the_process_that_answers(async_client: AsyncClient) -> None:
+    for path, position in (("/clock/", ""), ("/interval/events/", "5")):
+        response = await async_client.get(path, headers={"last-event-id": position})
+        assert response["X-Process"] == str(os.getpid())
 
 
 def test_the_policy_allows_nothing_inline_and_nothing_from_elsewhere() -> None:

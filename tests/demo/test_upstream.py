@@ -106,7 +106,29 @@ async def test_asked_to_it_answers_500(async_client: AsyncClient) -> None:
     assert response.json()["error"]["type"] == "server_error"
 
 
-@pytest.mark.parametrize("model", sorted(set(BEHAVIOURS) - {"answer", "status"}))
+async def test_asked_to_it_answers_429_and_says_when_to_ask_again(
+    async_client: AsyncClient,
+) -> None:
+    response: Any = await async_client.post(
+        URL, QUESTION | {"model": "busy"}, content_type="application/json"
+    )
+    assert response.status_code == 429
+    assert int(response["Retry-After"]) > 0
+    assert response.json()["error"]["type"] == "rate_limit_exceeded"
+
+
+async def test_asked_to_it_sends_an_error_in_the_middle(async_client: AsyncClient) -> None:
+    response: Any = await async_client.post(
+        URL, QUESTION | {"model": "error"}, content_type="application/json"
+    )
+    *before, last = await everything(response)
+    assert json.loads(last.data)["error"]["type"] == "server_error"
+    said = contents(event.data for event in before)
+    assert said
+    assert compose("What is an event stream?").startswith(said)
+
+
+@pytest.mark.parametrize("model", sorted(set(BEHAVIOURS) - {"answer", "busy", "status"}))
 async def test_asked_to_it_does_not_end_as_an_answer_does(
     async_client: AsyncClient, model: str
 ) -> None:

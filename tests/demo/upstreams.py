@@ -23,11 +23,13 @@ class Upstream:
     end: str = "close"
     url: str = ""
     requests: list[dict[str, Any]] = field(default_factory=list)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
     left: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             self.requests.append(await read_request(reader))
+            self.asked.set()
             for piece in self.pieces:
                 writer.write(piece)
                 await writer.drain()

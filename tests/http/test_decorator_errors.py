@@ -147,22 +147,26 @@ async def failing(error: Exception) -> list[Any]:
 async def test_an_error_is_an_event_without_details() -> None:
     assert [(e.type, e.data) for e in await failing(RuntimeError("secret"))] == [
         ("message", "first"),
-        ("error", '{"error":"The stream failed."}'),
+        ("error", '{"error":"The stream failed.","code":"error"}'),
     ]
 
 
 async def test_an_error_has_details_only_with_debug(settings: Any) -> None:
     settings.DEBUG = True
-    assert (await failing(RuntimeError("secret")))[1].data == '{"error":"RuntimeError: secret"}'
+    assert (await failing(RuntimeError("secret")))[
+        1
+    ].data == '{"error":"RuntimeError: secret","code":"error"}'
 
 
 async def test_a_stream_error_speaks_to_the_client() -> None:
-    assert (await failing(StreamError("out of paper")))[1].data == '{"error":"out of paper"}'
+    assert (await failing(StreamError("out of paper")))[
+        1
+    ].data == '{"error":"out of paper","code":"error"}'
 
 
 async def test_a_stream_error_of_several_lines_stays_one_frame() -> None:
     (_, event) = await failing(StreamError("a\n\ndata: forged\n\n"))
-    assert event.data == '{"error":"a\\n\\ndata: forged\\n\\n"}'
+    assert event.data == '{"error":"a\\n\\ndata: forged\\n\\n","code":"error"}'
 
 
 async def test_a_stream_that_failed_is_over_for_a_client_that_comes_back() -> None:
@@ -196,7 +200,7 @@ async def test_an_event_that_could_forge_a_frame_or_cannot_be_sent_ends_the_stre
     response = await view(asgi_request())
     assert [(e.type, e.data) for e in await events(response)] == [
         ("message", "first"),
-        ("error", '{"error":"The stream failed."}'),
+        ("error", '{"error":"The stream failed.","code":"error"}'),
     ]
     error = next(record.exc_info[1] for record in caplog.records if record.exc_info)
     assert isinstance(error, InvalidEvent | DataNotSerializable)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -8,8 +9,10 @@ from typing import Any
 
 import pytest
 from django.http import StreamingHttpResponse
+from django.test import AsyncRequestFactory
 
 from django_sse import Event, EventStreamResponse, apublish, subscribe
+from django_sse.http.response import HANDOFF
 from django_sse.signals import stream_failed
 from django_sse.testing import memory_log
 from tests.http.support import CLOSE, asgi_request, body, events, first, frames, wsgi_request
@@ -150,7 +153,7 @@ async def test_a_failure_is_logged_and_signalled_with_its_request(
     with failures(receive):
         (_, event) = await events(EventStreamResponse(fails(error), request=request))
         await heard.wait()
-    assert event.data == '{"error":"The stream failed."}'
+    assert event.data == '{"error":"The stream failed.","code":"error"}'
     assert told == [(EventStreamResponse, error, request)]
     (record,) = [record for record in caplog.records if record.exc_info]
     assert record.name == "django_sse"
@@ -281,3 +284,103 @@ async def test_closing_before_the_first_chunk_closes_the_source() -> None:
 
     EventStreamResponse(Source(), request=asgi_request()).close()
     assert closed == [True]
+
+
+# -- the handoff: what Django holds of a stream is not the stream
+
+
+async def handed_off(response: EventStreamResponse) -> Any:
+    """What was taken off Django's hands, after Django has read its empty body."""
+    assert [chunk async for chunk in response] == []
+    (stream,) = response._request.scope["taken"]  # type: ignore[union-attr]
+    return stream
+
+
+def handing_off(response: EventStreamResponse) -> EventStreamResponse:
+    taken: list[Any] = []
+    scope: Any = response._request.scope  # type: ignore[union-attr]
+    scope.update({HANDOFF: taken.append, "taken": taken})
+    return response
+
+
+async def test_a_stream_that_was_handed_off_does_not_end_with_its_response() -> None:
+    gate, ended = asyncio.Event(), asyncio.Event()
+    request = asgi_request()
+    response = handing_off(EventStreamResponse(waits_for(gate, ended), request=request))
+    stream = await handed_off(response)
+    response.close()
+    del response
+    gc.collect()
+    assert await anext(stream) == frames("one")
+    gate.set()
+    assert await anext(stream) == frames("two") + CLOSE
+    assert ended.is_set()
+
+
+async def test_a_response_that_is_dropped_before_the_handoff_takes_its_stream_along() -> None:
+    ended = asyncio.Event()
+    response = handing_off(
+        EventStreamResponse(waits_for(asyncio.Event(), ended), request=asgi_request())
+    )
+    await response.open()
+    stream = response.stream
+    del response
+    gc.collect()
+    await ended.wait()
+    with pytest.raises(StopAsyncIteration):
+        await anext(stream)
+
+
+async def test_a_wrapped_content_stays_in_djangos_hands() -> None:
+    async def shout(content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for chunk in content:
+            yield chunk.upper()
+
+    response = handing_off(EventStreamResponse(items(), request=asgi_request()))
+    response.streaming_content = shout(response.streaming_content)
+    assert await body(response) == (frames("one", "two") + CLOSE).upper()
+
+
+def posted(content_type: str, data: bytes) -> Any:
+    return AsyncRequestFactory().post("/", data, content_type=content_type)
+
+
+MULTIPART = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n--x--\r\n'
+
+
+@pytest.mark.parametrize(
+    ("content_type", "data", "is_taken"),
+    [
+        ("application/json", b"{}", True),
+        ("application/x-www-form-urlencoded", b"a=b", True),
+        # Files that were uploaded go with the request.
+        ("multipart/form-data; boundary=x", MULTIPART, False),
+        # More than `request.body` takes.
+        ("application/octet-stream", b"x" * (5 << 20), False),
+    ],
+)
+async def test_a_generator_keeps_its_request_as_long_as_it_may_want_its_body(
+    content_type: str, data: bytes, is_taken: bool
+) -> None:
+    request = posted(content_type, data)
+    response = handing_off(EventStreamResponse(items(), request=request))
+    assert (await body(response) == b"") is is_taken
+
+
+async def test_a_body_that_the_view_has_begun_to_read_is_read_on_in_djangos_hands() -> None:
+    request = posted("text/plain", b"0123456789")
+    assert request.read(4) == b"0123"
+
+    async def rest() -> AsyncIterator[str]:
+        yield request.read().decode()
+
+    response = handing_off(EventStreamResponse(rest(), request=request))
+    assert await body(response) == frames("456789") + CLOSE
+
+
+async def test_a_subscription_wants_nothing_of_its_request() -> None:
+    with memory_log():
+        request = posted("multipart/form-data; boundary=x", MULTIPART)
+        response = handing_off(EventStreamResponse(subscribe("a"), request=request))
+        stream = await handed_off(response)
+        stream.close()

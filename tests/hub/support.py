@@ -129,7 +129,7 @@ class HandNotifier(Notifier):
     def reset(self) -> None:
         self.notified: list[Wakeup] = []
         self.listeners: list[Callable[[Wakeup | None], None]] = []
-        self.failures: list[Exception] = []
+        self.failures: list[BaseException] = []
         self.listens = 0
         self.greets = True
         self._connections: list[asyncio.Future[None]] = []

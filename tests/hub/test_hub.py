@@ -322,3 +322,35 @@ async def test_a_comparison_waits_for_a_log_that_is_away(
     log.away = False
     await checking
     await eventually(lambda: topic.ring.tail == 1)
+
+
+# -- a channel that was removed
+
+
+async def test_a_channel_that_nobody_streams_can_be_forgotten(
+    log: WatchedLog, notifier: HandNotifier
+) -> None:
+    hub = get_hub()
+    topic = await hub.topic("a", reader := Reader())
+    hub.forget("a")
+    # Somebody still streams it.
+    assert hub.topics == {"a": topic}
+    topic.waiters.discard(reader)
+    hub.release([topic])
+    hub.forget("a")
+    assert hub.topics == {}
+    hub.forget("a")
+    assert await hub.topic("a", Reader()) is not topic
+
+
+async def test_a_topic_that_is_being_opened_is_not_forgotten(
+    log: WatchedLog, notifier: HandNotifier
+) -> None:
+    hub = get_hub()
+    with log.held("open"):
+        opening = asyncio.create_task(hub.topic("a", reader := Reader()))
+        await asked(log)
+        hub.topics["a"].waiters.discard(reader)
+        hub.forget("a")
+        assert "a" in hub.topics
+    assert (await opening).epoch

@@ -161,6 +161,19 @@ async def test_redacted_events_are_skipped(log: WatchedLog) -> None:
         assert sorted(texts(await client.take(3))) == ["a1", "a3", "b1"]
 
 
+async def test_behind_a_page_of_redacted_events_nothing_waits(
+    log: WatchedLog, configure: Configure
+) -> None:
+    configure(PAGE_EVENTS=5, RING_EVENTS=10, HEARTBEAT=3600.0)
+    commit("a", *numbers(1, 15))
+    for seq in range(1, 6):
+        log.redact("a", seq)
+    async with listening("a", since=10) as filling:
+        assert texts(await filling.take(10)) == numbers(6, 15)
+        async with listening("a", "b", since="earliest") as client:
+            assert texts(await client.take(10)) == numbers(6, 15)
+
+
 async def test_a_write_is_bounded_but_for_a_single_event(
     log: WatchedLog, configure: Configure
 ) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import json
 import threading
-from collections import deque
+import weakref
 from contextlib import aclosing
 from typing import Any
 
@@ -13,54 +13,10 @@ from asgiref.sync import ThreadSensitiveContext, sync_to_async
 
 from django_sse.hub.stream import Stream, retry_frame
 from django_sse.wire import HEARTBEAT, Decoder
+from tests.hub.pipe import Pipe
 from tests.hub.support import TIMEOUT, eventually
 
 END = None
-
-
-class Streams:
-    """Who would beat and drain them."""
-
-    def __init__(self) -> None:
-        self.open: list[Stream] = []
-        self.registered = 0
-
-    def register(self, stream: Stream) -> None:
-        self.registered += 1
-        self.open.append(stream)
-
-    def discard(self, stream: Stream) -> None:
-        self.open.remove(stream)
-
-
-class Pipe(Stream):
-    """Gives what the test puts in, and then waits."""
-
-    def __init__(self, *chunks: bytes | None, error: BaseException | None = None) -> None:
-        super().__init__()
-        self.streams = Streams()
-        self.chunks = deque(chunks)
-        self.starts = 0
-        self.ends = 0
-        self.ended_in: threading.Thread | None = None
-        self._error = error
-
-    async def _start(self) -> None:
-        self.starts += 1
-        self.attach(self.streams)
-
-    def _take(self) -> bytes | None:
-        if self._error is not None:
-            raise self._error
-        return self.chunks.popleft() if self.chunks else b""
-
-    def _end(self) -> None:
-        self.ends += 1
-        self.ended_in = threading.current_thread()
-
-    def put(self, chunk: bytes | None) -> None:
-        self.chunks.append(chunk)
-        self.wake()
 
 
 async def read(stream: Stream) -> bytes:
@@ -270,10 +226,10 @@ async def test_a_closed_stream_is_not_kept_in_memory() -> None:
     stream = Pipe(b"one")
     await read(stream)
     stream.close()
+    alive = weakref.ref(stream)
     del stream
     gc.collect()
-    # Not isinstance(): it would ask the lazy objects of other tests what they are.
-    assert [each for each in gc.get_objects() if type(each) is Pipe] == []
+    assert alive() is None
 
 
 # -- heartbeats
@@ -371,3 +327,125 @@ def test_clients_are_told_to_come_back_at_different_times(settings: Any) -> None
         assert event.last_event_id == ""
         times.add(decoder.reconnection_time)
     assert len(times) > 10
+
+
+# -- parking: for those who can send without waiting
+
+
+class Sender:
+    """Sends at once what a parked stream has."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.told = 0
+        self.sent: list[bytes | None] = []
+        stream.on_ready = self._ready
+
+    def _ready(self) -> None:
+        self.told += 1
+        while chunk := self.stream.poll():
+            self.sent.append(chunk)
+        if chunk is None:
+            self.sent.append(None)
+
+
+async def parked(*chunks: bytes) -> tuple[Pipe, Sender]:
+    """A stream that has given its chunks and is parked."""
+    stream = Pipe(*chunks)
+    sender = Sender(stream)
+    for chunk in chunks:
+        assert await read(stream) == chunk
+    assert await read(stream) == b""
+    return stream, sender
+
+
+async def test_a_stream_with_nothing_to_send_parks_instead_of_waiting() -> None:
+    stream, sender = await parked(b"one")
+    assert (sender.told, stream.sending_since) == (0, None)
+    stream.put(b"two")
+    stream.put(b"three")
+    assert (sender.told, sender.sent) == (2, [b"two", b"three"])
+
+
+async def test_a_parked_stream_that_is_taken_up_again_tells_nothing_until_it_parks_again() -> None:
+    stream, sender = await parked()
+    stream.unpark()
+    stream.put(b"one")
+    assert sender.told == 0
+    assert await read(stream) == b"one"
+    assert await read(stream) == b""
+    stream.put(b"two")
+    assert sender.sent == [b"two"]
+
+
+async def test_a_parked_stream_does_not_know_its_end_by_itself() -> None:
+    stream, sender = await parked()
+    stream.put(END)
+    assert sender.sent == [None]
+
+
+async def test_a_parked_stream_beats() -> None:
+    stream, sender = await parked()
+    stream.beat()
+    assert sender.sent == []
+    stream.beat()
+    assert sender.sent == [HEARTBEAT]
+
+
+async def test_a_parked_stream_that_sends_between_the_ticks_does_not_beat() -> None:
+    stream, sender = await parked()
+    for number in range(4):
+        stream.beat()
+        stream.put(b"%d" % number)
+    assert sender.sent == [b"0", b"1", b"2", b"3"]
+
+
+async def test_a_parked_stream_is_drained_by_whoever_reads_it_next() -> None:
+    stream, sender = await parked()
+    stream.drain()
+    assert sender.sent == [None]
+    assert b"stream-retry" in await read(stream)
+    await assert_ended(stream)
+
+
+async def test_a_parked_stream_that_is_closed_says_so_once() -> None:
+    stream, sender = await parked()
+    stream.close()
+    assert (sender.sent, stream.ends) == ([None], 1)
+    await assert_ended(stream)
+
+
+# -- a client that takes nothing
+
+
+async def test_a_chunk_that_is_not_taken_in_time_closes_the_stream(settings: Any) -> None:
+    settings.DJANGO_SSE = {"SEND_TIMEOUT": 0.0}
+    stream = Pipe(b"one", b"two")
+    stalled: list[bool] = []
+    stream.on_stalled = lambda: stalled.append(stream._closed)
+    await read(stream)
+    await asyncio.sleep(0.001)
+    stream.beat()
+    assert (stalled, stream.ends) == ([True], 1)
+    await assert_ended(stream)
+
+
+async def test_one_that_is_taken_in_time_does_not(settings: Any) -> None:
+    settings.DJANGO_SSE = {"SEND_TIMEOUT": 3600.0}
+    stream = Pipe(b"one", b"two")
+    await read(stream)
+    for _ in range(10):
+        stream.beat()
+    assert await read(stream) == b"two"
+    stream.close()
+
+
+async def test_a_stream_that_waits_for_events_is_no_stalled_client(settings: Any) -> None:
+    settings.DJANGO_SSE = {"SEND_TIMEOUT": 0.0}
+    stream = Pipe()
+    task = await waiting(stream)
+    await asyncio.sleep(0.001)
+    stream.beat()
+    stream.beat()
+    assert await task == HEARTBEAT
+    stream.close()

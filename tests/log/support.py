@@ -13,16 +13,19 @@ from datetime import timedelta
 from pathlib import Path
 from textwrap import dedent
 from typing import Any, TypeVar
-from urllib.parse import quote
 
+import pytest
 from django.core.management import call_command
 from django.db import connection, connections, transaction
 from django.db.models import F
+from django.utils import timezone
 
 from django_sse.log.base import Appended, Entry, EventLog, Kind, Record
 from django_sse.log.memory import MemoryLog
-from django_sse.models import OutboxEvent, StoredEvent
+from django_sse.log.sequencer import channel_hash
+from django_sse.models import Channel, OutboxEvent, StoredEvent
 from django_sse.signals import events_dropped
+from tests.databases import url_of
 
 T = TypeVar("T")
 
@@ -88,8 +91,15 @@ def in_threads(*calls: Callable[[], T]) -> list[T]:
             connections.close_all()
 
     pool = ThreadPoolExecutor(len(calls))
-    futures = [pool.submit(run, call) for call in calls]
-    done, _ = wait(futures, TIMEOUT)
+    interval = sys.getswitchinterval()
+    # A busy reader keeps the interpreter for 5 ms otherwise, and each writer waits for it after
+    # each statement, in the middle of its transaction: minutes, and few of the orders there are.
+    sys.setswitchinterval(1e-4)
+    try:
+        futures = [pool.submit(run, call) for call in calls]
+        done, _ = wait(futures, TIMEOUT)
+    finally:
+        sys.setswitchinterval(interval)
     # One that is stuck may wait for a lock of the caller's: the caller must be able to end.
     pool.shutdown(wait=False)
     for each in done:
@@ -108,9 +118,7 @@ def environment() -> dict[str, str]:
     if connection.vendor == "sqlite":
         where = {"DJANGO_SSE_TEST_DB": str(database["NAME"])}
     else:
-        login = f"{quote(database['USER'])}:{quote(database['PASSWORD'])}"
-        place = f"{database['HOST']}:{database['PORT']}/{quote(database['NAME'])}"
-        where = {"DJANGO_SSE_TEST_DATABASE_URL": f"{connection.vendor}://{login}@{place}"}
+        where = {"DJANGO_SSE_TEST_DATABASE_URL": url_of(database)}
     return {**inherited, **where, "DJANGO_SETTINGS_MODULE": "tests.settings"}
 
 
@@ -160,6 +168,11 @@ def publish_and_die(call: str) -> None:
 
 
 # -- the caller's transaction
+
+
+def skip_unless_writers_overlap(log: EventLog | None = None) -> None:
+    if connection.vendor == "sqlite" and not isinstance(log, MemoryLog):
+        pytest.skip("SQLite has one writer at a time: PostgreSQL and MariaDB show it")
 
 
 class RollBack(Exception):
@@ -213,6 +226,32 @@ def announce_nothing(appended: list[Appended]) -> None:
     """Nobody listens."""
 
 
+# -- many events
+
+
+def fill(channel: str, count: int, size: int) -> None:
+    """A channel of `count` events, a power of ten, made by the database itself."""
+    now = timezone.now()
+    row = Channel.objects.create(
+        name=channel,
+        name_hash=channel_hash(channel),
+        epoch="e" * 11,
+        epoch_created=now,
+        created=now,
+        head=count,
+    )
+    digits = "(SELECT 0 AS d" + "".join(f" UNION ALL SELECT {d}" for d in range(1, 10)) + ")"
+    places = len(str(count)) - 1
+    seq = " + ".join(f"t{place}.d * {10**place}" for place in range(places)) + " + 1"
+    tables = ", ".join(f"{digits} AS t{place}" for place in range(places))
+    with connection.cursor() as database:
+        database.execute(
+            "INSERT INTO django_sse_storedevent (channel_id, seq, kind, type, data, created) "
+            f"SELECT %s, {seq}, 0, '', %s, %s FROM {tables}",
+            [row.pk, "x" * size, connection.ops.adapt_datetimefield_value(now)],
+        )
+
+
 # -- signals
 
 
@@ -246,6 +285,24 @@ def another_database(alias: str, **config: Any) -> Iterator[str]:
         connections[alias].close()
         del connections[alias]
         del connections.databases[alias]
+
+
+@contextmanager
+def as_default(config: dict[str, Any]) -> Iterator[None]:
+    """Everything that speaks of the "default" database means another one, in all threads."""
+    before = connections.databases["default"]
+    connections["default"].close()
+    old = connections["default"]
+    connections.databases["default"] = connections.configure_settings({"default": config})[
+        "default"
+    ]
+    del connections["default"]
+    try:
+        yield
+    finally:
+        connections["default"].close()
+        connections.databases["default"] = before
+        connections["default"] = old
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from django_sse.exceptions import ChannelFinished, PublishNotAllowed
 from django_sse.log import EventLog
-from django_sse.log.base import PAGE_CHARACTERS, Appended, Kind, Record, State
+from django_sse.log.base import PAGE_CHARACTERS, Appended, Entry, Kind, Record, State
 from tests.log.support import (
     RollBack,
     age,
@@ -28,17 +28,15 @@ from tests.log.support import (
     hooks_lost,
     in_threads,
     rolled_back,
+    skip_unless_writers_overlap,
     terminal,
     texts,
 )
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(params=["model_log", "memory_log"])
-def log(request: pytest.FixtureRequest) -> EventLog:
-    found: EventLog = request.getfixturevalue(request.param)
-    return found
+pytestmark = [
+    pytest.mark.django_db(transaction=True, available_apps=["django_sse"]),
+    pytest.mark.usefixtures("storage"),
+]
 
 
 def defer(log: EventLog, channel: str, *data: str) -> None:
@@ -185,6 +183,29 @@ def test_an_append_that_starts_after_another_returned_comes_after_it(log: EventL
 
     for pairs in in_threads(*[write] * 4):
         assert all(before < seq for before, seq in pairs)
+
+
+def test_so_it_is_with_transactions(log: EventLog) -> None:
+    returned: list[int] = []
+    lock = threading.Lock()
+
+    def write(name: int) -> list[tuple[int, int]]:
+        pairs = []
+        for number in range(10):
+            with lock:
+                before = max(returned, default=0)
+            with transaction.atomic():
+                defer(log, "c", f"{name}:{number}")
+            seq = 1 + texts(log, "c").index(f"{name}:{number}")
+            with lock:
+                returned.append(seq)
+            pairs.append((before, seq))
+        return pairs
+
+    for pairs in in_threads(*[partial(write, name) for name in range(4)]):
+        assert all(before < seq for before, seq in pairs)
+    assert_dense(everything(log, "c"))
+    assert len(everything(log, "c")) == 40
 
 
 def test_several_channels_in_any_order_do_not_deadlock(log: EventLog) -> None:
@@ -421,10 +442,11 @@ def test_what_commits_after_the_end_is_dropped_and_reported(
     log: EventLog, caplog: pytest.LogCaptureFixture
 ) -> None:
     announced: list[Appended] = []
+    skip_unless_writers_overlap(log)
     with dropped() as heard, transaction.atomic():
-        log.defer([terminal("c")], announced.extend)
         log.defer([entry("c", "1"), entry("d", "2")], announced.extend)
         log.defer([entry("c", "3")], announced.extend)
+        announced += elsewhere(partial(log.finish, terminal("c")))
     assert [each.kind for each in everything(log, "c")] == [Kind.TERMINAL]
     assert texts(log, "d") == ["2"]
     assert {each.channel for each in announced} == {"c", "d"}
@@ -434,13 +456,37 @@ def test_what_commits_after_the_end_is_dropped_and_reported(
     assert list(log.orphans()) == []
 
 
-def test_of_two_finishes_in_a_transaction_the_first_wins(log: EventLog) -> None:
+@pytest.mark.parametrize("late", [entry("c"), terminal("c", "done")], ids=["event", "end"])
+def test_defer_behind_an_end_of_the_same_transaction_is_refused(log: EventLog, late: Entry) -> None:
+    log.append([entry("c", "1")])
     with dropped() as heard, transaction.atomic():
-        log.defer([terminal("c", "error")], announce_nothing)
-        log.defer([terminal("c", "done")], announce_nothing)
-    assert len(everything(log, "c")) == 1
+        log.defer([entry("c", "2"), terminal("c", "error")], announce_nothing)
+        with pytest.raises(ChannelFinished, match=r"'c'.*error"):
+            log.defer([entry("d"), late], announce_nothing)
+        defer(log, "d", "goes on")
+    assert [each.kind for each in everything(log, "c")] == [0, 0, Kind.TERMINAL]
     assert log.open(["c"])[0].state == State.ERROR
-    assert heard == [("c", 1)]
+    assert texts(log, "d") == ["goes on"]
+    assert heard == []
+
+
+def test_nothing_can_stand_behind_a_terminal_event_deferred_together(log: EventLog) -> None:
+    with transaction.atomic(), pytest.raises(ChannelFinished):
+        log.defer([terminal("c"), entry("c")], announce_nothing)
+    assert texts(log, "c") == []
+
+
+def test_an_end_that_was_rolled_back_is_seen_by_nobody(log: EventLog) -> None:
+    with transaction.atomic():
+        defer(log, "c", "1")
+        with rolled_back():
+            log.defer([terminal("c")], announce_nothing)
+        defer(log, "c", "2")
+    with rolled_back():
+        log.defer([terminal("c")], announce_nothing)
+    with transaction.atomic():
+        defer(log, "c", "3")
+    assert texts(log, "c") == ["1", "2", "3"]
 
 
 def test_a_receiver_that_fails_costs_the_other_channels_nothing(log: EventLog) -> None:
@@ -449,10 +495,11 @@ def test_a_receiver_that_fails_costs_the_other_channels_nothing(log: EventLog) -
     def fail(**kwargs: Any) -> None:
         raise RuntimeError
 
+    skip_unless_writers_overlap(log)
     announced: list[Appended] = []
     with transaction.atomic():
-        log.defer([terminal("c")], announced.extend)
         log.defer([entry("c"), entry("d", "1")], announced.extend)
+        elsewhere(partial(log.finish, terminal("c")))
         events_dropped.connect(fail)
     events_dropped.disconnect(fail)
     assert texts(log, "d") == ["1"]
@@ -636,6 +683,33 @@ def test_a_reader_that_is_overtaken_by_a_trim_finds_the_floor_that_says_so(log: 
     removed, *readers = results
     assert removed == total - 20
     assert all(behind <= floor for holes in readers for behind, floor in holes)
+
+
+@pytest.mark.parametrize(
+    ("old", "count", "floor"), [(None, 3, 7), (4, None, 4), (4, 3, 7), (8, 3, 8), (None, 20, 2)]
+)
+def test_trim_floor_tells_what_trim_will_do(
+    log: EventLog, old: int | None, count: int | None, floor: int
+) -> None:
+    log.append([entry("c") for _ in range(10)])
+    log.trim("c", count=8)
+    age(log, "c", timedelta(days=3), old or 0)
+    limits: Any = {"age": timedelta(days=2) if old else None, "count": count}
+    (head,) = log.open(["c"])
+    assert log.trim_floor(head, **limits) == floor
+    assert log.open(["c"]) == [head]
+    assert log.trim("c", **limits) == floor - 2
+    assert log.open(["c"])[0].floor == floor
+
+
+def test_now_is_the_clock_of_the_events(log: EventLog) -> None:
+    (head,) = log.open(["c"])
+    before = log.now(head)
+    log.append([entry("c")])
+    after = log.now(head)
+    (head,) = log.open(["c"])
+    assert log.seq_before(head, before) == 0
+    assert log.seq_before(head, after + timedelta(microseconds=1)) == 1
 
 
 # -- the time of an event

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -19,6 +20,7 @@ from tests.log.support import (
     elsewhere,
     entry,
     everything,
+    fill,
     hooks_lost,
     in_threads,
     rolled_back,
@@ -28,12 +30,15 @@ from tests.log.support import (
     texts,
 )
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [
+    pytest.mark.django_db(transaction=True, available_apps=["django_sse"]),
+    pytest.mark.usefixtures("database"),
+]
 
 
 @pytest.fixture(scope="module")
 def other(
-    django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory
+    database: str, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     with django_db_blocker.unblock(), second_database(tmp_path_factory.mktemp("other")) as alias:
         yield alias
@@ -229,6 +234,34 @@ def test_a_page_is_read_through_the_index(model_log: ModelLog) -> None:
     (plan,) = plans
     assert plan.startswith("SEARCH")
     assert "channel_id=? AND seq>?" in plan
+
+
+def test_postgresql_reads_no_more_than_the_page(model_log: ModelLog) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("PostgreSQL alone reads all that follow, while it has no statistics")
+    fill("c", 10_000, 100)
+    (head,) = model_log.open(["c"])
+    read: list[int] = []
+
+    def explain(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        with connection.cursor() as asked:
+            asked.cursor.execute(f"EXPLAIN ANALYZE {sql}", params)
+            plan = " ".join(row[0] for row in asked.fetchall())
+        read.extend(map(int, re.findall(r"actual time=\S+ rows=(\d+)", plan)))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(explain):
+        assert len(model_log.read(head.key, 1_000, 50)) == 50
+        assert len(model_log.read(head.key, 1_000, 5)) == 5
+    assert max(read) == 50
+
+
+def test_a_hole_larger_than_a_page_is_read_over(model_log: ModelLog) -> None:
+    model_log.append([entry("c") for _ in range(100)])
+    (head,) = model_log.open(["c"])
+    StoredEvent.objects.filter(seq__lte=90).delete()
+    for limit in (1, 5, 20):
+        assert model_log.read(head.key, 3, limit)[0].seq == 91
 
 
 def test_the_database_takes_no_number_twice(model_log: ModelLog) -> None:

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection, connections, transaction
+from django.db import DatabaseError, OperationalError, connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -15,6 +17,7 @@ from django_sse.exceptions import ChannelFinished
 from django_sse.log import EventLog, get_log, sequencer
 from django_sse.log.base import Kind, Record
 from django_sse.log.model import ModelLog
+from django_sse.log.orm import BATCH
 from django_sse.models import Channel, OutboxEvent, StoredEvent
 from tests.log.support import (
     announce_nothing,
@@ -25,22 +28,33 @@ from tests.log.support import (
     everything,
     in_threads,
     orphan,
-    start_python,
+    skip_unless_writers_overlap,
     terminal,
     texts,
 )
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def skip_unless_writers_overlap() -> None:
-    if connection.vendor == "sqlite":
-        pytest.skip("SQLite has one writer at a time: run this on PostgreSQL")
+pytestmark = [
+    pytest.mark.django_db(transaction=True, available_apps=["django_sse"]),
+    pytest.mark.usefixtures("database"),
+]
 
 
 def times(channel: str) -> list[Any]:
     rows = StoredEvent.objects.filter(channel__name=channel).order_by("seq")
     return list(rows.values_list("created", flat=True))
+
+
+def telling(failed: list[str]) -> Any:
+    """An execute wrapper that adds each error of the database to `failed`."""
+
+    def tell(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        try:
+            return execute(sql, params, many, context)
+        except DatabaseError as error:
+            failed.append(f"{error}: {sql}")
+            raise
+
+    return tell
 
 
 class Interference:
@@ -58,59 +72,6 @@ class Interference:
 
 
 # -- many writers
-
-
-def test_four_processes_are_numbered_densely_and_no_reader_is_overtaken(
-    model_log: ModelLog,
-) -> None:
-    code = """
-    from random import Random
-    name = sys.argv[1]
-    chance = Random(name)
-    print("ready", flush=True)
-    sys.stdin.readline()
-    for number in range(40):
-        kind = chance.randrange(3)
-        if kind == 0:
-            publish("c", f"{name}:{number}")
-        elif kind == 1:
-            with transaction.atomic():
-                publish("c", f"{name}:{number}")
-        else:
-            try:
-                with transaction.atomic():
-                    publish("c", "never")
-                    raise KeyError
-            except KeyError:
-                publish_many([("d", name), ("c", f"{name}:{number}")])
-    """
-    (head,) = model_log.open(["c"])
-    processes = [start_python(code, name) for name in "0123"]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n", process.communicate()
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
-    seen: list[Record] = []
-    page: list[Record] = []
-    while page or any(process.poll() is None for process in processes):
-        page = model_log.read(head.key, len(seen), 7)
-        seen += page
-        # A row that slips in behind what was read would make this miss its number.
-        assert_dense(seen)
-    outputs = [process.communicate(timeout=60) for process in processes]
-    assert [process.returncode for process in processes] == [0] * 4, outputs
-    # What came between the last look and the end.
-    seen += model_log.read(head.key, len(seen), 500)
-    assert seen == everything(model_log, "c")
-    assert len(seen) == 160
-    for name in "0123":
-        own = [each.data for each in seen if each.data.startswith(f"{name}:")]
-        assert own == [f"{name}:{number}" for number in range(40)]
-    assert_dense(everything(model_log, "d"))
-    assert OutboxEvent.objects.count() == 0
 
 
 @pytest.mark.parametrize("first_to_commit", ["earlier", "later"])
@@ -137,6 +98,27 @@ def test_of_two_transactions_the_first_to_commit_comes_first(
     second = "earlier" if first_to_commit == "later" else "later"
     assert texts(model_log, "c") == ["before", first_to_commit, second]
     assert_dense(everything(model_log, "c"))
+
+
+@pytest.mark.parametrize("undone", ["earlier", "later"])
+def test_of_two_transactions_that_overlap_one_may_leave_nothing(
+    model_log: ModelLog, undone: str
+) -> None:
+    skip_unless_writers_overlap()
+    begun = threading.Barrier(2, timeout=60)
+
+    def write(name: str) -> None:
+        with suppress(KeyError), transaction.atomic():
+            model_log.defer([entry("c", name), entry("d", name)], announce_nothing)
+            begun.wait()
+            if name == undone:
+                raise KeyError
+
+    in_threads(partial(write, "earlier"), partial(write, "later"))
+    kept = "earlier" if undone == "later" else "later"
+    for name in "cd":
+        assert everything(model_log, name) == [Record(1, "", kept)]
+    assert model_log.orphans() == []
 
 
 def test_a_long_transaction_stalls_no_other_publisher(model_log: ModelLog) -> None:
@@ -169,9 +151,50 @@ def test_many_make_the_same_new_channels_in_any_order(model_log: ModelLog) -> No
     assert all(len(everything(model_log, name)) == len(orders) for name in names)
 
 
+def test_no_order_of_channels_makes_publishers_wait_for_each_other(model_log: ModelLog) -> None:
+    names = [f"channel-{number}" for number in range(12)]
+    # Made one by one, so that primary keys, names and hashes are in different orders.
+    for name in random.Random(1).sample(names, len(names)):
+        model_log.open([name])
+    failed: list[str] = []
+
+    def write(seed: int) -> None:
+        chance = random.Random(seed)
+        with connection.execute_wrapper(telling(failed)):
+            for _ in range(25):
+                chosen = chance.sample(names, chance.randrange(2, 8))
+                model_log.append([entry(name) for name in chosen])
+
+    in_threads(*[partial(write, seed) for seed in range(8)])
+    assert failed == []
+    for name in names:
+        assert_dense(everything(model_log, name))
+
+
+def test_mariadb_locks_in_the_order_of_the_primary_keys(model_log: ModelLog) -> None:
+    if connection.vendor != "mysql":
+        pytest.skip("elsewhere rows are locked in the order asked for")
+    model_log.open([f"channel-{number}" for number in range(400)])
+    keys: list[str | None] = []
+
+    def explain(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if "FOR UPDATE" in sql:
+            with connection.cursor() as asked:
+                asked.cursor.execute(f"EXPLAIN {sql}", params)
+                keys.append(asked.fetchall()[0][5])
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(explain):
+        for count in (2, 5, 17, 50):
+            model_log.append([entry(f"channel-{number}") for number in range(count)])
+    # None: all of the table, in the order of its primary key.
+    assert len(keys) == 4
+    assert set(keys) <= {"PRIMARY", None}
+
+
 @pytest.fixture(scope="module", params=[None, "DEFERRED"])
 def deferring(
-    request: pytest.FixtureRequest, django_db_setup: None, django_db_blocker: Any
+    request: pytest.FixtureRequest, database: str, django_db_blocker: Any
 ) -> Iterator[str]:
     """This database as a project has it that did not set `transaction_mode`."""
     if connection.vendor != "sqlite":
@@ -189,15 +212,8 @@ def test_sqlite_in_deferred_mode_refuses_no_writer(deferring: str, settings: Any
     log = get_log()
     refused: list[str] = []
 
-    def tell(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        try:
-            return execute(sql, params, many, context)
-        except OperationalError as error:
-            refused.append(f"{error}: {sql}")
-            raise
-
     def write() -> None:
-        with connections[deferring].execute_wrapper(tell):
+        with connections[deferring].execute_wrapper(telling(refused)):
             for _ in range(8):
                 log.append([entry("c"), entry("d")])
 
@@ -205,6 +221,63 @@ def test_sqlite_in_deferred_mode_refuses_no_writer(deferring: str, settings: Any
     assert refused == []
     assert_dense(everything(log, "c"))
     assert len(everything(log, "d")) == 64
+
+
+# -- the isolation level
+
+
+LEVELS: dict[str, list[dict[str, Any]]] = {
+    "postgresql": [
+        {"isolation_level": 3},
+        {"options": r"-c default_transaction_isolation=repeatable\ read"},
+    ],
+    "mysql": [
+        {"isolation_level": "repeatable read"},
+        # Leaves it to the server, whose default is repeatable read.
+        {"isolation_level": None},
+    ],
+}
+
+
+@pytest.fixture(scope="module", params=[0, 1])
+def isolated(
+    request: pytest.FixtureRequest, database: str, django_db_blocker: Any
+) -> Iterator[str]:
+    """This database as a project has it that asks for more than READ COMMITTED."""
+    if connection.vendor not in LEVELS:
+        pytest.skip("SQLite has one isolation level")
+    config = {**connection.settings_dict, "OPTIONS": LEVELS[connection.vendor][request.param]}
+    with another_database("isolated", **config) as alias, django_db_blocker.unblock():
+        yield alias
+
+
+@pytest.mark.django_db(
+    transaction=True, databases=["default", "isolated"], available_apps=["django_sse"]
+)
+def test_a_stricter_isolation_level_of_the_project_neither_renumbers_nor_fails(
+    isolated: str, settings: Any
+) -> None:
+    settings.DJANGO_SSE = {**settings.DJANGO_SSE, "DATABASE": isolated}
+    log = get_log()
+    names = ["c", "d"]
+    log.open(names)
+    failed: list[str] = []
+
+    def write(number: int) -> None:
+        # Who wants both has the first when it waits for the second, which another changes alone.
+        chosen = names[number % 2 :]
+        with connections[isolated].execute_wrapper(telling(failed)):
+            for _ in range(8):
+                log.append([entry(name) for name in chosen])
+                with transaction.atomic(using=isolated):
+                    log.defer([entry(name) for name in reversed(chosen)], announce_nothing)
+
+    in_threads(*[partial(write, number) for number in range(8)])
+    assert failed == []
+    assert [len(everything(log, name)) for name in names] == [4 * 16, 8 * 16]
+    for name in names:
+        assert_dense(everything(log, name))
+        assert times(name) == sorted(times(name))
 
 
 # -- the outbox
@@ -230,7 +303,7 @@ def test_sequence_takes_what_it_is_asked_for_and_tells_it(model_log: ModelLog) -
 
 
 def test_an_outbox_of_many_events_is_moved_whole_and_in_order(model_log: ModelLog) -> None:
-    count = 2 * sequencer.BATCH + 3
+    count = 2 * BATCH + 3
     orphan(model_log, *[entry("c", str(number)) for number in range(count)])
     (done,) = model_log.append([entry("c", "last")])
     assert_dense(list(done.records))
@@ -268,7 +341,7 @@ def test_a_deferred_event_needs_no_row_and_no_lock_of_its_channel(model_log: Mod
         assert not Channel.objects.filter(name="new").exists()
     written = [each["sql"] for each in queries if not each["sql"].startswith("SELECT")]
     assert len(written) == 1
-    assert written[0].startswith("INSERT INTO")
+    assert "INSERT INTO" in written[0]
     assert "outboxevent" in written[0]
     assert not any("FOR UPDATE" in each["sql"] for each in queries)
 
@@ -292,7 +365,9 @@ def test_orphans_of_a_finished_channel_are_dropped_and_reported(model_log: Model
 
 
 def test_an_orphaned_end_keeps_what_came_before_it_and_drops_the_rest(model_log: ModelLog) -> None:
-    orphan(model_log, entry("c", "1"), terminal("c", "error"), entry("c", "2"))
+    orphan(model_log, entry("c", "1"), terminal("c", "error"))
+    # From a transaction that was still open when it ended.
+    OutboxEvent.objects.create(name="c", name_hash=sequencer.channel_hash("c"), data="2")
     with dropped() as heard:
         (done,) = model_log.sequence(["c"])
     assert [each.kind for each in done.records] == [Kind.EVENT, Kind.TERMINAL]
@@ -382,7 +457,7 @@ def test_an_attempt_that_lost_against_another_leaves_no_trace(
 
 
 def test_an_append_may_be_long(model_log: ModelLog) -> None:
-    count = 2 * sequencer.BATCH + 3
+    count = 2 * BATCH + 3
     (done,) = model_log.append([entry("c", str(number)) for number in range(count)])
     assert everything(model_log, "c") == list(done.records)
     assert_dense(list(done.records))

@@ -14,7 +14,10 @@ from django_sse.log.trimming import BATCH, trim
 from django_sse.models import Channel, StoredEvent
 from tests.log.support import age, assert_dense, elsewhere, entry, everything, in_threads
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [
+    pytest.mark.django_db(transaction=True, available_apps=["django_sse"]),
+    pytest.mark.usefixtures("database"),
+]
 
 
 class AtDelete:
@@ -89,7 +92,7 @@ def test_nor_does_it_for_one_that_looked_before_another_trimmed(model_log: Model
     model_log.append([entry("c") for _ in range(10)])
     (old_head,) = model_log.open(["c"])
     model_log.trim("c", count=2)
-    assert trim("default", old_head, age=None, count=9) == 0
+    assert trim("default", old_head, model_log.trim_floor(old_head, count=9)) == 0
     assert model_log.open(["c"])[0].floor == 8
 
 
@@ -130,6 +133,14 @@ def test_age_is_measured_by_the_databases_clock(
     ahead = timezone.now() + timedelta(days=1)
     monkeypatch.setattr(timezone, "now", lambda: ahead)
     assert model_log.trim("c", age=timedelta(hours=2)) == 2
+
+
+def test_a_channel_that_is_deleted_meanwhile_has_nothing_to_trim(model_log: ModelLog) -> None:
+    model_log.append([entry("c") for _ in range(4)])
+    (head,) = model_log.open(["c"])
+    Channel.objects.all().delete()
+    assert model_log.trim_floor(head, age=timedelta(hours=2)) == 4
+    assert trim("default", head, 4) == 0
 
 
 def test_the_age_of_an_event_is_found_without_reading_them_all(model_log: ModelLog) -> None:

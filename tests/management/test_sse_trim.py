@@ -11,7 +11,8 @@ from django.utils import timezone
 from django_sse import publish, publish_many
 from django_sse.log import get_log
 from django_sse.management.commands.sse_trim import parse_duration
-from django_sse.models import StoredEvent
+from django_sse.models import Channel, Run, StoredEvent
+from django_sse.runs import store
 from django_sse.testing import memory_log, published
 from tests.log.support import elsewhere
 from tests.management.support import run
@@ -111,6 +112,16 @@ def test_a_dry_run_says_how_many_and_removes_nothing(limits: tuple[str, ...]) ->
     assert run("sse_trim", *limits, "--dry-run") == "0 would go.\n"
 
 
+def test_a_dry_run_measures_age_by_the_logs_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    fill("room", 3 * DAY, HOUR, HOUR)
+    # This machine's clock is a day ahead of the database's.
+    ahead = timezone.now() + timedelta(days=1)
+    monkeypatch.setattr(timezone, "now", lambda: ahead)
+
+    assert run("sse_trim", "--age", "12h", "--dry-run") == "1 would go.\n"
+    assert run("sse_trim", "--age", "12h") == "1 removed.\n"
+
+
 def test_a_log_without_channels_is_trimmed() -> None:
     assert run("sse_trim") == "0 removed.\n"
     assert run("sse_trim", "--dry-run") == "0 would go.\n"
@@ -196,3 +207,53 @@ def test_a_duration_beyond_all_time_keeps_everything() -> None:
     assert run("sse_trim", "--age", "999999999w") == "0 removed.\n"
     with pytest.raises(ArgumentTypeError):
         parse_duration("9" * 400 + "d")
+
+
+# -- runs
+
+
+def a_run(*, ended: timedelta | None) -> Run:
+    run = store.create("user:1", dialect="", while_connected=False)
+    publish(run.channel, "token")
+    if ended is not None:
+        Run.objects.filter(pk=run.pk).update(ended=timezone.now() - ended, slot=None)
+    return run
+
+
+def test_runs_that_ended_long_ago_go_with_all_they_said(settings: Any) -> None:
+    settings.DJANGO_SSE = {"RUN_AGE": 86400, "TRIM_AGE": None}
+    old, new, running = a_run(ended=2 * DAY), a_run(ended=HOUR), a_run(ended=None)
+
+    assert run("sse_trim", "--dry-run").startswith("1 runs would go.\n")
+    assert Run.objects.count() == 3
+    assert run("sse_trim").startswith("1 runs removed.\n")
+    assert set(Run.objects.all()) == {new, running}
+    assert not Channel.objects.filter(name=old.channel).exists()
+    assert left(new.channel) == left(running.channel) == ["token"]
+
+
+@pytest.mark.parametrize("arguments", [("--age", "1d"), ("--count", "5"), ("room",)])
+def test_runs_are_left_alone_where_something_else_was_asked_for(arguments: tuple[str, ...]) -> None:
+    publish("room", "1")
+    a_run(ended=30 * DAY)
+    run("sse_trim", *arguments)
+    assert Run.objects.count() == 1
+
+
+def test_runs_are_kept_where_the_settings_say_so(settings: Any) -> None:
+    settings.DJANGO_SSE = {"RUN_AGE": None}
+    a_run(ended=1000 * DAY)
+    run("sse_trim")
+    assert Run.objects.count() == 1
+
+
+def test_a_run_that_has_lost_its_process_is_ended() -> None:
+    lost = a_run(ended=None)
+    Run.objects.filter(pk=lost.pk).update(lease=timezone.now() - HOUR)
+
+    run("sse_trim", "--dry-run")
+    assert store.state(lost)[0] == ""
+    run("sse_trim")
+    assert store.state(lost)[0] == "error"
+    run("sse_trim")
+    assert len(left(lost.channel)) == 2

@@ -6,10 +6,12 @@
  *   {"kind": "error", "code", "message", "readyState"}     code: the HTTP status, where the library tells it
  *   {"kind": "end", "reason", "readyState"}                always the last line
  *
- * node client.mjs eventsource|event-source-polyfill URL [options]
+ * node client.mjs eventsource|event-source-polyfill|fetch-event-source URL [options]
  *   --types a,b      event types to listen for, besides "message"
  *   --count N        close after N events                              reason "count"
  *   --close-on TYPE  close after the first event of that type          reason "close-on"
+ *   --until DATA     close after the first event with that data        reason "until"
+ *   --cookie TEXT    the Cookie header of each request
  *   --timeout MS     give up (exit status 1); default 30000            reason "timeout"
  * Without one of these it ends when the library stops for good         reason "closed"
  * SIGTERM closes it                                                    reason "signal"
@@ -17,13 +19,25 @@
  * `error` events with a data of their own are the server's (`event: error`): they are printed as events.
  *
  * event-source-polyfill 1.0.31 over fetch takes a 204 for a lost connection (it reads the body that a 204 has not
- * before it looks at the status) and comes back for ever: stop it with --close-on.
+ * before it looks at the status) and comes back for ever: stop it with --close-on. So does fetch-event-source, which
+ * on the other hand takes the end of any body for the end of the stream.
  */
 import { parseArgs } from "node:util";
 
 const LIBRARIES = {
-  eventsource: async () => (await import("eventsource")).EventSource,
-  "event-source-polyfill": async () => (await import("event-source-polyfill")).default.EventSourcePolyfill,
+  async eventsource(url, headers) {
+    const { EventSource } = await import("eventsource");
+    const withHeaders = (input, init) => fetch(input, { ...init, headers: { ...init.headers, ...headers } });
+    return new EventSource(url, { fetch: withHeaders });
+  },
+  async "event-source-polyfill"(url, headers) {
+    const { default: { EventSourcePolyfill } } = await import("event-source-polyfill");
+    return new EventSourcePolyfill(url, { headers });
+  },
+  async "fetch-event-source"(url, headers) {
+    const { FetchEventSource } = await import("./fetch-event-source.mjs");
+    return new FetchEventSource(url, { headers });
+  },
 };
 const CLOSED = 2;
 
@@ -39,6 +53,8 @@ function readArguments() {
       types: { type: "string", default: "" },
       count: { type: "string", default: "Infinity" },
       "close-on": { type: "string" },
+      until: { type: "string" },
+      cookie: { type: "string" },
       timeout: { type: "string", default: "30000" },
     },
   });
@@ -51,7 +67,8 @@ function readArguments() {
   const closeOn = values["close-on"];
   const types = new Set(["message", ...values.types.split(","), closeOn ?? ""]);
   types.delete("");
-  return { library, url, types, closeOn, count, timeout };
+  const headers = values.cookie === undefined ? {} : { Cookie: values.cookie };
+  return { library, url, types, closeOn, until: values.until, headers, count, timeout };
 }
 
 function print(kind, fields, source) {
@@ -59,8 +76,7 @@ function print(kind, fields, source) {
 }
 
 const options = readArguments();
-const EventSource = await LIBRARIES[options.library]();
-const source = new EventSource(options.url);
+const source = await LIBRARIES[options.library](options.url, options.headers);
 let count = 0;
 let ended = false;
 
@@ -83,6 +99,7 @@ function receive({ type, data, lastEventId }) {
   print("event", { type, data, lastEventId }, source);
   count += 1;
   if (type === options.closeOn) end("close-on");
+  else if (data === options.until) end("until");
   else if (count >= options.count) end("count");
 }
 

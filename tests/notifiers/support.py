@@ -1,16 +1,112 @@
-"""A listener of a notifier, which remembers what it hears."""
+"""The ways in which processes can be woken, and a listener which remembers what it hears."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
 
-from django_sse.notifiers import Notifier, Wakeup
+import pytest
+
+from django_sse.notifiers import Notifier, Wakeup, get_notifier
+from tests.databases import POSTGRES_URL, REDIS_URL
+from tests.requirements import require
 
 TIMEOUT = 60.0
 LISTENER_THREAD = "django_sse-data-version"
+SENDER_THREAD = "django_sse-sender"
+# Nobody listens on the discard port (RFC 863) of this machine.
+NOWHERE = "127.0.0.1:9"
+
+IN_MEMORY = "channels.layers.InMemoryChannelLayer"
+REDIS_CORE = "channels_redis.core.RedisChannelLayer"
+REDIS_PUBSUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A notifier as a project configures it: what goes into ``DJANGO_SSE``, and the layer's class.
+
+    ``away``: the options with which its transport is not there.
+    """
+
+    notifier: str
+    options: dict[str, Any] = field(default_factory=dict)
+    away: dict[str, Any] = field(default_factory=dict)
+    layer: str = ""
+    needs: str = ""
+
+    def layers(self, place: str) -> dict[str, Any]:
+        """``CHANNEL_LAYERS`` with the server at ``place``."""
+        if not self.layer:
+            return {}
+        config = {"hosts": [f"redis://{place}"]} if "redis" in self.layer else {}
+        return {"default": {"BACKEND": self.layer, "CONFIG": config}}
+
+
+_NO_DATABASE = {"DATABASE": "no such database"}
+WAYS = {
+    "local": Way("local", away=_NO_DATABASE),
+    "database": Way("database", away=_NO_DATABASE),
+    "postgres": Way(
+        "postgres",
+        {"NOTIFIER_DSN": POSTGRES_URL},
+        {"NOTIFIER_DSN": f"postgresql://postgres@{NOWHERE}/postgres"},
+        needs="postgres",
+    ),
+    "layer-in-memory": Way("channel_layer", layer=IN_MEMORY),
+    "layer-redis-core": Way("channel_layer", layer=REDIS_CORE, needs="redis"),
+    "layer-redis-pubsub": Way("channel_layer", layer=REDIS_PUBSUB, needs="redis"),
+}
+REDIS_PLACE = REDIS_URL.removeprefix("redis://")
+
+
+class Configured:
+    """A notifier in force, with an environment of its own: others use the same servers."""
+
+    def __init__(self, way: Way, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        if way.needs:
+            require(way.needs)
+        self._way, self._settings, self._environ = way, settings, monkeypatch
+        self._environment = uuid4().hex
+        self.restore()
+
+    def restore(self) -> None:
+        """The transport is there, for this process and for those that it starts."""
+        self._use(self._way.options, REDIS_PLACE)
+
+    def lose(self) -> None:
+        """The transport is away, as far as new connections can tell."""
+        self._use({**self._way.options, **self._way.away}, NOWHERE)
+
+    def _use(self, options: dict[str, Any], place: str) -> None:
+        options = {
+            "NOTIFIER": self._way.notifier,
+            "ENVIRONMENT": self._environment,
+            "THREAD_IDLE": 0.05,
+            **options,
+        }
+        layers = self._way.layers(place)
+        self._settings.DJANGO_SSE = options
+        self._settings.CHANNEL_LAYERS = layers
+        self._environ.setenv("DJANGO_SSE_TEST_OPTIONS", json.dumps(options))
+        self._environ.setenv("DJANGO_SSE_TEST_CHANNEL_LAYERS", json.dumps(layers))
+
+
+@asynccontextmanager
+async def using(
+    name: str, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Notifier]:
+    """The notifier of ``WAYS[name]`` in force, until its threads have ended."""
+    configured = Configured(WAYS[name], settings, monkeypatch)
+    yield get_notifier()
+    configured.restore()
+    await listener_threads_ended()
 
 
 class Ear:
@@ -38,6 +134,14 @@ class Ear:
         before = len(self.heard)
         await self.hears(lambda: len(self.heard) > before)
 
+    async def hears_of(self, wakeup: Wakeup, start: int = 0) -> None:
+        """Returns once one of the words from ``start`` on tells of ``wakeup``, or of anything."""
+
+        def tells(heard: Wakeup | None) -> bool:
+            return heard is None or (heard[:2] == wakeup[:2] and heard.seq >= wakeup.seq)
+
+        await self.hears(lambda: any(map(tells, self.heard[start:])))
+
 
 @asynccontextmanager
 async def listening(notifier: Notifier) -> AsyncIterator[Ear]:
@@ -55,8 +159,8 @@ async def listening(notifier: Notifier) -> AsyncIterator[Ear]:
 
 
 async def listener_threads_ended() -> None:
-    """Returns when no thread of a listener runs any more."""
+    """Returns when no thread of a listener, or of a sender, runs any more."""
     for thread in threading.enumerate():
-        if thread.name == LISTENER_THREAD:
+        if thread.name in (LISTENER_THREAD, SENDER_THREAD):
             await asyncio.to_thread(thread.join, TIMEOUT)
             assert not thread.is_alive()

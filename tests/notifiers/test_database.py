@@ -8,13 +8,16 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.core import mail
 from django.db import connections, transaction
+from django.db.models import F
 
 from django_sse.hub import database
 from django_sse.log import get_log
 from django_sse.log.base import Entry
-from django_sse.models import Channel
+from django_sse.models import Channel, StoredEvent
+from django_sse.notifiers import Wakeup
 from django_sse.notifiers.database import DatabaseNotifier
 from tests.hub.support import listening as stream_of
 from tests.hub.support import texts
@@ -100,6 +103,75 @@ async def test_while_nobody_writes_nothing_is_heard(settings: Any) -> None:
         assert ear.heard == [None]
         await database.run(append, "2")
         await ear.more()
+
+
+@only_sqlite
+async def test_it_says_which_channels_have_new_events_and_up_to_where() -> None:
+    await database.run(append, "old")
+    async with listening(DatabaseNotifier()) as ear:
+        await database.run(append, "1", "2")
+        await ear.hears(lambda: any(ear.heard))
+        epoch = (await database.run(get_log().heads, ["a"]))["a"].epoch
+        assert [each for each in ear.heard if each] == [Wakeup("a", epoch, 3)]
+
+
+@only_sqlite
+async def test_an_emptied_event_is_heard_beside_new_ones_but_not_at_every_commit(
+    settings: Any,
+) -> None:
+    settings.DJANGO_SSE = {
+        **settings.DJANGO_SSE,
+        "POLL_INTERVAL": 0.001,
+        "HEAD_INTERVAL": 0.5,
+    }
+    await database.run(append, "1")
+
+    def write_for(seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            with transaction.atomic():
+                Channel.objects.update(redactions=F("redactions") + 1)
+                append("more")
+
+    async with listening(DatabaseNotifier()) as ear:
+        await database.run(write_for, 1.0)
+        await ear.hears(lambda: ear.heard.count(None) > 1)
+        # At the start, and at most every half second.
+        assert ear.heard.count(None) <= 5
+
+
+@only_sqlite
+async def test_other_tables_and_events_alone_make_nobody_compare(settings: Any) -> None:
+    settings.DJANGO_SSE = {
+        **settings.DJANGO_SSE,
+        "POLL_INTERVAL": 0.001,
+        "HEAD_INTERVAL": 0.001,
+    }
+    await database.run(append, "1")
+    async with listening(DatabaseNotifier()) as ear:
+        for number in range(20):
+            await database.run(User.objects.create, username=str(number))
+        await database.run(append, "2")
+        await ear.hears(lambda: any(ear.heard))
+        # And once for each connection that it looks with.
+        assert ear.heard.count(None) <= 3
+
+
+@only_sqlite
+async def test_a_log_that_was_put_back_is_heard_again() -> None:
+    await database.run(append, *map(str, range(50)))
+
+    def put_back() -> None:
+        StoredEvent.objects.all().delete()
+        connections["default"].cursor().execute("DELETE FROM sqlite_sequence")
+        Channel.objects.update(head=0)
+
+    async with listening(DatabaseNotifier()) as ear:
+        await database.run(put_back)
+        await ear.more()
+        await database.run(append, "1")
+        await ear.hears(lambda: any(ear.heard))
+        assert [each.seq for each in ear.heard if each] == [1]
 
 
 @only_sqlite

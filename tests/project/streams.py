@@ -41,7 +41,7 @@ async def waiting(request: HttpRequest) -> AsyncIterator[Any]:
         await asyncio.Event().wait()
     finally:
         # A clean-up that awaits is one that a cancellation can cut short.
-        await asyncio.sleep(0)
+        await asyncio.sleep(float(request.GET.get("cleanup", 0)))
         note(name)
 
 
@@ -99,6 +99,17 @@ async def never_awaits(request: HttpRequest) -> AsyncIterator[Any]:
     try:
         while True:
             yield "x" * 100
+    finally:
+        note(name)
+
+
+@event_stream
+async def opens_late(request: HttpRequest) -> AsyncIterator[Any]:
+    name = request.GET["name"]
+    note(f"{name} begun")
+    try:
+        await asyncio.Event().wait()
+        yield "never"
     finally:
         note(name)
 
@@ -224,9 +235,11 @@ def finish_channel(request: HttpRequest, name: str) -> HttpResponse:
     return HttpResponse(str(finish(name)))
 
 
-def process(request: HttpRequest) -> JsonResponse:
-    """This process: its id and the names of its threads."""
-    return JsonResponse({"pid": os.getpid(), "threads": [t.name for t in threading.enumerate()]})
+async def process(request: HttpRequest) -> JsonResponse:
+    """This process: its id, the names of its threads, and how many tasks its loop has."""
+    threads = [thread.name for thread in threading.enumerate()]
+    tasks = len(asyncio.all_tasks())
+    return JsonResponse({"pid": os.getpid(), "threads": threads, "tasks": tasks})
 
 
 urlpatterns = [
@@ -244,6 +257,7 @@ urlpatterns = [
             flooding_sync,
             ticking_sync,
             never_awaits,
+            opens_late,
             holds_scopes,
             late,
             late_sync,

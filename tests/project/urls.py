@@ -51,5 +51,12 @@ urlpatterns = [
     path("publish/<name>/", views.publish_view),
     path("apublish/<name>/", views.apublish_view),
     path("publish_from_threads/<name>/", views.publish_from_threads),
+    path("", include("tests.project.bursts")),
+    path("", include("tests.project.handoff")),
+    path("", include("tests.project.pages")),
+    path("", include("tests.project.relayed")),
+    path("", include("tests.project.slow")),
+    path("", include("tests.project.runs")),
+    path("runs/", include("django_sse.urls")),
     path("", include("tests.project.streams")),
 ]

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Self, TypeAlias
 
 from django_sse.wire import Decoder, MessageEvent
+from tests.proxy import Proxy
 from tests.servers import HOST, Server
 
 TIMEOUT = 60.0
@@ -34,7 +35,7 @@ class Stream:
 
     def __init__(
         self,
-        server: Server,
+        server: Server | Proxy,
         path: str,
         *,
         method: str = "GET",

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-ASGI = ("daphne", "uvicorn", "uvicorn-asyncio", "granian", "hypercorn", "runserver-daphne")
-WSGI = ("gunicorn-gthread", "runserver-wsgi")
+from tests.servers import ASGI_KINDS, IN_DJANGO, WSGI_KINDS
+
+HANDOFF = (*ASGI_KINDS, "runserver-daphne")
+WITHOUT_HANDOFF = tuple(f"{kind}{IN_DJANGO}" for kind in HANDOFF)
+ASGI = (*HANDOFF, *WITHOUT_HANDOFF)
+WSGI = WSGI_KINDS
 
 
 def on(*kinds: str) -> pytest.MarkDecorator:
@@ -16,3 +20,5 @@ def on(*kinds: str) -> pytest.MarkDecorator:
 every_kind = on(*ASGI, *WSGI)
 asgi = on(*ASGI)
 wsgi = on(*WSGI)
+handoff = on(*HANDOFF)
+without_handoff = on(*WITHOUT_HANDOFF)

@@ -71,3 +71,9 @@ def test_a_channel_streams_what_is_published_in_transactions(server: Server, nam
     headers = {"Last-Event-ID": event.last_event_id}
     with Stream(server, f"/channels_sync/{name}/", headers=headers) as stream:
         assert [event.data for event in stream.take(2)] == ["{}", "missed"]
+
+
+@some_kinds
+def test_the_views_of_runs_are_none_of_its_business(server: Server) -> None:
+    run = "/runs/00000000-0000-0000-0000-000000000000"
+    assert [get(server, f"{run}{path}")[0] for path in ("/", "/events/")] == [404, 404]

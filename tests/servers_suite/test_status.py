@@ -63,7 +63,8 @@ def test_an_error_is_a_500_that_tells_nothing(server: Server, query: str) -> Non
 @pytest.mark.parametrize("error", ["other", "404"])
 def test_an_error_is_an_event_that_tells_nothing(server: Server, view: str, error: str) -> None:
     assert body_of(server, f"/{view}/?error={error}&after=1") == (
-        b'data: first\n\nid: !end\nevent: error\ndata: {"error":"The stream failed."}\n\n'
+        b"data: first\n\nid: !end\nevent: error\n"
+        b'data: {"error":"The stream failed.","code":"error"}\n\n'
     )
     assert get(server, "/ok/") == (200, b"ok")
 
@@ -71,7 +72,7 @@ def test_an_error_is_an_event_that_tells_nothing(server: Server, view: str, erro
 @every_kind
 def test_a_stream_error_tells_what_it_says(server: Server) -> None:
     assert body_of(server, "/fails/?error=stream&after=1").endswith(
-        b'event: error\ndata: {"error":"the printer is on fire"}\n\n'
+        b'event: error\ndata: {"error":"the printer is on fire","code":"error"}\n\n'
     )
 
 

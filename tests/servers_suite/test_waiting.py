@@ -55,7 +55,7 @@ def test_an_error_after_the_headers_is_an_event_though_no_item_came(
         assert stream.status == 200
         get(server, f"/open_gate/{name}/")
         assert [(event.type, event.data) for event in stream] == [
-            ("error", '{"error":"The stream failed."}')
+            ("error", '{"error":"The stream failed.","code":"error"}')
         ]
         assert b"secret" not in stream.body
 

@@ -7,13 +7,15 @@ from argparse import ArgumentTypeError
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from django.utils import timezone
-
 from django_sse import conf
 from django_sse.log import EventLog, get_log
 from django_sse.management.base import EventStreamCommand, existing
+from django_sse.runs import store
+from django_sse.runs.keeper import end_lost
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from django.core.management.base import CommandParser
 
     from django_sse.log.base import Head
@@ -28,7 +30,8 @@ class Command(EventStreamCommand):
     help = (
         "Remove old events from the log. Without --age and --count: what TRIM_AGE and TRIM_COUNT "
         "say; with one of them, by that alone. Clients that come back from before what is kept "
-        "are told by stream-reset. Prints how many events went."
+        "are told by stream-reset. Without any argument runs that ended longer than RUN_AGE ago "
+        "are removed, too, and those are ended that have lost their process. Prints what went."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -54,15 +57,32 @@ class Command(EventStreamCommand):
     def work(self, options: dict[str, Any]) -> None:
         age, count = options["age"], options["count"]
         if age is None and count is None:
+            # What runs in another process said is in its memory.
+            if not options["channels"] and not get_log().in_memory:
+                self._work_on_runs(options["dry_run"])
             age, count = _configured()
         if age is None and count is None:
             self.stdout.write("Nothing to do: TRIM_AGE and TRIM_COUNT say to keep everything.")
             return
         log = get_log()
         trim = _would_trim if options["dry_run"] else _trim
-        names = [head.channel for head in existing(log, options["channels"])] or log.channels()
+        names = [head.channel for head in existing(log, options["channels"])] or _all(log)
         removed = sum(trim(log, name, age, count) for name in names)
         self.stdout.write(f"{removed} {'would go' if options['dry_run'] else 'removed'}.")
+
+    def _work_on_runs(self, dry_run: bool) -> None:
+        if not dry_run:
+            end_lost(store.expired())
+        age = conf.current().RUN_AGE
+        if age is not None and (count := store.remove_old(min(age, _LONGEST), dry_run=dry_run)):
+            self.stdout.write(f"{count} runs {'would go' if dry_run else 'removed'}.")
+
+
+def _all(log: EventLog) -> Iterable[str]:
+    """All channels but those of runs under way: of an answer without its beginning nobody could
+    make anything."""
+    running = set() if log.in_memory else store.channels_under_way()
+    return (name for name in log.channels() if name not in running)
 
 
 def _configured() -> tuple[timedelta | None, int | None]:
@@ -83,12 +103,7 @@ def _would_trim(log: EventLog, channel: str, age: timedelta | None, count: int |
     head: Head | None = log.heads([channel]).get(channel)
     if head is None:
         return 0
-    floor = head.floor
-    if count is not None:
-        floor = max(floor, head.head - count)
-    if age is not None:
-        floor = max(floor, log.seq_before(head, timezone.now() - age))
-    return floor - head.floor
+    return log.trim_floor(head, age=age, count=count) - head.floor
 
 
 def parse_duration(text: str) -> timedelta:

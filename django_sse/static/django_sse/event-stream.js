@@ -1,19 +1,15 @@
 // @ts-check
 /**
  * EventStream: Server-Sent Events over fetch. Reads like EventSource (WHATWG HTML, section 9.2) and adds methods,
- * bodies, headers, Django's CSRF token, back-off and `for await`.
+ * bodies, headers, Django's CSRF token, back-off, and runs that it comes back to.
  *
- *     for await (const { data } of new EventStream("/answers/", { body: { prompt } })) show(data);
- *
- * One file without relative module paths, so hashed static names cannot break it. In a page it also sets
- * `django_sse.EventStream`, for scripts that do not know its address: modules run in document order.
+ * This is the connection; event-stream-page.js makes of it the EventStream of a page. No file here has relative module
+ * paths, so hashed static names cannot break it: what one exports stands in `globalThis.django_sse` for the next one.
  */
 
 const [CONNECTING, OPEN, CLOSED] = [0, 1, 2];
 /** setTimeout takes a signed 32-bit number of milliseconds and fires at once beyond it. */
 const LONGEST_TIMER = 2 ** 31 - 1;
-/** Events an iteration may be behind before the connection is no longer read, so that TCP slows the server. */
-const QUEUE_LIMIT = 256;
 /** RFC 9110, section 9.2: these need no CSRF token; these may be sent twice. */
 const SAFE = new Set(["GET", "HEAD", "OPTIONS", "TRACE"]);
 const IDEMPOTENT = new Set([...SAFE, "PUT", "DELETE"]);
@@ -21,34 +17,25 @@ const IDEMPOTENT = new Set([...SAFE, "PUT", "DELETE"]);
 const NOT_ACTED_UPON = new Set([408, 425, 429]);
 
 /**
- * @typedef {object} EventStreamOptions
- * @property {string} [method] Default "POST" with a body, "GET" without.
- * @property {BodyInit | object | null} [body] Objects that fetch does not know are sent as JSON; no ReadableStream.
- * @property {HeadersInit} [headers]
- * @property {string} [csrfToken] Default: the csrftoken cookie. Never sent to another origin than the page's.
- * @property {RequestCredentials} [credentials] Default "same-origin".
- * @property {boolean} [withCredentials] As in EventSource: short for `credentials: "include"`.
- * @property {string} [lastEventId] The position to start after. (Cross-origin, the server must allow its header.)
- * @property {string | null} [closeEvent] The event type that ends the stream for good. Default "close".
- * @property {string} [done] The data of an untyped event that ends the stream for good, such as "[DONE]".
- * @property {boolean} [reconnect] Default: idempotent methods do, others (POST) once there is a last event ID to
- *   resume from, so that nothing runs twice. `true`: always; `false`: never.
- * @property {number} [maxDelay] Milliseconds, the back-off's cap. Default 30,000.
- * @typedef {{ status?: number, data?: string, retryAfter?: number, cause?: unknown }} ErrorDetails times in ms
- * @typedef {{ retry?: number, retryAfter?: number, failures: number, maxDelay?: number }} Situation times in ms
+ * What each option means, and its default, stands in docs/client.md. Times are milliseconds.
+ * @typedef {{ method?: string, body?: BodyInit | object | null, headers?: HeadersInit, csrfToken?: string,
+ *   credentials?: RequestCredentials, withCredentials?: boolean, lastEventId?: string, run?: boolean, done?: string,
+ *   closeEvent?: string | null, reconnect?: boolean, maxDelay?: number, fetch?: typeof fetch }} EventStreamOptions
+ * @typedef {{ status?: number, data?: string, retryAfter?: number, cause?: unknown }} ErrorDetails
+ * @typedef {{ retry?: number, retryAfter?: number, failures: number, maxDelay?: number }} Situation
  */
 
 /**
  * Why a connection or the stream failed. `code`: "network" (no response), "status" (not 200), "content-type" (not
- * text/event-stream), "truncated" (ended without a terminal event), "server" (`event: error`; its text is `data`).
+ * text/event-stream), "truncated" (ended without a terminal event), "timeout" (silent for too long), "given-up" (left
+ * for a new one). After `event: error`, whose text is `data`: the `code` in its JSON, else "server".
  */
 export class EventStreamError extends Error {
   name = "EventStreamError";
   /** @param {string} code @param {string} message @param {ErrorDetails} [details] */
   constructor(code, message, { status, data, retryAfter, cause } = {}) {
     super(message, { cause });
-    this.code = code;
-    this.status = status; this.data = data; this.retryAfter = retryAfter;
+    this.code = code; this.status = status; this.data = data; this.retryAfter = retryAfter;
   }
 }
 
@@ -119,22 +106,22 @@ export class EventStreamParser {
 
 /**
  * Events: "open"; MessageEvents, "message" or of the type the server named; "statechange" after every change of
- * `readyState`; "error". That is a MessageEvent when the server sent `event: error`, else an Event without `data`,
- * with `error` (EventStreamError) and `reconnectIn` (milliseconds; null: given up). After any "error" `readyState`
- * says whether it is final (CLOSED) or the stream reconnects by itself. A 204 closes without an event of its own.
+ * `readyState`; "error" with `error` (EventStreamError): a MessageEvent when the server sent `event: error`, else an
+ * Event without `data`, with `reconnectIn` (milliseconds; null: given up). After any "error" `readyState` says whether
+ * it is final (CLOSED) or the stream reconnects by itself. A 204 closes without an event of its own.
+ *
+ * A `Location` (same origin) with the stream names its run: from then on it reconnects there, by GET, however it began.
  */
 export class EventStream extends EventTarget {
   static CONNECTING = CONNECTING; static OPEN = OPEN; static CLOSED = CLOSED;
   CONNECTING = CONNECTING; OPEN = OPEN; CLOSED = CLOSED;
-  #url; #options; #request; #lastEventId;
-  #readyState = CONNECTING;
-  #cancelled = false; #failures = 0;
-  #abort = new AbortController();
+  #url; #options; #request; #lastEventId; #abort = new AbortController();
+  #readyState = CONNECTING; #cancelled = false; #failures = 0; #askedAt = 0;
+  /** @type {URL | null} */ #run;
+  /** @type {((value?: any) => void) | undefined} ends the wait for the next attempt */ #skip;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
   /** @type {number | undefined} */ #retry;
   /** @type {EventStreamError | undefined} */ #failure;
-  /** @type {Set<MessageEvent<string>[]>} */ #queues = new Set();
-  /** @type {((value?: any) => void)[]} */ #waiting = [];
   /** @type {Record<string, ((event: any) => void) | null>} */ #handlers = {};
 
   /**
@@ -150,54 +137,42 @@ export class EventStream extends EventTarget {
     new Request(this.#url, this.#request); // throws now what every fetch would throw
     this.#lastEventId = options.lastEventId ?? "";
     if (/[\0\r\n]/.test(this.#lastEventId)) throw new TypeError("lastEventId must not contain NUL, CR or LF");
-    this.#run();
+    this.#run = options.run ? this.#url : null;
+    queueMicrotask(() => this.#connect()); // a subclass has its fields by then
   }
 
   get url() { return this.#url.href; }
+  /** Where the run's events are, once known. */ get runURL() { return this.#run?.href ?? null; }
   get readyState() { return this.#readyState; }
   get lastEventId() { return this.#lastEventId; }
+  /** What ended it for good. */ get error() { return this.#failure ?? null; }
+  /** Milliseconds it has waited for the server; 0 when it does not. */
+  get silence() { return this.#askedAt && Math.max(0, Date.now() - this.#askedAt); }
   get withCredentials() { return this.#request.credentials === "include"; }
-  get onopen() { return this.#handlers.open ?? null; }
-  set onopen(handler) { this.#handle("open", handler); }
-  get onmessage() { return this.#handlers.message ?? null; }
-  set onmessage(handler) { this.#handle("message", handler); }
-  get onerror() { return this.#handlers.error ?? null; }
-  set onerror(handler) { this.#handle("error", handler); }
+  get onopen() { return this.#handlers.open ?? null; } set onopen(call) { this.#handle("open", call); }
+  get onmessage() { return this.#handlers.message ?? null; } set onmessage(call) { this.#handle("message", call); }
+  get onerror() { return this.#handlers.error ?? null; } set onerror(call) { this.#handle("error", call); }
 
-  /** Ends the request at once; iterations end without what they have not yet given out. */
+  /** Ends the request at once. */
   close() {
     this.#cancelled ||= this.#readyState !== CLOSED;
     this.#end();
   }
 
   /**
-   * Every event from the first `next()` on, save the terminal one. Throws EventStreamError when the stream failed
-   * for good; leaving the loop closes it. Nothing is dropped: an iteration that is QUEUE_LIMIT events behind stops
-   * the reading (so listeners wait too), and never holds more than twice that and what two reads brought.
-   * @returns {AsyncGenerator<MessageEvent<string>, void, void>}
+   * Connects at once: ends the wait for the next attempt, or leaves the connection for a new one, unless that would be
+   * a repeat that is not allowed. @param {EventStreamError} [dead] why the connection has to be left in any case
    */
-  async *[Symbol.asyncIterator]() {
-    /** @type {MessageEvent<string>[]} */
-    const queue = [];
-    this.#queues.add(queue);
-    try {
-      while (queue.length || this.#readyState !== CLOSED) {
-        if (!queue.length) await new Promise((resolve) => this.#waiting.push(resolve));
-        const batch = queue.splice(0);
-        if (batch.length) this.#wake(); // only then: idle iterations would wake each other for ever
-        for (const event of batch) {
-          if (this.#cancelled) return;
-          yield event;
-        }
-      }
-      if (this.#failure) throw this.#failure;
-    } finally {
-      this.#queues.delete(queue);
-      this.close();
-    }
+  reconnect(dead) {
+    const error = dead ?? new EventStreamError("given-up", `${this.url}: left for a new connection`);
+    if (this.#skip) this.#skip();
+    else if (dead || this.#mayRepeat(error)) this.#abort.abort(error);
   }
 
-  async #run() {
+  /** For a subclass: attempts are made, and more is read, when this is settled. @returns {Promise<void> | void} */
+  ready() {}
+
+  async #connect() {
     while (this.#readyState !== CLOSED) {
       try {
         await this.#attempt();
@@ -211,39 +186,60 @@ export class EventStream extends EventTarget {
   }
 
   async #attempt() {
+    await this.ready();
+    if (this.#readyState === CLOSED) return;
     const { signal } = (this.#abort = new AbortController());
-    const init = /** @type {const} */ ({ ...this.#request, headers: this.#headers(), signal, cache: "no-store" });
-    const response = await fetch(this.#url, init).catch((cause) => {
-      throw new EventStreamError("network", `No answer from ${this.url}: ${cause.message}`, { cause });
-    });
+    const init = /** @type {const} */ ({ ...this.#request, headers: this.headers(), signal, cache: "no-store" });
+    const answer = (this.#options.fetch ?? fetch)(this.#run ?? this.#url, init);
+    const message = `No answer from ${this.url}`;
+    const response = await this.#heard(answer, (cause) => new EventStreamError("network", message, { cause }));
     if (this.#readyState === CLOSED || response.status === 204) return this.#end();
     requireEventStream(response);
+    this.#follow(response);
     this.#setReadyState(OPEN);
     if (this.#readyState === OPEN) this.dispatchEvent(new Event("open"));
     await this.#read(response);
   }
 
-  #headers() {
+  /** @template T @param {Promise<T>} answer @param {(cause: any) => EventStreamError} failure */
+  #heard(answer, failure) {
+    this.#askedAt = Date.now();
+    const known = (/** @type {unknown} */ cause) => (cause instanceof EventStreamError ? cause : failure(cause));
+    return answer.catch((cause) => Promise.reject(known(cause))).finally(() => (this.#askedAt = 0));
+  }
+
+  /** @param {Response} response */
+  #follow({ headers, url }) {
+    const location = headers.get("Location") ?? "";
+    if (!location || !URL.canParse(location, url) || new URL(location, url).origin !== this.#url.origin) return;
+    this.#run = new URL(location, url);
+    this.#request = { ...this.#request, method: "GET", body: null };
+    this.#request.headers.delete("Content-Type");
+  }
+
+  /** Those of a request by the method, with the position and the CSRF token. */
+  headers(method = this.#request.method) {
     const headers = new Headers(this.#request.headers);
     const id = new TextEncoder().encode(this.#lastEventId); // a header's characters are bytes, an id's UTF-8
     if (id.length) headers.set("Last-Event-ID", Array.from(id, (byte) => String.fromCharCode(byte)).join(""));
     const sameOrigin = (globalThis.origin ?? this.#url.origin) === this.#url.origin;
     const cookie = /(?:^|;\s*)csrftoken=([^;]*)/.exec(globalThis.document?.cookie ?? "")?.[1];
     const token = this.#options.csrfToken ?? cookie;
-    const unsafe = !SAFE.has(this.#request.method) && !headers.has("X-CSRFToken");
+    const unsafe = !SAFE.has(method) && !headers.has("X-CSRFToken");
     if (token && unsafe && sameOrigin) headers.set("X-CSRFToken", token);
     return headers;
   }
 
   /** @param {Response} response */
   async #read({ url, body }) {
-    const { origin } = new URL(url);
+    const { origin } = new URL(url || this.#url); // a Response that was made by hand has no URL
     const parser = new EventStreamParser(this.#lastEventId);
     const reader = body?.getReader();
     const message = `${this.url}: truncated, no terminal event came`;
-    const lost = (/** @type {unknown} */ cause) => new EventStreamError("truncated", message, { cause });
-    while (this.#readyState !== CLOSED) {
-      const read = await reader?.read().catch((cause) => Promise.reject(lost(cause)));
+    const lost = (/** @type {any} */ cause) => new EventStreamError("truncated", message, { cause });
+    for (;;) {
+      await this.ready();
+      const read = reader && (await this.#heard(reader.read(), lost));
       if (this.#readyState === CLOSED) return;
       if (!read?.value) throw lost(undefined);
       this.#failures = 0;
@@ -254,18 +250,14 @@ export class EventStream extends EventTarget {
       }
       this.#lastEventId = parser.lastEventId; // a block without data moves it too
       this.#retry = parser.retry ?? this.#retry;
-      const full = () => [...this.#queues].some((queue) => queue.length >= QUEUE_LIMIT);
-      while (full()) await new Promise((resolve) => this.#waiting.push(resolve));
     }
   }
 
   /** @param {MessageEvent<string>} event */
   #deliver(event) {
     const { closeEvent = "close", done } = this.#options;
-    if (event.type === "error") this.#end(new EventStreamError("server", "The server sent `event: error`", event));
+    if (event.type === "error") this.#end(Object.assign(event, { error: serverError(event.data) }).error);
     else if (event.type === closeEvent || (event.type === "message" && event.data === done)) this.#end();
-    else for (const queue of this.#queues) queue.push(event);
-    this.#wake();
     this.dispatchEvent(event);
   }
 
@@ -274,12 +266,16 @@ export class EventStream extends EventTarget {
     const again = this.#mayRepeat(error);
     if (!again && error.code === "truncated") error.message += "; a POST repeats only with ids or reconnect: true";
     const situation = { retry: this.#retry, retryAfter: error.retryAfter, failures: this.#failures++ };
-    const reconnectIn = again ? reconnectDelay({ ...this.#options, ...situation }) : null;
+    const atOnce = error.code === "given-up" || error.code === "timeout";
+    const delay = atOnce ? 0 : reconnectDelay({ ...this.#options, ...situation });
+    const wait = again && new Promise((resolve) => (this.#timer = setTimeout(this.#skip = resolve, delay)));
     if (again) this.#setReadyState(CONNECTING);
     else this.#end(error);
-    if (!this.#cancelled) this.dispatchEvent(Object.assign(new Event("error"), { error, reconnectIn }));
-    if (this.#readyState === CLOSED) return;
-    await new Promise((resolve) => (this.#timer = setTimeout(resolve, Number(reconnectIn))));
+    const details = { error, reconnectIn: again ? delay : null };
+    if (!this.#cancelled) this.dispatchEvent(Object.assign(new Event("error"), details));
+    if (this.#readyState !== CLOSED) await wait;
+    clearTimeout(this.#timer);
+    this.#skip = undefined;
   }
 
   /** @param {EventStreamError} error */
@@ -296,7 +292,6 @@ export class EventStream extends EventTarget {
     this.#abort.abort();
     clearTimeout(this.#timer);
     this.#setReadyState(CLOSED);
-    this.#wake();
   }
 
   /** @param {number} state */
@@ -311,8 +306,6 @@ export class EventStream extends EventTarget {
     if (!(type in this.#handlers)) this.addEventListener(type, (event) => this.#handlers[type]?.call(this, event));
     this.#handlers[type] = typeof handler === "function" ? handler : null;
   }
-
-  #wake() { for (const resolve of this.#waiting.splice(0)) resolve(); }
 }
 
 /** What stays the same in every request. @param {EventStreamOptions} options */
@@ -344,6 +337,14 @@ function requireEventStream({ status, headers, redirected, url }) {
   throw new EventStreamError("content-type", `${url} answered ${type}, not text/event-stream${hint}`, { status });
 }
 
-if (typeof window !== "undefined") {
-  Object.assign(window, { django_sse: { .../** @type {any} */ (window).django_sse, EventStream } });
+/** @param {string} data of `event: error` */
+function serverError(data) {
+  let said;
+  try { said = JSON.parse(data); } catch {} // any text is allowed
+  const code = ["error", "aborted", "interrupted"].includes(said?.code) ? said.code : "server";
+  const text = typeof said?.error === "string" ? said.error : data;
+  return new EventStreamError(code, `The server sent \`event: error\`: ${text}`, { data });
 }
+
+const { django_sse } = /** @type {any} */ (globalThis);
+Object.assign(globalThis, { django_sse: { ...django_sse, EventStream, EventStreamError, EventStreamParser } });

@@ -1,71 +1,105 @@
-import { Connection, element } from "./connection.js";
-import { complain } from "./http.js";
+import { Answer } from "./answer.js";
+import { Frames, element } from "./connection.js";
+import { tell } from "./deeds.js";
+import { complain, post } from "./http.js";
 
 const { EventStream } = globalThis.django_sse;
-const { answers } = element("[data-assistant]").dataset;
+const urls = element("[data-assistant]").dataset;
+const list = element("[data-conversation]");
+const scroller = element("[data-scroller]");
 const form = element("[data-ask]");
-const answer = element("[data-answer]");
-const verdict = element("[data-verdict]");
-const problem = element("[data-problem]");
-const send = element("[data-send]");
-const stop = element("[data-stop]");
-
-const connection = new Connection(ask, {
-  message: (event) => {
-    if (event.data === "[DONE]") return finish("The answer is complete: the upstream sent [DONE].");
-    read(event.data);
-  },
-  error: (event) => {
-    fail(event instanceof MessageEvent ? reason(event.data) : "");
-  },
-});
+const refusal = element("[data-refusal]");
+const badge = element("[data-connection]");
+/** @type {Answer[]} */
+let answers = [];
+const page = { kill: urls.kill, frames: new Frames(), keepingTheEnd, ask, refused };
 
 form.addEventListener("submit", (submit) => {
   submit.preventDefault();
-  answer.textContent = "";
-  complain(problem);
-  busy(true);
-  verdict.textContent = "Waiting for the first token.";
-  connection.open();
+  ask(form.elements.prompt.value);
+  // The next question takes its place, or it is asked once more.
+  form.elements.prompt.select();
 });
-stop.addEventListener("click", () => {
-  connection.close();
-  finish("Stopped: the server has closed its connection to the upstream.");
+element("[data-new]").addEventListener("click", async () => {
+  await Promise.all(answers.map((answer) => answer.stop()));
+  await post(urls.forget, {}).catch((error) => complain(refusal, error.message));
 });
 
-function ask() {
-  // An answer is not asked for twice: it may cost money.
-  return new EventStream(answers, { body: Object.fromEntries(new FormData(form)), done: "[DONE]", reconnect: false });
+function ask(question) {
+  complain(refusal);
+  const answer = add({ id: "", question, answer: "", problem: "", state: "", location: "" });
+  const fields = { ...Object.fromEntries(new FormData(form)), prompt: question };
+  keepingTheEnd(() => answer.ask(urls.answers, fields), true);
 }
 
-function read(data) {
-  const chunk = JSON.parse(data);
-  if (chunk.error) return fail(chunk.error.message);
-  answer.append(chunk.choices?.[0]?.delta?.content ?? "");
-  verdict.textContent = "The answer is on its way.";
+/** A question that the server did not take is as if it was never asked. */
+function refused(answer, message) {
+  form.elements.prompt.value = answer.question;
+  answers = answers.filter((each) => each !== answer);
+  answer.item.remove();
+  complain(refusal, message);
+  showEmptiness();
 }
 
-function reason(data) {
-  try {
-    return JSON.parse(data).error;
-  } catch {
-    return data;
-  }
+function add(exchange) {
+  const item = element("[data-unasked]").content.firstElementChild.cloneNode(true);
+  const answer = new Answer(item, page);
+  answers.push(answer);
+  keepingTheEnd(() => {
+    list.append(item);
+    answer.take(exchange);
+  }, true);
+  showEmptiness();
+  return answer;
 }
 
-function fail(message) {
-  connection.close();
-  complain(problem, message || "The connection was lost before the answer was complete.");
-  finish(answer.textContent ? "The answer is not complete." : "There is no answer.");
+function showEmptiness() {
+  element("[data-empty]").hidden = answers.length > 0;
 }
 
-function finish(text) {
-  verdict.textContent = text;
-  busy(false);
+/** Who reads the newest lines stays there; who reads older ones is not torn away. */
+function keepingTheEnd(change, always = false) {
+  const atEnd = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 80;
+  change();
+  if (atEnd || always) scroller.scrollTop = scroller.scrollHeight;
 }
 
-function busy(yes) {
-  answer.setAttribute("aria-busy", String(yes));
-  send.disabled = yes;
-  stop.disabled = !yes;
+/** Something was asked in one of the windows: in this one, then it is known by its key. */
+function asked({ key, ...exchange }) {
+  const known = find(exchange) ?? answers.find((answer) => answer.key === key);
+  if (known) return known.take(exchange);
+  tell("Heard of a question", "of another window.");
+  add(exchange);
 }
+
+function find({ id }) {
+  return answers.find((answer) => answer.id === String(id));
+}
+
+function forgotten() {
+  answers = [];
+  list.replaceChildren();
+  showEmptiness();
+}
+
+/** The conversation of all windows: what is asked, and what was answered. */
+function listen() {
+  const stream = new EventStream(urls.events, { lastEventId: urls.cursor });
+  const on = (type, act) => stream.addEventListener(type, (event) => act(JSON.parse(event.data)));
+  on("asked", asked);
+  on("answered", (exchange) => find(exchange)?.take(exchange));
+  on("forgotten", forgotten);
+  on("stream-reset", () => location.reload());
+  stream.addEventListener("statechange", () => showState(stream.readyState));
+  showState(stream.readyState);
+}
+
+function showState(readyState) {
+  const name = ["connecting", "open", "closed"][readyState];
+  badge.dataset.connection = element("[data-connection-text]").textContent = name;
+}
+
+answers = [...list.children].map((item) => new Answer(item, page));
+for (const answer of answers) answer.show();
+scroller.scrollTop = scroller.scrollHeight;
+listen();

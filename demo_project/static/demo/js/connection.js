@@ -69,7 +69,7 @@ export class Connection {
 }
 
 /** The panel of raw frames: the newest MOST_FRAMES, drawn only while the panel is open. */
-class Frames {
+export class Frames {
   #panel = /** @type {HTMLDetailsElement} */ (element("[data-frames]"));
   #log = element("[data-frames-log]");
   #count = element("[data-frames-count]");

@@ -1,0 +1,1 @@
+"""What is measured: each peer a small file, written as its own documentation shows it."""

@@ -1,0 +1,1 @@
+"""django_sse as it is measured."""

@@ -1,0 +1,61 @@
+"""Vendors' conventions for answers as event streams; a dialect is loaded when it is asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Final
+
+from django_sse.dialects.base import Decoder, Dialect, Encoder
+from django_sse.dialects.values import (
+    Finish,
+    Reasoning,
+    Start,
+    ToolCall,
+    ToolCallDelta,
+    ToolResult,
+    Usage,
+    Value,
+)
+
+__all__ = [
+    "DIALECTS",
+    "Decoder",
+    "Dialect",
+    "Encoder",
+    "Finish",
+    "Reasoning",
+    "Start",
+    "ToolCall",
+    "ToolCallDelta",
+    "ToolResult",
+    "Usage",
+    "Value",
+    "get_dialect",
+]
+
+#: Module and class of each name.
+DIALECTS: Final = {
+    "openai-chat": ("openai_chat", "OpenAIChat"),
+    "openai-responses": ("openai_responses", "OpenAIResponses"),
+    "anthropic": ("anthropic", "Anthropic"),
+    "ai-sdk": ("ai_sdk", "AISDK"),
+    "ag-ui": ("ag_ui", "AGUI"),
+}
+
+
+def get_dialect(name: str | Dialect) -> Dialect:
+    """The dialect of that name; a dialect itself, a project's own for instance, is handed back.
+
+    :raises ValueError: no dialect has this name.
+    """
+    if isinstance(name, Dialect):
+        return name
+    if name not in DIALECTS:
+        known = ", ".join(repr(known) for known in DIALECTS)
+        raise ValueError(
+            f"there is no dialect {name!r}: use one of {known}, or an instance of a class of your "
+            "own that extends django_sse.dialects.Dialect"
+        )
+    module, class_name = DIALECTS[name]
+    cls: type[Dialect] = getattr(import_module(f"{__name__}.{module}"), class_name)
+    return cls()

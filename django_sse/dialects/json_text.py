@@ -1,0 +1,56 @@
+"""JSON from outside, read as strictly as browsers do; what no stream can carry is taken out."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final, NoReturn
+
+# The escapes of surrogates and of NUL. What has none of them needs no cleaning.
+_ESCAPES: Final = re.compile(r"\\u(?:[dD][89a-fA-F]|0000)")
+
+
+def loads(text: str) -> Any:
+    """The value, each lone surrogate and NUL in it replaced by U+FFFD.
+
+    :raises ValueError: not JSON, or with a number that JSON has no text for.
+    """
+    try:
+        value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    return _clean(value) if _ESCAPES.search(text) else value
+
+
+def parse_object(text: str) -> dict[str, Any] | None:
+    """The JSON object that the text is, ``{}`` for none; None if it is something else."""
+    if not text.strip():
+        return {}
+    try:
+        value = loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError("a number out of range")
+    return number
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        if not value.isascii():
+            value = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    if isinstance(value, list):
+        return [_clean(item) for item in value]
+    if isinstance(value, dict):
+        return {_clean(name): _clean(item) for name, item in value.items()}
+    return value

@@ -1,0 +1,232 @@
+"""The way of a handed-off stream to its client: over the server's own ``send``.
+
+Two ways. On a server whose ``send`` suspends whenever it likes, a coroutine waits for the stream
+and then for the server (``PulledDelivery``). On one whose ``send`` only suspends when the client is
+too slow, an idle stream has no task of its own: whoever wakes it also sends (``PushedDelivery``),
+and a task is made only for what takes waiting. That halves the cost of an event and the memory of
+an idle client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import types
+from abc import ABC, abstractmethod
+from contextvars import Context
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Generator
+
+    from django_sse.handoff.outlets import Outlet
+    from django_sse.hub.stream import Stream
+
+    Receive = Callable[[], Awaitable[dict[str, Any]]]
+    Send = Callable[[dict[str, Any]], Coroutine[Any, Any, None]]
+
+_END = {"type": "http.response.body", "body": b"", "more_body": False}
+
+
+def _body(chunk: bytes) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": chunk, "more_body": True}
+
+
+@types.coroutine
+def _rest(coroutine: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any, Any, None]:
+    """What is left of ``coroutine``, whose first step was taken by hand and gave ``waits_for``."""
+    try:
+        while True:
+            try:
+                value = yield waits_for
+            except BaseException as error:
+                waits_for = coroutine.throw(error)
+            else:
+                waits_for = coroutine.send(value)
+    except StopIteration:
+        return
+
+
+class Delivery(ABC):
+    """Sends ``stream`` to its end, or to that of its client."""
+
+    def __init__(self, stream: Stream, send: Send, outlet: Outlet) -> None:
+        self._stream = stream
+        self._send = send
+        self._outlet = outlet
+        stream.on_stalled = self._stalled
+        stream.can_be_dropped = outlet.aborts
+
+    @abstractmethod
+    async def run(self) -> None:
+        """Returns when the body is complete or the client has left."""
+
+    @abstractmethod
+    def _stalled(self) -> None:
+        """The client reads nothing, and the stream is closed."""
+
+    async def _write(self, chunk: bytes) -> None:
+        while True:
+            if self._outlet.blocked:
+                await self._outlet.ready()
+            room = self._outlet.room
+            if len(chunk) <= room:
+                break
+            await self._send(_body(chunk[:room]))
+            chunk = chunk[room:]
+        await self._send(_body(chunk))
+
+    async def _finish(self) -> None:
+        self._outlet.release()
+        # The stream has ended and is not looked after any more. Where nothing drops the connection,
+        # an end that is not sent would keep it open.
+        limit = self._stream.send_timeout if self._outlet.aborts else None
+        try:
+            async with asyncio.timeout(limit):
+                await self._send(_END)
+        except TimeoutError:
+            self._outlet.abort()
+
+
+class PulledDelivery(Delivery):
+    """One coroutine, the server's own, takes and sends; the task ``watch`` ends when the client
+    leaves."""
+
+    def __init__(
+        self, stream: Stream, watch: asyncio.Task[None], send: Send, outlet: Outlet
+    ) -> None:
+        super().__init__(stream, send, outlet)
+        self._watch = watch
+        self._task: asyncio.Task[Any] | None = None
+        self._gone = False
+        self._sending = False
+
+    async def run(self) -> None:
+        self._task = asyncio.current_task()
+        self._watch.add_done_callback(self._client_left)
+        try:
+            async for chunk in self._stream:
+                self._sending = True
+                await self._write(chunk)
+                self._sending = False
+            if not self._gone:
+                self._sending = True
+                await self._finish()
+        except OSError:
+            # How a server says that the connection is closed (ASGI 2.4).
+            if not self._sending:
+                raise
+        except asyncio.CancelledError:
+            if not self._gone or self._task is None or self._task.uncancel():
+                raise
+        finally:
+            self._stream.on_stalled = None
+            self._stream.close()
+            self._watch.cancel()
+
+    def _client_left(self, watch: asyncio.Task[None]) -> None:
+        if not watch.cancelled():
+            # An error of receive() is an end, too; send() will say what it is.
+            watch.exception()
+            self._leave()
+
+    def _leave(self) -> None:
+        self._gone = True
+        self._stream.close()
+        if self._sending and self._task is not None:
+            # Nobody will take what it waits to send.
+            self._task.cancel()
+
+    def _stalled(self) -> None:
+        self._outlet.abort()
+        self._leave()
+
+
+class PushedDelivery(Delivery):
+    """The server's own coroutine waits for the client to leave; who wakes the stream sends."""
+
+    def __init__(self, stream: Stream, receive: Receive, send: Send, outlet: Outlet) -> None:
+        super().__init__(stream, send, outlet)
+        self._receive = receive
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[Any] | None = None
+        self._pulling: asyncio.Task[None] | None = None
+        self._error: BaseException | None = None
+
+    async def run(self) -> None:
+        self._task = asyncio.current_task()
+        self._stream.on_ready = self._push
+        self._pull_soon()
+        try:
+            while (await self._receive())["type"] != "http.disconnect":
+                pass
+        except asyncio.CancelledError:
+            if self._error is None or self._task is None or self._task.uncancel():
+                raise
+            raise self._error from None
+        finally:
+            # Without these two the stream and its delivery hold each other until a collection.
+            self._stream.on_ready, self._stream.on_stalled = _nothing, None
+            self._stream.close()
+            if self._pulling is not None:
+                self._pulling.cancel()
+
+    def _push(self) -> None:
+        """Send what there is, without waiting; called by whoever wakes the stream."""
+        stream = self._stream
+        try:
+            while chunk := stream.poll():
+                if not self._outlet.takes(len(chunk)):
+                    return self._pull_soon(partial(self._write, chunk))
+                sending = self._send(
+                    {"type": "http.response.body", "body": chunk, "more_body": True}
+                )
+                try:
+                    waits_for = sending.send(None)
+                except StopIteration:
+                    if stream.at_tail:
+                        return None
+                    continue
+                return self._pull_soon(partial(_rest, sending, waits_for))
+            if chunk is None:
+                self._pull_soon()
+        except Exception as error:
+            # Only this stream's: the others that are woken with it must not suffer.
+            self._fail(error)
+
+    def _pull_soon(self, first: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Go on in a task: after ``first()`` was waited for, until the stream is parked again."""
+        self._stream.unpark()
+        self._pulling = self._loop.create_task(self._pull(first), context=Context())
+
+    async def _pull(self, first: Callable[[], Awaitable[None]] | None) -> None:
+        try:
+            if first is not None:
+                self._stream.sending_since = self._loop.time()
+                await first()
+            async for chunk in self._stream:
+                if not chunk:
+                    return
+                await self._write(chunk)
+            await self._finish()
+        except Exception as error:
+            self._fail(error)
+        finally:
+            self._pulling = None
+
+    def _fail(self, error: BaseException) -> None:
+        """Have the server's coroutine raise ``error``: the server knows how a response breaks."""
+        # Or the next who wakes it would fail, too, and cancel twice.
+        self._stream.unpark()
+        self._error = error
+        if self._task is not None:
+            self._task.cancel()
+
+    def _stalled(self) -> None:
+        self._outlet.abort()
+        if self._pulling is not None:
+            self._pulling.cancel()
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,197 @@
+"""The endpoint of a view whose generator is a run."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from asgiref.sync import async_to_sync, sync_to_async
+from django.core.exceptions import ImproperlyConfigured
+from django.core.handlers.asgi import ASGIRequest
+from django.http.response import HttpResponseBase
+from django.urls import NoReverseMatch, reverse
+
+from django_sse import shutdown
+from django_sse.background import get_background_loop
+from django_sse.dialects.plain import PlainEncoder
+from django_sse.http import ahead
+from django_sse.http.answers import head, no_content
+from django_sse.http.endpoint import Endpoint, request_among
+from django_sse.http.headers import comes_back, last_event_id
+from django_sse.http.response import (
+    EventStreamResponse,
+    check_source,
+    is_still_read,
+    report_failure,
+)
+from django_sse.hub import database
+from django_sse.hub.subscription import Subscription
+from django_sse.runs import ends
+from django_sse.runs.owners import may_access, owner_of
+from django_sse.runs.start import find_by_position, start
+from django_sse.runs.subscription import RunSubscription
+from django_sse.threads import in_transaction, in_users_test
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django.http import HttpRequest
+
+    from django_sse.dialects import Dialect, Encoder
+    from django_sse.models import Run
+    from django_sse.producers import Source
+    from django_sse.runs.task import RunTask
+    from django_sse.wire.event import Event
+
+    View = Callable[..., Any]
+
+_NOBODY = UUID(int=0)
+
+
+def run_url(name: str, run_id: UUID) -> str:
+    """The path of a run's view: ``run-events``, ``run-stop`` or ``run-status``."""
+    try:
+        return reverse(f"django_sse:{name}", kwargs={"run_id": run_id})
+    except NoReverseMatch as error:
+        raise ImproperlyConfigured(
+            "Resumable streams need the views of runs: add "
+            'path("runs/", include("django_sse.urls")) to the URLconf.'
+        ) from error
+
+
+class ResumableEndpoint(Endpoint):
+    """A request without a position starts a run; one that brings a position goes on with its own,
+    and never starts a second."""
+
+    def __init__(
+        self,
+        view: View,
+        *,
+        terminal: Event | None,
+        dialect: Dialect | None,
+        while_connected: bool,
+    ) -> None:
+        super().__init__(view, terminal=terminal, dialect=dialect)
+        if terminal is None:
+            raise TypeError("A resumable stream has an end: terminal must not be None.")
+        self._plain = PlainEncoder(terminal)
+        self._while_connected = while_connected
+
+    def answer(self, request: HttpRequest) -> HttpResponseBase | None:
+        """See ``Endpoint.answer``; to learn what would stream here, a run would have to begin."""
+        refused = super().answer(request)
+        return head(request) if refused is None and request.method == "HEAD" else refused
+
+    async def acall(self, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        shutdown.watch()
+        request = request_among(args)
+        if answer := self.answer(request):
+            return answer
+        try:
+            if (position := last_event_id(request)) is not None:
+                return await self._resume(request, position)
+            self._prepare(request)
+            result = self.view(*args, **kwargs)
+            if inspect.isawaitable(result):
+                result = await result
+            if isinstance(result, HttpResponseBase):
+                return result
+            owner = await sync_to_async(owner_of)(request)
+            return await self._opened(request, await self._start(request, result, owner))
+        except Exception as error:
+            return self.failed(request, error)
+
+    def call(self, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        request = request_among(args)
+        if answer := self.answer(request):
+            return answer
+        try:
+            if (position := last_event_id(request)) is not None:
+                return async_to_sync(self._resume)(request, position)
+            self._prepare(request)
+            result = self.view(*args, **kwargs)
+            if isinstance(result, HttpResponseBase):
+                return result
+            owner = owner_of(request)
+            run = async_to_sync(self._start)(request, result, owner)
+            return async_to_sync(self._opened)(request, run)
+        except Exception as error:
+            return self.failed(request, error)
+
+    # -- a new run
+
+    def _prepare(self, request: HttpRequest) -> None:
+        """What has to be so before a generator may outlive ``request``."""
+        if in_transaction():
+            raise ImproperlyConfigured(
+                "A resumable view cannot be called inside a transaction: its generator goes on in "
+                "another thread, which would wait for the request's locks and not see what it "
+                "wrote. With ATOMIC_REQUESTS decorate it with transaction.non_atomic_requests."
+            )
+        # Before anything is begun that would have no address, or no end in its dialect.
+        run_url("run-events", _NOBODY)
+        ends.check(self.dialect)
+        # In memory from here on: Django closes what it is read from, and a client that sends no
+        # more of it must stop its own request, not the loop.
+        is_still_read(request)
+
+    async def _start(self, request: HttpRequest, source: Any, owner: str) -> Run:
+        if isinstance(source, Subscription):
+            raise TypeError("A resumable view yields or returns an iterable, not a subscription.")
+        check_source(source)
+        work = functools.partial(self._begin, request, source, owner)
+        if isinstance(request, ASGIRequest):
+            task = await work()
+        elif ahead.is_from_sync_test_client(request) or await in_users_test():
+            task = await work()
+            # Its loop ends with the request.
+            await task.ended(ahead.SECONDS)
+        else:
+            task = await asyncio.wrap_future(get_background_loop().submit(work()))
+        return task.run
+
+    async def _begin(self, request: HttpRequest, source: Source, owner: str) -> RunTask:
+        return await start(
+            source,
+            self._encoder(),
+            owner=owner,
+            dialect=ends.name_of(self.dialect),
+            while_connected=self._while_connected,
+            on_error=functools.partial(report_failure, request),
+        )
+
+    def _encoder(self) -> Encoder:
+        return self._plain if self.dialect is None else self.dialect.encoder()
+
+    # -- a client of it
+
+    async def _resume(self, request: HttpRequest, position: str) -> HttpResponseBase:
+        run = await database.run(find_by_position, position)
+        if run is None or not await may_access(request, run):
+            # It is gone, or somebody else's: a second one would cost a second time.
+            return no_content()
+        return await self._opened(request, run)
+
+    async def _opened(self, request: HttpRequest, run: Run) -> HttpResponseBase:
+        response = run_response(request, run, comes_back=comes_back(request))
+        if not await response.open():
+            return no_content()
+        return response
+
+
+def run_response(request: HttpRequest, run: Run, *, comes_back: bool) -> EventStreamResponse:
+    """The stream of ``run`` for a client, not yet open, with the address of the run (RFC 9110,
+    10.2.2 and 8.7)."""
+    dialect = ends.dialect_of(run)
+    encoder = dialect.encoder() if dialect is not None else None
+    subscription = RunSubscription(run, encoder=encoder, comes_back=comes_back)
+    response = EventStreamResponse(subscription, request=request, dialect=dialect)
+    # A shared cache may keep what it asks about again; a run is its owner's.
+    response.headers["Cache-Control"] = f"private, {response.headers['Cache-Control']}"
+    response.headers["Location"] = response.headers["Content-Location"] = run_url(
+        "run-events", run.pk
+    )
+    return response

@@ -1,0 +1,37 @@
+"""Tasks that must not die: nobody else would start them again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from django_sse.exceptions import LogUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+logger = logging.getLogger("django_sse")
+
+RESTART_PAUSE = 1.0
+"""Seconds until a task that broke off is started again."""
+
+
+async def supervise(work: Callable[[], Awaitable[None]]) -> None:
+    """``work``, again and again until this task is cancelled; what it raises is logged."""
+    while True:
+        try:
+            await work()
+        except LogUnavailable as error:
+            logger.warning("%s waits for the log: %s", work.__name__, error)
+        except (Exception, asyncio.CancelledError):
+            # A cancellation that a transport let escape is an error like any other.
+            if _is_being_cancelled():
+                raise
+            logger.exception("The task %s died and is started again.", work.__name__)
+        await asyncio.sleep(RESTART_PAUSE)
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

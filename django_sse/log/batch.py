@@ -1,0 +1,99 @@
+"""The events of many callers in one transaction: what one of them meets, the others do not."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from django_sse.exceptions import ChannelFinished, LogUnavailable
+from django_sse.log import sequencer, transactions
+from django_sse.log.base import Appended, Entry, Outcome, refuse_after_end
+from django_sse.models import Channel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+logger = logging.getLogger("django_sse")
+
+
+def append_each(
+    alias: str, groups: Sequence[Sequence[Entry]]
+) -> tuple[list[Appended], list[Outcome]]:
+    """See ``EventLog.append_each``."""
+    together = _Transaction(alias, groups)
+    try:
+        return together.run()
+    # Whatever it is: no error of one caller may be that of all.
+    except Exception as error:
+        if len(groups) == 1:
+            return [], [error]
+        if together.is_beyond_doubt(error) and _answers(alias):
+            logger.warning("%d callers' events, each by itself: %s", len(groups), error)
+            return _one_by_one(alias, groups)
+        return [], [_for_each_caller(error) for _ in groups]
+
+
+class _Transaction:
+    def __init__(self, alias: str, groups: Sequence[Sequence[Entry]]) -> None:
+        self._alias, self._groups = alias, groups
+        self._committing = False
+
+    def run(self) -> tuple[list[Appended], list[Outcome]]:
+        names = dict.fromkeys(entry.channel for group in self._groups for entry in group)
+        return sequencer.sequence(self._alias, names, self._take, self._before_commit)
+
+    def _take(self, locked: Mapping[str, sequencer.Locked]) -> list[Outcome]:
+        self._committing = False
+        return [_take_group(locked, group) for group in self._groups]
+
+    def _before_commit(self) -> None:
+        self._committing = True
+
+    def is_beyond_doubt(self, error: Exception) -> bool:
+        """Whether nothing was committed, and not because of another's lock: waiting for that once
+        more for each caller would take minutes."""
+        cause = error.__cause__
+        return not self._committing and not (cause and transactions.may_be_tried_again(cause))
+
+
+def _take_group(locked: Mapping[str, sequencer.Locked], group: Sequence[Entry]) -> Outcome:
+    names = {each.channel for each in group}
+    try:
+        refuse_after_end(group, {name: locked[name].state for name in names})
+    except ChannelFinished as error:
+        return error
+    if len(names) == 1:
+        return locked[group[0].channel].extend(group)
+    return [locked[each.channel].append(each) for each in group]
+
+
+def _answers(alias: str) -> bool:
+    """Whether the database is there: if it is, the error was about what it was given."""
+    try:
+        transactions.run(alias, Channel.objects.using(alias).order_by().exists)
+    except LogUnavailable:
+        return False
+    return True
+
+
+def _one_by_one(
+    alias: str, groups: Sequence[Sequence[Entry]]
+) -> tuple[list[Appended], list[Outcome]]:
+    appended: list[Appended] = []
+    outcomes: list[Outcome] = []
+    for index, group in enumerate(groups):
+        done, (outcome,) = append_each(alias, [group])
+        appended += done
+        outcomes.append(outcome)
+        if isinstance(outcome, LogUnavailable) and not _answers(alias):
+            outcomes += [_for_each_caller(outcome) for _ in groups[index + 1 :]]
+            break
+    return appended, outcomes
+
+
+def _for_each_caller(error: Exception) -> LogUnavailable:
+    """One of its own: each caller's traceback is added to it."""
+    copy = LogUnavailable(*error.args) if isinstance(error, LogUnavailable) else None
+    copy = copy or LogUnavailable(f"The event log could not be written: {error}")
+    copy.__cause__ = error.__cause__ or error
+    return copy

@@ -1,0 +1,279 @@
+"""Wake-ups through PostgreSQL's LISTEN and NOTIFY.
+
+One connection for each hub listens. It is of its own, whatever pool Django has: LISTEN belongs to a
+session, so a pooler in transaction mode (PgBouncer) loses it. Then ``NOTIFIER_DSN`` has to lead
+past the pooler. NOTIFY is a statement of its own after the commit (inside the transaction its
+global lock halves throughput: docs/decisions.md), on another connection that is closed when idle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from functools import cache, partial
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from django.core import checks, mail
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+
+from django_sse import conf
+from django_sse.notifiers.base import Notifier, Wakeup
+from django_sse.notifiers.database import watch_heads
+from django_sse.notifiers.outage import Outage
+from django_sse.notifiers.payload import Reader, address
+from django_sse.notifiers.sender import Sender
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    import psycopg
+
+_PROBE_AFTER = 5.0
+"""Seconds of silence after which the connection is asked for a sign of life."""
+
+_PROBE_LIMIT = 3.0
+"""Seconds that the answer may take."""
+
+# libpq's: seconds, and milliseconds without an acknowledgement. What the project says comes first.
+_DEFAULTS: dict[str, Any] = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 5000,
+    "fallback_application_name": "django_sse",
+    # A pooler may give each statement to another session.
+    "prepare_threshold": None,
+}
+
+
+@cache
+def has_psycopg() -> bool:
+    """Whether psycopg 3 is installed: psycopg2 cannot listen on an event loop."""
+    return find_spec("psycopg") is not None
+
+
+def behind_a_pooler(alias: str) -> bool:
+    """Whether the project says that a pooler in transaction mode is between it and ``alias``.
+
+    DISABLE_SERVER_SIDE_CURSORS is what Django's documentation asks for there.
+    """
+    return bool(connections[alias].settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"))
+
+
+class PostgresNotifier(Notifier):
+    """LISTEN/NOTIFY in the database of the log, or wherever ``NOTIFIER_DSN`` leads."""
+
+    supports_other_processes = True
+
+    def __init__(self) -> None:
+        if has_psycopg():
+            # Here and not in the sender's thread: a process that forks meanwhile would leave its
+            # child with half a module.
+            import_module("psycopg")
+        self._reader = Reader("NOTIFY")
+        self._sender = Sender(_sending, "NOTIFY cannot be sent")
+
+    def notify(self, wakeups: Sequence[Wakeup]) -> None:
+        if not _polls():
+            self._sender.put(wakeups)
+
+    async def listen(self, wake: Callable[[Wakeup | None], None]) -> None:
+        if _polls():
+            await watch_heads(wake)
+        outage = Outage("LISTEN hears nothing")
+        while True:
+            try:
+                await self._hear(wake, outage)
+            except Exception as error:
+                # Whatever it is: it is said once, and not every second for as long as it lasts.
+                await asyncio.sleep(outage.failed(error))
+
+    async def _hear(self, wake: Callable[[Wakeup | None], None], outage: Outage) -> None:
+        """Until the connection is lost, which raises."""
+        environment = conf.current().ENVIRONMENT
+        connection = await _connect()
+        try:
+            # Those that arrive with the answer to another statement.
+            connection.add_notify_handler(
+                lambda notify: self._reader.read(notify.payload, environment, wake)
+            )
+            await _listen_to(connection, address(environment))
+            outage.over()
+            wake(None)
+            while True:
+                if not await _readable(connection.fileno(), _PROBE_AFTER):
+                    async with asyncio.timeout(_PROBE_LIMIT):
+                        await connection.execute("SELECT 1")
+                for payload in _arrived(connection):
+                    self._reader.read(payload, environment, wake)
+        finally:
+            await connection.close()
+
+    def check(self) -> list[checks.CheckMessage]:
+        if not has_psycopg():
+            return [
+                checks.Error(
+                    "NOTIFIER is 'postgres', which needs psycopg 3; psycopg2 is not enough.",
+                    hint="pip install 'psycopg[binary]>=3.2'; Django uses it, too.",
+                    id="django_sse.E010",
+                )
+            ]
+        settings = conf.current()
+        if settings.NOTIFIER_DSN is not None:
+            return _dsn_errors(settings.NOTIFIER_DSN)
+        if connections[settings.DATABASE].vendor != "postgresql":
+            return [
+                checks.Error(
+                    f"NOTIFIER is 'postgres', but the database {settings.DATABASE!r} is not "
+                    "PostgreSQL.",
+                    hint="Use another NOTIFIER ('auto'), or set NOTIFIER_DSN.",
+                    id="django_sse.E011",
+                )
+            ]
+        return [_pooler(settings.DATABASE)] if behind_a_pooler(settings.DATABASE) else []
+
+    def check_reachable(self) -> list[checks.CheckMessage]:
+        import psycopg
+
+        try:
+            psycopg.connect(**_parameters()).close()
+        except (psycopg.Error, ImproperlyConfigured) as error:
+            return [
+                checks.Warning(
+                    f"NOTIFIER is 'postgres', and there is no connection: {error}",
+                    hint="Until there is, only the safety poll finds what other processes publish.",
+                    id="django_sse.W009",
+                )
+            ]
+        return []
+
+
+def _pooler(alias: str) -> checks.CheckMessage:
+    return checks.Warning(
+        f"DISABLE_SERVER_SIDE_CURSORS of the database {alias!r} says that it is behind a pooler in "
+        "transaction mode, through which LISTEN hears nothing.",
+        hint="Set NOTIFIER_DSN to a connection that goes past the pooler, or silence this.",
+        id="django_sse.W008",
+    )
+
+
+def _dsn_errors(dsn: str) -> list[checks.CheckMessage]:
+    try:
+        _parsed(dsn)
+    except ImproperlyConfigured as error:
+        return [
+            checks.Error(
+                str(error),
+                hint='For example "postgresql://user:password@host:5432/name"; what is special in '
+                "a URL, such as @ or / in a password, is percent-encoded (%40, %2F).",
+                id="django_sse.E013",
+            )
+        ]
+    return []
+
+
+def _polls() -> bool:
+    """Whether this is a test run on a database that Django makes for it.
+
+    PostgreSQL refuses to drop a database that somebody listens to, so a project's test run would
+    fail at its end.
+    """
+    return hasattr(mail, "outbox") and conf.current().NOTIFIER_DSN is None
+
+
+def _parameters() -> dict[str, Any]:
+    """What to connect with: ``NOTIFIER_DSN``, else what Django connects with."""
+    settings = conf.current()
+    if settings.NOTIFIER_DSN is not None:
+        return {**_DEFAULTS, **_parsed(settings.NOTIFIER_DSN), "autocommit": True}
+    parameters = connections[settings.DATABASE].get_connection_params()
+    # Of Django's cursors, which are not used here.
+    for name in ("cursor_factory", "context"):
+        parameters.pop(name, None)
+    return {**_DEFAULTS, **parameters, "autocommit": True}
+
+
+def _parsed(dsn: str) -> dict[str, Any]:
+    """The parameters in ``dsn``. Raises ``ImproperlyConfigured``, which quotes nothing of it."""
+    import psycopg
+    from psycopg.conninfo import conninfo_to_dict
+
+    error = ImproperlyConfigured(
+        'DJANGO_SSE["NOTIFIER_DSN"] is no URL and no list of parameters that libpq understands. It '
+        "is not shown here: it may contain a password."
+    )
+    try:
+        parameters = conninfo_to_dict(dsn)
+    except (psycopg.Error, UnicodeError):
+        # libpq's own error quotes what it does not understand.
+        raise error from None
+    if _is_torn(parameters):
+        raise error
+    return parameters
+
+
+def _is_torn(parameters: dict[str, Any]) -> bool:
+    """Whether a part of a password got into the host or the port, which errors show: libpq ends
+    the password of a URL at its first ``@``, and a host at ``/``."""
+    # At its beginning it is libpq's sign for an abstract socket.
+    hosts = str(parameters.get("host", "")).split(",")
+    ports = filter(None, str(parameters.get("port", "")).split(","))
+    return any("@" in host[1:] for host in hosts) or not all(
+        port.strip().isdigit() for port in ports
+    )
+
+
+async def _connect() -> psycopg.AsyncConnection[Any]:
+    import psycopg
+
+    return await psycopg.AsyncConnection.connect(**_parameters())
+
+
+async def _listen_to(connection: psycopg.AsyncConnection[Any], name: str) -> None:
+    from psycopg import sql
+
+    await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(name)))
+
+
+async def _readable(descriptor: int, timeout: float) -> bool:
+    """Whether there is something to read within ``timeout`` seconds.
+
+    Not psycopg's ``notifies()``, which looks ten times a second.
+    """
+    loop = asyncio.get_running_loop()
+    readable: asyncio.Future[bool] = loop.create_future()
+    timer = loop.call_later(timeout, _settle, readable, False)
+    loop.add_reader(descriptor, _settle, readable, True)
+    try:
+        return await readable
+    finally:
+        loop.remove_reader(descriptor)
+        timer.cancel()
+
+
+def _settle(future: asyncio.Future[bool], value: bool) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _arrived(connection: psycopg.AsyncConnection[Any]) -> list[str]:
+    """The payloads that are here by now. Raises ``OperationalError`` if the connection is lost."""
+    connection.pgconn.consume_input()
+    # What is not UTF-8 is not ours: it is refused with everything else that is no message.
+    return [
+        notify.extra.decode(errors="replace") for notify in iter(connection.pgconn.notifies, None)
+    ]
+
+
+@asynccontextmanager
+async def _sending() -> AsyncIterator[Callable[[str], Any]]:
+    connection = await _connect()
+    try:
+        yield partial(_send, connection, address(conf.current().ENVIRONMENT))
+    finally:
+        await connection.close()
+
+
+async def _send(connection: psycopg.AsyncConnection[Any], name: str, message: str) -> None:
+    await connection.execute("SELECT pg_notify(%s, %s)", (name, message))

@@ -1,0 +1,212 @@
+"""Keeps the leases of a process's runs, and ends those of processes that died.
+
+Two tasks an event loop, with a query each every few seconds, for as long as there are runs or
+clients of runs. Whoever has a client of a run looks for the dead: so who waits is told. Renewing
+waits for nothing else, or a process that has much to end would look dead itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+import weakref
+from collections import Counter
+from contextlib import suppress
+from contextvars import Context
+from typing import TYPE_CHECKING
+
+from django_sse import conf, shutdown
+from django_sse.exceptions import LogUnavailable
+from django_sse.hub import database
+from django_sse.runs import ends, store
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+    from uuid import UUID
+
+    from django_sse.models import Run
+    from django_sse.runs.task import RunTask
+
+logger = logging.getLogger("django_sse")
+
+
+class Keeper:
+    """Lives on one loop; ``interrupt`` may be called from any thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.tasks: dict[UUID, RunTask] = {}
+        self._watched: Counter[UUID] = Counter()
+        self._keeping: dict[str, asyncio.Task[None]] = {}
+        self._renewing_since: float | None = None
+        self._trusted_from = 0.0
+
+    # -- what there is to keep
+
+    def add(self, task: RunTask) -> None:
+        """``task`` runs in this process."""
+        self.tasks[task.run.pk] = task
+        _here.add(task.run.pk)
+        self._ensure_keeping()
+
+    def remove(self, task: RunTask) -> None:
+        """``task`` has ended."""
+        self.tasks.pop(task.run.pk, None)
+        _here.discard(task.run.pk)
+
+    def watch(self, run: Run) -> None:
+        """This process has one client of ``run`` more."""
+        self._watched[run.pk] += 1
+        self._ensure_keeping()
+
+    def unwatch(self, run: Run) -> None:
+        """This process has one client of ``run`` less."""
+        self._watched[run.pk] -= 1
+        if self._watched[run.pk] <= 0:
+            del self._watched[run.pk]
+
+    def interrupt(self) -> None:
+        """End all runs of this process, as interrupted."""
+        with suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self._interrupt)
+
+    def _interrupt(self) -> None:
+        for task in list(self.tasks.values()):
+            task.interrupt()
+
+    # -- keeping it
+
+    def _ensure_keeping(self) -> None:
+        # Each for itself: one may have ended while the other still waits for the database.
+        for work in (self._renew, self._look):
+            task = self._keeping.get(work.__name__)
+            if task is None or task.done():
+                repeating = self.loop.create_task(self._repeat(work), context=Context())
+                self._keeping[work.__name__] = repeating
+
+    async def _repeat(self, work: Callable[[], Awaitable[None]]) -> None:
+        while self.tasks or self._watched:
+            await asyncio.sleep(_interval())
+            try:
+                await work()
+            except LogUnavailable as error:
+                logger.warning("The leases of runs wait for the log: %s", error)
+                self._trust_later()
+            except Exception:
+                logger.exception("The leases of runs could not be kept; again.")
+                self._trust_later()
+
+    def _trust_later(self) -> None:
+        # The database was away for all: the others, too, need a moment to renew theirs.
+        self._trusted_from = self.loop.time() + 2 * _interval()
+
+    def _trusts(self) -> bool:
+        """Whether what the rows say of others can be believed: where this process waits to renew
+        its own leases, so may they."""
+        now = self.loop.time()
+        waits = self._renewing_since is not None and now - self._renewing_since > _interval() / 2
+        return not waits and now >= self._trusted_from
+
+    async def _renew(self) -> None:
+        started = self._renewing_since = self.loop.time()
+        try:
+            await database.renew(store.renew, list(self.tasks), list(self._watched))
+        finally:
+            self._renewing_since = None
+        if self.loop.time() - started > _interval():
+            self._trust_later()
+
+    async def _look(self) -> None:
+        if self._trusts():
+            await database.write(_end_all_lost)
+        if self._trusts():
+            await self._cancel_unwatched()
+
+    async def _cancel_unwatched(self) -> None:
+        alone = [
+            pk
+            for pk, task in self.tasks.items()
+            if task.run.while_connected and pk not in self._watched
+        ]
+        if not alone:
+            return
+        for pk in await database.run(store.unwatched, alone):
+            if task := self.tasks.get(pk):
+                logger.info("Nobody watches the run %s any more: it is cancelled.", pk)
+                task.abort()
+
+
+def _end_all_lost() -> None:
+    if expired := end_lost(store.expired()):
+        logger.warning("%d runs had lost their process and were ended.", expired)
+
+
+def end_lost(runs: Iterable[Run]) -> int:
+    """End those of ``runs``, whose leases have run out, that have no process; how many. Raises
+    ``LogUnavailable``."""
+    started = time.monotonic()
+    # Of its own a process knows better than the rows: it may have been late.
+    lost = store.claim([run for run in runs if run.pk not in _here])
+    if time.monotonic() - started > _interval() / 2:
+        # Nobody could write meanwhile, not even who lives. In a lease's time it is looked at again.
+        return 0
+    ends.end_expired(lost)
+    return len(lost)
+
+
+def end_if_lost(run: Run) -> None:
+    """The same for one that a client asks for."""
+    if run.ended is None and run.pk not in _here:
+        end_lost(store.expired(run_id=run.pk))
+
+
+def _interval() -> float:
+    settings = conf.current()
+    return min(settings.RUN_LEASE, settings.RUN_UNWATCHED) / 3
+
+
+# The runs of this process, on whatever loop.
+_here: set[UUID] = set()
+_keepers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Keeper] = weakref.WeakKeyDictionary()
+
+
+def get_keeper() -> Keeper:
+    """The keeper of the running loop."""
+    loop = asyncio.get_running_loop()
+    keeper = _keepers.get(loop)
+    if keeper is None:
+        # A keeper knows its loop, so the weak keys alone would keep both for ever.
+        for other in [each for each in _keepers if each.is_closed()]:
+            del _keepers[other]
+        keeper = _keepers[loop] = Keeper(loop)
+    return keeper
+
+
+class _Grace:
+    """The runs of this process, for ``shutdown``: they get longer than its streams."""
+
+    @property
+    def seconds(self) -> float:
+        return conf.current().RUN_GRACE
+
+    def busy(self) -> bool:
+        # What a loop that has ended left undone nobody will do any more.
+        keepers = list(_keepers.values())
+        return any(keeper.tasks for keeper in keepers if keeper.loop.is_running())
+
+    def interrupt(self) -> None:
+        for keeper in list(_keepers.values()):
+            keeper.interrupt()
+
+
+shutdown.let_finish(_Grace())
+
+
+def _forget_after_fork() -> None:
+    _keepers.clear()
+    _here.clear()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)

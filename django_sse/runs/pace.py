@@ -1,0 +1,76 @@
+"""When what a run says goes into the log: as often as its readers can see, and no more often.
+
+An append costs as much as some thirty tokens, however many it has. So a run's go in at most once
+in ``_PAUSES`` times ``COALESCE``, about once in a frame on a screen: fifty tokens a second still go
+one by one. Runs that are faster than anybody reads share ``_APPENDS`` a second among all runs of
+the process: one alone is as smooth as before, and of two hundred each writes ten times a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import weakref
+
+from django_sse import conf
+
+_PAUSES = 3
+_APPENDS = 2000
+
+_all: weakref.WeakSet[Pace] = weakref.WeakSet()
+
+
+class Pace:
+    """That of one run; on its loop."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._due = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._shortest = conf.current().COALESCE * _PAUSES
+        self._pause = 0.0
+        self._taken_at = -math.inf
+
+    def begin(self) -> None:
+        """The run is under way."""
+        _all.add(self)
+
+    def end(self) -> None:
+        """Nothing is to be written any more."""
+        _all.discard(self)
+        self.hurry()
+
+    def hurry(self) -> None:
+        """Something has to be done at once."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._due.set()
+
+    def come(self) -> None:
+        """There is something to write, which may wait for more."""
+        if self._timer is not None or self._due.is_set():
+            return
+        wait = self._taken_at + self._pause - self._loop.time()
+        if wait <= 0:
+            self._due.set()
+        else:
+            self._timer = self._loop.call_later(wait, self.hurry)
+
+    async def due(self) -> None:
+        """Return when it is time to write."""
+        await self._due.wait()
+        self._due.clear()
+
+    def take(self, count: int) -> None:
+        """So many events are written now."""
+        now = self._loop.time()
+        # Two in less than four thirds of the shortest pause: a hundred a second.
+        is_fast = count > 1 and (now - self._taken_at) * 3 < count * 2 * self._shortest
+        self._pause = max(self._shortest, len(_all) / _APPENDS if is_fast else 0.0)
+        self._taken_at = now
+
+
+# The runs are the parent's.
+os.register_at_fork(after_in_child=_all.clear)

@@ -1,0 +1,98 @@
+"""From a generator to a run, and from a position back to it."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
+
+from django_sse import conf
+from django_sse.exceptions import Overloaded
+from django_sse.hub import database, registry
+from django_sse.hub.hub import get_hub
+from django_sse.runs import store
+from django_sse.runs.keeper import end_lost, get_keeper
+from django_sse.runs.task import RunTask
+from django_sse.wire.cursor import Cursor
+from django_sse.wire.errors import InvalidCursor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django_sse.dialects import Encoder
+    from django_sse.models import Run
+    from django_sse.producers import Source
+
+
+def _create(owner: str, dialect: str, while_connected: bool) -> Run:
+    # Those that are dead must not count.
+    end_lost(store.expired(owner=owner))
+    return store.create(owner, dialect=dialect, while_connected=while_connected)
+
+
+# Held by nobody else when the client leaves.
+_launching: set[asyncio.Task[RunTask]] = set()
+
+
+async def start(
+    source: Source,
+    encoder: Encoder,
+    *,
+    owner: str,
+    dialect: str,
+    while_connected: bool,
+    on_error: Callable[[BaseException], None],
+) -> RunTask:
+    """Run ``source`` on this loop; its first item is awaited, ``OPEN_TIMEOUT`` at most.
+
+    Raises what the source raises before its first item, and then there was no run; besides
+    ``TooManyRuns``, ``Overloaded`` and ``LogUnavailable``. Cancelled, the run begins all the same,
+    and ``on_error`` is told what would have been raised.
+    """
+    if registry.is_draining():
+        raise Overloaded("The server stops: it begins no run.")
+    creating = partial(_create, owner, dialect, while_connected)
+    launching = asyncio.get_running_loop().create_task(_launch(source, encoder, creating, on_error))
+    _launching.add(launching)
+    launching.add_done_callback(_launching.discard)
+    try:
+        return await asyncio.shield(launching)
+    except asyncio.CancelledError:
+        launching.add_done_callback(partial(_report, on_error))
+        raise
+
+
+async def _launch(
+    source: Source,
+    encoder: Encoder,
+    creating: Callable[[], Run],
+    on_error: Callable[[BaseException], None],
+) -> RunTask:
+    run = await database.write(creating)
+    task = RunTask(run, encoder, on_error=on_error)
+    try:
+        keeper = get_keeper()
+        await task.start(source, keeper.remove)
+        keeper.add(task)
+        await task.first.wait(conf.current().OPEN_TIMEOUT)
+        task.first.send_headers()
+    except Exception:
+        await task.ended()
+        get_hub().forget(run.channel)
+        await database.write(store.discard, [run])
+        raise
+    return task
+
+
+def _report(on_error: Callable[[BaseException], None], launched: asyncio.Task[RunTask]) -> None:
+    if not launched.cancelled() and (error := launched.exception()):
+        database.run_later(partial(on_error, error))
+
+
+def find_by_position(last_event_id: str) -> Run | None:
+    """The run of which a client has seen this event. Raises ``LogUnavailable``."""
+    try:
+        cursor = Cursor.parse(last_event_id)
+    except InvalidCursor:
+        return None
+    return store.find_by_epoch(cursor.positions[0][0]) if len(cursor.positions) == 1 else None

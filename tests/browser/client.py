@@ -1,0 +1,41 @@
+"""The page of tests/project/pages.py in the browser, and ways to wait for what its stream does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from urllib.request import Request, urlopen
+
+from tests.servers import Server
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+Opener = Callable[..., "Page"]
+# What Chromium logs when the network goes, and for a status that a test provokes.
+NETWORK = r"Failed to load resource"
+CLOSED = "seen.stream.readyState === 2"
+
+
+def open_client(open_page: Opener, base: str, **options: Any) -> Page:
+    """The page, once its scripts have run."""
+    page = open_page(f"{base}/client/", **options)
+    wait(page, "window.ready")
+    return page
+
+
+def wait(page: Page, condition: str) -> None:
+    """Until the JavaScript expression is true."""
+    # Not by animation frames, as is the default: a hidden page has none.
+    page.wait_for_function(condition, polling=20)
+
+
+def seen(page: Page, name: str) -> Any:
+    return page.evaluate(f"seen.{name}")
+
+
+def publish(server: Server, channel: str, *texts: str) -> None:
+    for text in texts:
+        request = Request(f"{server.url}/publish/{channel}/", text.encode(), method="POST")
+        with urlopen(request, timeout=30) as response:
+            assert response.status == 200

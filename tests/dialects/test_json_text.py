@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from django_sse.dialects.json_text import loads, parse_object
+from django_sse.wire import dumps
+
+any_json = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (r'"\ud83d\ude00"', "😀"),
+        (r'"\ud83d"', "\ufffd"),
+        (r'["a\u0000b", {"\udc00": "\uD800x"}]', ["a\ufffdb", {"\ufffd": "\ufffdx"}]),
+        (r'"\\u0000"', "\\u0000"),
+        ('{"a": 1.5}', {"a": 1.5}),
+    ],
+)
+def test_text_comes_without_what_no_stream_can_carry(text: str, value: Any) -> None:
+    assert loads(text) == value
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "NaN", "-Infinity", "1e999", "-1e999", '"\0"', "[" * 100_000, "{} {}"]
+)
+def test_what_a_browser_would_refuse_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        loads(text)
+
+
+@given(any_json)
+def test_what_was_read_can_be_written(value: Any) -> None:
+    written = dumps(loads(json.dumps(value)))
+    assert "\\u0000" not in written
+    assert loads(written) == loads(json.dumps(value))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("", {}), (" \n", {}), ('{"a": []}', {"a": []}), ("[]", None), ("{", None), ("null", None)],
+)
+def test_an_object_is_told_from_everything_else(text: str, value: Any) -> None:
+    assert parse_object(text) == value

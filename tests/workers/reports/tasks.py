@@ -1,0 +1,34 @@
+"""With Celery."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import shared_task
+
+from django_sse import finish, publish
+
+from .jobs import run
+from .models import Report
+from .pages import Busy, pages
+
+
+@shared_task
+def count(channel: str, total: int) -> None:
+    for number in range(1, total + 1):
+        publish(channel, {"percent": 100 * number // total}, event="progress")
+    finish(channel)
+
+
+@shared_task(
+    bind=True,
+    acks_late=True,
+    reject_on_worker_lost=True,
+    autoretry_for=(Busy,),
+    max_retries=3,
+    default_retry_delay=1,
+)
+def write(self: Any, pk: str) -> None:
+    report = Report.objects.get(pk=pk)
+    last = self.request.retries == self.max_retries
+    run(report, pages(report), retried=() if last else (Busy,))
