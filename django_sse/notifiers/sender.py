@@ -9,13 +9,15 @@ for NOTIFY, whose global lock every commit with one has to pass.
 from __future__ import annotations
 
 import asyncio
-import atexit
 import os
+import sys
 import threading
 import time
 import weakref
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from importlib import import_module
+from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING, Any
 
 from django.core import mail
@@ -106,6 +108,7 @@ class Sender:
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._run, name="django_sse-sender", daemon=True)
+        _flush_at_the_end()
         # A process that is ending starts no thread: what it says then is found by the safety poll.
         with suppress(RuntimeError):
             thread.start()
@@ -221,17 +224,32 @@ def _make_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-def _flush_all() -> None:
+def _flush_all(**_signal: object) -> None:
     for sender in list(_senders):
         sender.flush()
 
 
+def _flush_at_the_end() -> None:
+    """Have this process wait for its last words, however it ends; only a kill is without."""
+    global _flushes  # noqa: PLW0603 - one a process
+    if _flushes:
+        return
+    _flushes = True
+    # Not by atexit: a child of multiprocessing's runs only what it has registered here itself.
+    Finalize(None, _flush_all, exitpriority=0)
+    # A child of Celery's pool runs neither: it says that it ends, and its parent kills it for that.
+    if "celery" in sys.modules:
+        import_module("celery.signals").worker_process_shutdown.connect(_flush_all)
+
+
 def _forget_after_fork() -> None:
     # The child has the parent's senders, and none of their threads.
+    global _flushes  # noqa: PLW0603
+    _flushes = False
     _senders.clear()
 
 
-atexit.register(_flush_all)
+_flushes = False
 # A transport imports more when it connects, and a child of that moment would have half a module,
 # behind a lock that nobody in it holds.
 os.register_at_fork(before=_flush_all, after_in_child=_forget_after_fork)

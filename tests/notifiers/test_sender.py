@@ -337,6 +337,52 @@ def test_a_fork_waits_for_what_is_under_way(sender: Sender, transport: Transport
     assert os.waitpid(pid, 0)[1] == 0
 
 
+LAST_WORDS = """
+import asyncio
+from contextlib import asynccontextmanager
+import django
+django.setup()
+from django_sse.notifiers import Wakeup
+from django_sse.notifiers.sender import Sender
+
+@asynccontextmanager
+async def connect():
+    # Slower than a process of any of them takes to end.
+    await asyncio.sleep(1.5)
+    async def send(message):
+        print("sent", flush=True)
+    yield send
+
+def work():
+    global sender
+    sender = Sender(connect, "The test's transport is away")
+    sender.put([Wakeup("a", "{epoch}", 1)])
+"""
+ENDS = {
+    "the interpreter": "work()",
+    "multiprocessing": """
+from multiprocessing import get_context
+process = get_context("fork").Process(target=work)
+process.start()
+process.join()
+""",
+    # Celery's pool kills a process that says it is at its end.
+    "celery": """
+from billiard.pool import Pool
+from celery.concurrency.prefork import process_destructor
+pool = Pool(1, maxtasksperchild=1, on_process_exit=process_destructor)
+pool.apply(work)
+pool.close()
+pool.join()
+""",
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_process_that_ends_says_its_last_word(end: str) -> None:
+    assert run_python(LAST_WORDS.format(epoch=EPOCH) + ENDS[end]) == (0, "sent\n")
+
+
 def test_names_are_looked_up_without_a_thread() -> None:
     executor: Any = module._AtOnce()
     assert executor.submit(threading.current_thread).result() is threading.current_thread()
