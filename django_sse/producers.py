@@ -39,8 +39,7 @@ _LOOK = 15.0
 # Seconds after which a generator gives way to the rest of the loop, whether or not it awaits.
 _TURN = 0.002
 
-_count_lock = threading.Lock()
-_threads = 0
+_running_lock = threading.Lock()
 _running: set[ThreadProducer] = set()
 
 
@@ -48,6 +47,7 @@ Source: TypeAlias = AsyncIterable[Any] | Iterable[Any]
 
 # What is wrong with an item that was yielded.
 _REFUSALS = (WireError, EventStreamError)
+_UNREPORTED = "The error of a generator could not be reported."
 
 
 class Sink(Protocol):
@@ -114,27 +114,37 @@ class TaskProducer:
             executor.shutdown()
 
     async def _work(self) -> None:
+        task = asyncio.current_task()
         try:
             await self._iterate()
+            self._sink.complete()
         except asyncio.CancelledError as cancelled:
             # Nobody cancelled this task: it came out of something that the generator awaited. An
             # answer that broke off must not look complete.
             error = RuntimeError("Something that the generator awaited was cancelled.")
             error.__cause__ = cancelled
-            if (task := asyncio.current_task()) and task.cancelling():
+            if task is not None and task.cancelling():
                 self._sink.complete(cancelled)
                 raise
             await self._failed(error)
-        except Exception as error:
+        except BaseException as error:
+            if asyncio.current_task(self._loop) is not task:
+                # It is dropped with its loop, and nothing can be awaited.
+                raise
             await self._failed(error)
-        else:
-            self._sink.complete()
+            if isinstance(error, SystemExit | KeyboardInterrupt):
+                # They end the loop, as out of every task.
+                raise
 
-    async def _failed(self, error: Exception) -> None:
-        if self._sink.fail(error):
-            # In a thread: who is told may want to use the database.
-            await sync_to_async(self._sink.report)(error)
-        self._sink.complete(error)
+    async def _failed(self, error: BaseException) -> None:
+        try:
+            if self._sink.fail(error):
+                # In a thread: who is told may want to use the database.
+                await sync_to_async(self._sink.report)(error)
+        except Exception:
+            logger.exception(_UNREPORTED)
+        finally:
+            self._sink.complete(error)
 
     async def _iterate(self) -> None:
         sink, now = self._sink, self._loop.time
@@ -176,7 +186,7 @@ class TaskProducer:
 class ThreadProducer:
     """Iterates a sync iterable in a thread of its own, at most ``SYNC_GENERATORS`` in a process.
 
-    Raises ``Overloaded`` when there are as many already.
+    Raises ``Overloaded`` when there are as many already, or the system refuses a thread.
     """
 
     def __init__(self, sink: Sink, source: Iterable[Any]) -> None:
@@ -184,15 +194,27 @@ class ThreadProducer:
         self._source = source
         self._changed = threading.Condition()
         self._finished: concurrent.futures.Future[None] = concurrent.futures.Future()
-        _take_thread()
         # Its own copy of the context: see TaskProducer.
-        _running.add(self)
-        threading.Thread(
-            target=contextvars.copy_context().run,
-            args=(self._run, Surroundings.here()),
-            name=GENERATOR,
-            daemon=True,
-        ).start()
+        run, args = contextvars.copy_context().run, (self._run, Surroundings.here())
+        thread = threading.Thread(target=run, args=args, name=GENERATOR, daemon=True)
+        self._take_place()
+        try:
+            thread.start()
+        except Exception as error:
+            _running.discard(self)
+            raise Overloaded(
+                "The system has no thread for a sync generator. With async def it needs none."
+            ) from error
+
+    def _take_place(self) -> None:
+        most = conf.current().SYNC_GENERATORS
+        with _running_lock:
+            if len(_running) >= most:
+                raise Overloaded(
+                    f"{len(_running)} sync generators stream, each in a thread; SYNC_GENERATORS "
+                    f"allows {most}. Raise it, or write the generator with async def."
+                )
+            _running.add(self)
 
     def resume(self) -> None:
         """The client took what was there."""
@@ -214,21 +236,30 @@ class ThreadProducer:
             concurrent.futures.wait({self._finished}, timeout)
 
     def _run(self, surroundings: Surroundings) -> None:
-        surroundings.enter()
         try:
+            surroundings.enter()
             self._iterate()
+            self._sink.complete()
         except BaseException as error:
             # SystemExit, too: it ends no process here, and the client must not wait for ever.
+            self._failed(error)
+        finally:
+            try:
+                connections.close_all()
+            except Exception:
+                # As with a driver that closes nothing twice.
+                logger.exception("The connections of a sync generator could not be closed.")
+            _running.discard(self)
+            self._finished.set_result(None)
+
+    def _failed(self, error: BaseException) -> None:
+        try:
             if self._sink.fail(error):
                 self._sink.report(error)
-            self._sink.complete(error)
-        else:
-            self._sink.complete()
+        except Exception:
+            logger.exception(_UNREPORTED)
         finally:
-            connections.close_all()
-            _running.discard(self)
-            _give_thread_back()
-            self._finished.set_result(None)
+            self._sink.complete(error)
 
     def _iterate(self) -> None:
         try:
@@ -248,11 +279,8 @@ class ThreadProducer:
         try:
             self._sink.put(item)
         except _REFUSALS as error:
-            throw = getattr(self._source, "throw", None)
-            if throw is None:
-                raise
-            with suppress(StopIteration):
-                self._put(throw(error))
+            if (instead := _throw(self._source, error)) is not _END:
+                self._put(instead)
 
 
 Producer: TypeAlias = TaskProducer | ThreadProducer
@@ -312,29 +340,10 @@ def _wait_for_threads() -> None:
 Finalize(None, _wait_for_threads, exitpriority=0)
 
 
-def _take_thread() -> None:
-    global _threads  # noqa: PLW0603 - one count a process
-    most = conf.current().SYNC_GENERATORS
-    with _count_lock:
-        if _threads >= most:
-            raise Overloaded(
-                f"{_threads} sync generators stream already, each in a thread; SYNC_GENERATORS "
-                f"allows {most}. Raise it, or write the generator with async def."
-            )
-        _threads += 1
-
-
-def _give_thread_back() -> None:
-    global _threads  # noqa: PLW0603
-    with _count_lock:
-        _threads -= 1
-
-
 def _forget_after_fork() -> None:
     # The threads are the parent's.
-    global _threads, _count_lock  # noqa: PLW0603
-    _threads = 0
-    _count_lock = threading.Lock()
+    global _running_lock  # noqa: PLW0603
+    _running_lock = threading.Lock()
     _running.clear()
 
 

@@ -79,7 +79,7 @@ class _Reader(Protocol):
 
 
 class _Events:
-    """The events themselves, up to the one whose data is ``until``."""
+    """The events themselves, before the one whose data is ``until``."""
 
     def __init__(self, until: str | None) -> None:
         self._until = until
@@ -87,7 +87,7 @@ class _Events:
 
     def decode(self, event: Event) -> Sequence[object]:
         self.ended = event.data == self._until
-        return (event,)
+        return () if self.ended else (event,)
 
     def end(self) -> None:
         if self._until is not None:
@@ -138,9 +138,9 @@ async def relay(
 
     :param response: a streamed ``httpx.Response``, or any async iterable of the body's bytes. Once
         the first event was asked for, it is closed at the end, however that comes about.
-    :param until: the data of the last event. It is passed on too, and nothing after it; an answer
-        that ends without it is an error. Without ``until`` a truncated answer that happens to
-        be cut between two events looks whole.
+    :param until: the data of the upstream's last event. Neither it is passed on nor what comes
+        after it: your stream says its own end. An answer that ends without it is an error. Without
+        ``until`` a truncated answer that happens to be cut between two events looks whole.
     :param dialect: what the upstream speaks: a name, or a dialect of your own. It knows its own
         end, so ``until`` is not for it.
     :param max_line: bytes of one line.

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings as django_settings
@@ -73,11 +74,13 @@ STOPPING = "The server was stopped before the answer was complete."
 def error_message(error: BaseException) -> str:
     """What a client hears of ``error``; of all errors only a ``StreamError`` is quoted."""
     message = "The stream failed."
-    if isinstance(error, StreamError):
-        message = str(error)
-    elif django_settings.DEBUG:
-        message = f"{type(error).__name__}: {error}"
-    # It may quote text that came in broken: an error must not fail for its own text.
+    # An error must not fail for its own text: its ``__str__`` may raise, and what it quotes may
+    # have come in broken.
+    with suppress(Exception):
+        if isinstance(error, StreamError):
+            message = str(error)
+        elif django_settings.DEBUG:
+            message = f"{type(error).__name__}: {error}"
     return message.encode(errors="replace").decode()
 
 
@@ -238,10 +241,12 @@ class GeneratorStream(Stream):
         self._on_error(error)
 
     def complete(self, error: BaseException | None = None) -> None:
-        """The source has ended, or failed and said so with ``fail``."""
+        """The source has ended, or failed and said so with ``fail``. Raises what the encoder raises
+        for the end of a whole answer."""
+        # Half an answer whose client has left is asked for no end.
+        self._put(b"" if self._closed else self._last_frames(error))
         if error is None:
             self._first.came()
-        self._put(self._last_frames(error))
         with self._lock:
             self._complete = True
         self._post_wake()
@@ -251,13 +256,21 @@ class GeneratorStream(Stream):
             return self._terminal if error is None else encode_error(error)
         if error is None:
             return encode_last_events(self._encoder.done())
-        return encode_last_events(self._encoder.failed(error_message(error)))
+        return self._broken_off(self._encoder, error_message(error))
+
+    def _broken_off(self, encoder: Encoder, message: str, code: str = "error") -> bytes:
+        try:
+            return encode_last_events(encoder.failed(message, code))
+        except Exception:
+            # A stream must end all the same.
+            logger.exception("A dialect has no words for an answer that broke off.")
+            return encode_error(StreamError(message))
 
     def _farewell(self) -> bytes:
         if self._encoder is None:
             return super()._farewell()
         # A client that knows nothing of ours would take a clean end for a whole answer.
-        return encode_last_events(self._encoder.failed(STOPPING, "interrupted"))
+        return self._broken_off(self._encoder, STOPPING, "interrupted")
 
     def _put(self, frame: bytes) -> None:
         with self._lock:

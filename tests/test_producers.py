@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
-from django.db import connections
+from django.db import DatabaseError, connections
 from django.test import TestCase
 from django.utils import translation
 
@@ -94,6 +94,10 @@ def produce(sync: bool, sink: Basket, ended: list[str], count: int = 5) -> Any:
     if sync:
         return ThreadProducer(sink, numbers_sync(ended, count))
     return TaskProducer(sink, numbers(ended, count), own_thread=True)
+
+
+def task_producer(sink: Basket, source: AsyncIterator[Any]) -> TaskProducer:
+    return TaskProducer(sink, source, own_thread=True)
 
 
 both = pytest.mark.parametrize("sync", [False, True], ids=["task", "thread"])
@@ -213,6 +217,106 @@ async def test_a_failure_that_somebody_will_raise_is_not_reported(sync: bool) ->
 
 def _refuse(item: Any) -> None:
     raise ValueError(item)
+
+
+class Odd(BaseException):
+    """No Exception, as of a framework that ends its own tasks with one."""
+
+
+@both
+@pytest.mark.parametrize("error", [Odd(), GeneratorExit()], ids=repr)
+async def test_an_exception_of_any_kind_ends_the_source(sync: bool, error: BaseException) -> None:
+    async def odd() -> AsyncIterator[str]:
+        yield "first"
+        raise error
+
+    def odd_sync() -> Iterator[str]:
+        yield "first"
+        raise error
+
+    sink = Basket()
+    producer = ThreadProducer(sink, odd_sync()) if sync else task_producer(sink, odd())
+    await sink.wait_for_end()
+    await producer.ended(30)
+    assert sink.errors == [error]
+    assert sink.calls == ["fail", "report", "complete with error"]
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()], ids=repr)
+def test_an_async_generator_that_exits_ends_the_loop_but_its_sink_is_told_before(
+    error: BaseException,
+) -> None:
+    async def exits() -> AsyncIterator[str]:
+        yield "first"
+        raise error
+
+    async def wait(sink: Basket) -> None:
+        await task_producer(sink, exits()).ended(30)
+
+    sink = Basket()
+    with pytest.raises(type(error)):
+        asyncio.run(wait(sink))
+    assert sink.calls == ["fail", "report", "complete with error"]
+
+
+def test_a_task_that_goes_with_its_loop_is_no_error() -> None:
+    sink = Basket(room=1)
+
+    async def items() -> AsyncIterator[str]:
+        yield "first"
+
+    async def begin() -> None:
+        TaskProducer(sink, items(), own_thread=False)
+        await sink.wait_for_items(1)
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(begin())
+    # Not asyncio.run, which cancels what is left.
+    (left,) = asyncio.all_tasks(loop)
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
+    left.get_coro().close()
+    assert sink.calls == []
+
+
+@both
+async def test_an_error_that_cannot_be_reported_ends_the_source_all_the_same(
+    sync: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Deaf(Basket):
+        def report(self, error: BaseException) -> None:
+            raise RuntimeError("can't start new thread")
+
+    async def failing() -> AsyncIterator[str]:
+        yield "first"
+        raise ValueError("the cause")
+
+    def failing_sync() -> Iterator[str]:
+        yield "first"
+        raise ValueError("the cause")
+
+    sink = Deaf()
+    producer = ThreadProducer(sink, failing_sync()) if sync else task_producer(sink, failing())
+    await sink.wait_for_end()
+    await producer.ended(30)
+    assert sink.calls == ["fail", "complete with error"]
+    assert "can't start new thread" in caplog.text
+    assert "the cause" in caplog.text
+
+
+@both
+async def test_an_end_that_cannot_be_said_is_an_error(sync: bool) -> None:
+    class Mute(Basket):
+        def complete(self, error: BaseException | None = None) -> None:
+            if error is None:
+                raise RuntimeError("no last word")
+            super().complete(error)
+
+    sink = Mute()
+    produce(sync, sink, [])
+    await sink.wait_for_end()
+    assert sink.calls == ["fail", "report", "complete with error"]
+    assert [str(error) for error in sink.errors] == ["no last word"]
 
 
 @both
@@ -543,3 +647,46 @@ async def test_a_generator_that_fails_gives_its_place_back(settings: Any) -> Non
         await sink.wait_for_end()
         await asyncio.to_thread(_join_generator_threads)
         assert [type(error) for error in sink.errors] == [SystemExit]
+
+
+async def test_a_thread_that_the_system_refuses_is_a_server_that_is_full(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.DJANGO_SSE = {"SYNC_GENERATORS": 1}
+    await asyncio.to_thread(_join_generator_threads)
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        for _ in range(2):
+            with pytest.raises(Overloaded, match="async def") as raised:
+                ThreadProducer(Basket(), numbers_sync([]))
+            assert "can't start new thread" in str(raised.value.__cause__)
+    sink = Basket()
+    ThreadProducer(sink, numbers_sync([]))
+    await sink.wait_for_end()
+    assert sink.items == [0, 1, 2, 3, 4]
+
+
+async def test_a_connection_that_cannot_be_closed_does_not_keep_the_generators_place(
+    settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.DJANGO_SSE = {"SYNC_GENERATORS": 1}
+    await asyncio.to_thread(_join_generator_threads)
+
+    def fail() -> None:
+        raise DatabaseError("closing a closed connection")
+
+    def breaks() -> Iterator[str]:
+        connections["default"].close = fail  # type: ignore[method-assign]
+        yield "first"
+
+    for _ in range(2):
+        sink = Basket()
+        producer = ThreadProducer(sink, breaks())
+        async with asyncio.timeout(30):
+            await producer.ended(None)
+        assert (sink.items, sink.calls) == (["first"], ["complete"])
+    assert "closing a closed connection" in caplog.text

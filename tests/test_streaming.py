@@ -62,6 +62,20 @@ def test_an_error_frame_can_be_made_of_broken_text() -> None:
     )
 
 
+@pytest.mark.parametrize("debug", [False, True])
+def test_an_error_frame_can_be_made_of_an_error_without_a_text(settings: Any, debug: bool) -> None:
+    class Textless(StreamError):
+        def __str__(self) -> str:
+            raise AttributeError("detail")
+
+    class Unprintable(ValueError):
+        __str__ = Textless.__str__
+
+    settings.DEBUG = debug
+    assert encode_error(Textless()) == FAILED
+    assert encode_error(Unprintable()) == FAILED
+
+
 def test_a_str_is_data_an_event_is_itself_and_all_else_is_json() -> None:
     assert encode_item("a\nb", json.JSONEncoder) == b"data: a\ndata: b\n\n"
     assert encode_item(Event("a", "b", id="c"), json.JSONEncoder) == (

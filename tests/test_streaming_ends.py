@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 
+from django_sse import Event
+from django_sse.dialects import Encoder
+from django_sse.exceptions import StreamError
+from django_sse.streaming import STOPPING, GeneratorStream, encode_error
 from tests.generators import FAILED, HEARTBEAT, Errors, Walk, chunk_of, frame, make, read
 
 
@@ -176,6 +180,132 @@ async def test_an_item_that_cannot_be_encoded_ends_the_generator(errors: Errors)
 
     assert await read(make(generator(), errors)) == frame("first") + FAILED
     assert ended == [True]
+
+
+class Unsaid(Encoder):
+    """Of a dialect that does not find its last words: nor, with `mute`, those of an error."""
+
+    def __init__(self, done: Exception | None = None, *, mute: bool = False) -> None:
+        self._done = done
+        self._mute = mute
+
+    def encode(self, value: Any) -> list[Event]:
+        return [Event(value)]
+
+    def done(self) -> list[Event]:
+        if self._done is not None:
+            raise self._done
+        return []
+
+    def failed(self, message: str, code: str = "error") -> list[Event]:
+        return [] if self._mute else [Event(f"{code}: {message}")]
+
+    def aborted(self) -> list[Event]:
+        raise NotImplementedError
+
+
+def speak(source: Any, encoder: Encoder, errors: Errors) -> GeneratorStream:
+    return GeneratorStream(source, terminal=None, on_error=errors.append, encoder=encoder)
+
+
+SPOKEN_FAILURE = b"id: !end\ndata: error: The stream failed.\n\n"
+
+
+@pytest.mark.parametrize("sync", [False, True])
+@pytest.mark.parametrize("done", [RuntimeError("no end"), None], ids=["raises", "is empty"])
+@pytest.mark.parametrize(("mute", "end"), [(False, SPOKEN_FAILURE), (True, FAILED)])
+async def test_an_end_that_the_dialect_cannot_say_is_an_error(
+    sync: bool,
+    done: Exception | None,
+    mute: bool,
+    end: bytes,
+    errors: Errors,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def answer() -> AsyncIterator[str]:
+        yield "first"
+
+    stream = speak(iter(["first"]) if sync else answer(), Unsaid(done, mute=mute), errors)
+    async with asyncio.timeout(30):
+        assert await read(stream) == frame("first") + end
+    assert [type(error) for error in errors] == [IndexError if done is None else RuntimeError]
+    assert ("has no words" in caplog.text) is mute
+
+
+async def test_an_end_that_cannot_be_said_before_anything_else_is_raised_by_open(
+    errors: Errors,
+) -> None:
+    stream = speak(iter([]), Unsaid(RuntimeError("no end")), errors)
+    with pytest.raises(RuntimeError, match="no end"):
+        await stream.open()
+    assert errors == []
+
+
+async def test_who_left_is_told_no_end(errors: Errors) -> None:
+    walk = Walk()
+    stream = speak(walk.endless(), Unsaid(RuntimeError("no end")), errors)
+    await chunk_of(stream)
+    stream.close()
+    await stream.ended(30)
+    assert walk.ended.is_set()
+    assert errors == []
+
+
+async def test_a_farewell_that_the_dialect_cannot_say_is_an_error_frame(errors: Errors) -> None:
+    walk = Walk()
+    stream = speak(walk.waiting(), Unsaid(mute=True), errors)
+    assert await chunk_of(stream) == frame("first")
+    stream.drain()
+    assert await read(stream) == encode_error(StreamError(STOPPING))
+    await walk.wait_for_end()
+
+
+class Odd(BaseException):
+    """No Exception, as of a framework that ends its own tasks with one."""
+
+
+async def test_an_exception_of_any_kind_ends_the_stream(errors: Errors) -> None:
+    error = Odd()
+
+    async def odd() -> AsyncIterator[str]:
+        yield "first"
+        raise error
+
+    async with asyncio.timeout(30):
+        assert await read(make(odd(), errors)) == frame("first") + FAILED
+    assert errors == [error]
+
+
+async def test_one_without_a_text_ends_it_too(errors: Errors) -> None:
+    class Textless(StreamError):
+        def __str__(self) -> str:
+            raise AttributeError("detail")
+
+    async def textless() -> AsyncIterator[str]:
+        yield "first"
+        raise Textless
+
+    async with asyncio.timeout(30):
+        assert await read(make(textless(), errors)) == frame("first") + FAILED
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()], ids=repr)
+def test_an_async_generator_that_exits_ends_the_loop_and_its_stream(
+    error: BaseException, errors: Errors
+) -> None:
+    async def exits() -> AsyncIterator[str]:
+        yield "first"
+        raise error
+
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        reading = loop.create_task(read(make(exits(), errors)))
+        with pytest.raises(type(error)):
+            loop.run_until_complete(reading)
+        # Whoever runs the loop on finds the stream complete.
+        sent = loop.run_until_complete(asyncio.wait_for(reading, 30))
+    assert sent == frame("first") + FAILED
+    assert errors == [error]
 
 
 # -- a response that a middleware put another one in the place of

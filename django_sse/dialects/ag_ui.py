@@ -160,9 +160,11 @@ class AGUIEncoder(AnswerEncoder):
         if not self._opened:
             # Which run it was, and what of it is open, is known to another process only.
             return self.failed(STOPPED, "aborted")
-        closing = [event for call in self._calls.values() for event in self._closing(call)]
+        if not all(call.closed for call in self._calls.values()):
+            # No run may finish with a call open, and closed it would be given out as whole.
+            return self.failed(STOPPED, "aborted")
         fields = {**self._run, "outcome": {"type": "cancelled"}, **self._counts()}
-        return [*closing, *self._close_message(), _event("RUN_FINISHED", **fields)]
+        return [*self._close_message(), _event("RUN_FINISHED", **fields)]
 
 
 class AGUIDecoder(AnswerDecoder):

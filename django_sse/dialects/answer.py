@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
 from django_sse.dialects.base import Encoder
-from django_sse.dialects.json_text import parse_object
+from django_sse.dialects.json_text import has_nul, parse_object
 from django_sse.dialects.values import (
     FINISH_REASONS,
     Finish,
@@ -250,7 +250,7 @@ def _fault_of_json(value: object) -> str | None:
         text = dumps(value)
     except DataNotSerializable as error:
         return str(error).partition(". ")[0]
-    return "it has a NUL, which not every client and database takes" if "\\u0000" in text else None
+    return "it has a NUL, which not every client and database takes" if has_nul(text) else None
 
 
 def _fault_of_arguments(arguments: object) -> str | None:

@@ -9,6 +9,14 @@ from typing import Any, Final, NoReturn
 # The escapes of surrogates and of NUL. What has none of them needs no cleaning.
 _ESCAPES: Final = re.compile(r"\\u(?:[dD][89a-fA-F]|0000)")
 
+# The escape of NUL, but not an escaped backslash before the text u0000.
+_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+
+
+def has_nul(text: str) -> bool:
+    """Whether a string or a name in the JSON holds a NUL."""
+    return _NUL.search(text) is not None
+
 
 def loads(text: str) -> Any:
     """The value, each lone surrogate and NUL in it replaced by U+FFFD.

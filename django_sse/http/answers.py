@@ -30,7 +30,7 @@ def come_back_later(request: HttpRequest) -> HttpResponse:
     An EventSource never comes back after a status other than 200, so it gets one frame with a
     jittered ``retry`` and the end of the body; everyone else 503 with Retry-After.
     """
-    if request.method == "GET" and comes_back(request):
+    if comes_back(request):
         headers = stream_headers(None) | {"Cache-Control": "no-store"}
         return HttpResponse(retry_frame(), content_type=CONTENT_TYPE, headers=headers)
     seconds = max(1, conf.current().RETRY // 1000)

@@ -26,9 +26,13 @@ def last_event_id(request: HttpRequest) -> str | None:
 
 
 def comes_back(request: HttpRequest) -> bool:
-    """Whether the client knows event streams, and so comes back by itself when one is cut: the
-    vendors' SDKs ask for anything or for JSON."""
-    return "text/event-stream" in request.headers.get("Accept", "")
+    """Whether the client comes back by itself when its stream is cut, as an EventSource does.
+
+    The vendors' SDKs do not, and most ask for anything or for JSON; one that posts may accept an
+    event stream (``@ag-ui/client``), and takes the end of its body for the end of the answer.
+    """
+    accepts = "text/event-stream" in request.headers.get("Accept", "")
+    return request.method == "GET" and accepts
 
 
 def stream_headers(request: HttpRequest | None) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import logging
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from django.urls import NoReverseMatch, reverse
 from django_sse import shutdown
 from django_sse.background import get_background_loop
 from django_sse.dialects.plain import PlainEncoder
+from django_sse.exceptions import LogUnavailable
 from django_sse.http import ahead
 from django_sse.http.answers import head, no_content
 from django_sse.http.endpoint import Endpoint, request_among
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
 
     View = Callable[..., Any]
 
+logger = logging.getLogger("django_sse")
+
 _NOBODY = UUID(int=0)
 
 
@@ -77,6 +81,11 @@ class ResumableEndpoint(Endpoint):
         super().__init__(view, terminal=terminal, dialect=dialect)
         if terminal is None:
             raise TypeError("A resumable stream has an end: terminal must not be None.")
+        if terminal.id is not None or terminal.retry is not None:
+            raise ValueError(
+                "The terminal event has no id and no retry of its own: a run's events are numbered "
+                "by the log, its end with them. Remove them."
+            )
         self._plain = PlainEncoder(terminal)
         self._while_connected = while_connected
 
@@ -100,7 +109,7 @@ class ResumableEndpoint(Endpoint):
             if isinstance(result, HttpResponseBase):
                 return result
             owner = await sync_to_async(owner_of)(request)
-            return await self._opened(request, await self._start(request, result, owner))
+            return await self._begun(request, await self._start(request, result, owner))
         except Exception as error:
             return self.failed(request, error)
 
@@ -117,7 +126,7 @@ class ResumableEndpoint(Endpoint):
                 return result
             owner = owner_of(request)
             run = async_to_sync(self._start)(request, result, owner)
-            return async_to_sync(self._opened)(request, run)
+            return async_to_sync(self._begun)(request, run)
         except Exception as error:
             return self.failed(request, error)
 
@@ -175,19 +184,29 @@ class ResumableEndpoint(Endpoint):
             return no_content()
         return await self._opened(request, run)
 
+    async def _begun(self, request: HttpRequest, run: Run) -> HttpResponseBase:
+        response = run_response(request, run)
+        try:
+            if not await response.open():
+                return no_content()
+        except LogUnavailable as error:
+            # It runs, and costs. What is asked again after a 503 would be a second one, so this is
+            # a stream that tells of its run; with the log still away it sends its client back.
+            logger.warning("%s: %s", request.path, error)
+        return response
+
     async def _opened(self, request: HttpRequest, run: Run) -> HttpResponseBase:
-        response = run_response(request, run, comes_back=comes_back(request))
+        response = run_response(request, run)
         if not await response.open():
             return no_content()
         return response
 
 
-def run_response(request: HttpRequest, run: Run, *, comes_back: bool) -> EventStreamResponse:
+def run_response(request: HttpRequest, run: Run) -> EventStreamResponse:
     """The stream of ``run`` for a client, not yet open, with the address of the run (RFC 9110,
     10.2.2 and 8.7)."""
     dialect = ends.dialect_of(run)
-    encoder = dialect.encoder() if dialect is not None else None
-    subscription = RunSubscription(run, encoder=encoder, comes_back=comes_back)
+    subscription = RunSubscription(run, comes_back=comes_back(request))
     response = EventStreamResponse(subscription, request=request, dialect=dialect)
     # A shared cache may keep what it asks about again; a run is its owner's.
     response.headers["Cache-Control"] = f"private, {response.headers['Cache-Control']}"

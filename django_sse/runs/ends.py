@@ -62,7 +62,7 @@ def dialect_of(run: Run) -> Dialect | None:
     return import_string(run.dialect)() if run.dialect else None
 
 
-def _last_events(run: Run, sent: int, end: Callable[[Encoder], list[Event]]) -> list[Event]:
+def last_events(run: Run, sent: int, end: Callable[[Encoder], list[Event]]) -> list[Event]:
     """What ends the run's answer, of which ``sent`` events are out, in its own dialect."""
     try:
         dialect = dialect_of(run)
@@ -79,7 +79,7 @@ def stop(run: Run) -> bool:
     Raises ``LogUnavailable``.
     """
     sent = store.state(run)[1]
-    events = _last_events(run, sent, lambda encoder: encoder.aborted())
+    events = last_events(run, sent, lambda encoder: encoder.aborted())
     stopped = end(run.channel, State.ABORTED, events)
     store.ended([run.pk])
     return stopped
@@ -105,5 +105,5 @@ def end_expired(runs: Sequence[Run]) -> None:
 
 
 def _interrupted(run: Run, sent: int) -> list[Entry]:
-    events = _last_events(run, sent, lambda encoder: encoder.failed(STOPPING, "interrupted"))
+    events = last_events(run, sent, lambda encoder: encoder.failed(STOPPING, "interrupted"))
     return last_entries(run.channel, State.ERROR, events)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import secrets
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from django.utils.crypto import salted_hmac
 from django.utils.module_loading import import_string
 
 from django_sse import conf
+from django_sse.runs.hooks import ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,9 +68,7 @@ async def may_access(request: HttpRequest, run: Run) -> bool:
     hook = access_hook()
     if hook is None:
         return False
-    if not inspect.iscoroutinefunction(hook):
-        hook = sync_to_async(hook)
-    return bool(await hook(request, run))
+    return bool(await ask(hook, request, run))
 
 
 def access_hook() -> Callable[..., Any] | None:

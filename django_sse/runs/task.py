@@ -11,36 +11,34 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from django_sse import group_commit
-from django_sse.dialects.plain import PlainEncoder
 from django_sse.exceptions import ChannelFinished, LogUnavailable
 from django_sse.first_item import FirstItem
 from django_sse.hub import database
 from django_sse.hub.hub import get_hub
 from django_sse.log import get_log
 from django_sse.log.base import State
-from django_sse.log.entries import data_entry, entry_of
 from django_sse.producers import produce
-from django_sse.publishing import PLAIN, append, last_entries
+from django_sse.publishing import append
 from django_sse.runs import store
+from django_sse.runs.entries import Entries
 from django_sse.runs.pace import Pace
 from django_sse.streaming import STOPPING, error_message
 from django_sse.threads import in_users_test
-from django_sse.wire.event import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from django_sse.dialects import Encoder
     from django_sse.hub.topic import Topic
     from django_sse.log.base import Entry
     from django_sse.models import Run
     from django_sse.producers import Producer, Source
+    from django_sse.wire.event import Event
 
 logger = logging.getLogger("django_sse")
 
 # Events that the generator may be ahead of the log, and that go into it together.
 _AHEAD = 100
-_UNSAYABLE = "The answer is complete, but its end could not be sent."
 # Seconds until a log that was away is asked again.
 _RETRY = 0.5
 # Seconds that the end of a run may take which is cancelled with its event loop.
@@ -61,8 +59,7 @@ class RunTask:
         self, run: Run, encoder: Encoder, *, on_error: Callable[[BaseException], None]
     ) -> None:
         self.run = run
-        self._encoder = encoder
-        self._is_plain = type(encoder) is PlainEncoder
+        self._said = Entries(run, encoder)
         self._on_error = on_error
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
@@ -70,7 +67,6 @@ class RunTask:
         self._entries: deque[Entry] = deque()
         self._pace = Pace()
         self._begun = False
-        self._channel = run.channel
         self._complete = False
         self._over = False
         self._cancelled = False
@@ -99,6 +95,8 @@ class RunTask:
         self._pace.begin()
         self._writer = self._loop.create_task(self._write(), context=Context())
         self._writer.add_done_callback(lambda _: on_end(self))
+        # Of an end that came before anybody listened, or before there was a generator.
+        self.wake()
 
     async def ended(self, timeout: float | None = None) -> None:
         """Wait until the run's end is in the log and its generator's ``finally`` has run;
@@ -120,25 +118,25 @@ class RunTask:
 
     def put(self, item: Any) -> None:
         """A value. Raises what its encoding does."""
-        with self._lock:
-            # Nothing may follow the last word, not even from a generator that goes on after it.
-            if self.closed:
-                return
-            self._entries.extend(self._entries_of(item))
+        try:
+            with self._lock:
+                # Nothing may follow the last word, not even from a generator that goes on after it.
+                if self.closed:
+                    return
+                self._entries.extend(self._said.of(item))
+        except Exception as error:
+            if self._said.broken:
+                logger.warning("The run %s ends with what it could not say: %s", self.run.pk, error)
+                self._fail(error)
+            raise
         self._tell_writer()
         if not self._begun:
             self._begun = True
             self.first.came()
 
-    def _entries_of(self, item: Any) -> list[Entry]:
-        if self._is_plain and not isinstance(item, Event):
-            # What most items are, at half the price.
-            return [data_entry(self._channel, item)]
-        return [entry_of(self._channel, each) for each in self._encoder.encode(item)]
-
     def fail(self, error: BaseException) -> bool:
         """The generator failed; see ``FirstItem.failed``."""
-        return self._over or self.first.failed(error)
+        return self.first.failed(error)
 
     def report(self, error: BaseException) -> None:
         """Tell the project of an error, whether or not somebody watches the run."""
@@ -148,31 +146,23 @@ class RunTask:
         """The generator has ended."""
         if error is None:
             self.first.came()
-            self._finish(State.DONE, self._encoder.done)
+            self._finish(State.DONE, lambda encoder: encoder.done())
         elif isinstance(error, asyncio.CancelledError):
             # Not by us: with the loop.
-            self._finish(State.ERROR, self._interrupted)
+            self._finish(State.ERROR, _interrupted)
         else:
-            self._finish(State.ERROR, lambda: self._encoder.failed(error_message(error)))
+            self._fail(error)
 
-    def _interrupted(self) -> list[Event]:
-        return self._encoder.failed(STOPPING, "interrupted")
+    def _fail(self, error: BaseException) -> None:
+        self._finish(State.ERROR, lambda encoder: encoder.failed(error_message(error)))
 
-    def _finish(self, state: State, events: Callable[[], Sequence[Event]]) -> None:
+    def _finish(self, state: State, say: Callable[[Encoder], list[Event]]) -> None:
         with self._lock:
             if self.closed:
                 return
-            self._entries.extend(self._last_entries(state, events))
+            self._entries.extend(self._said.last(state, say))
             self._complete = True
         self._tell_writer()
-
-    def _last_entries(self, state: State, events: Callable[[], Sequence[Event]]) -> list[Entry]:
-        try:
-            return last_entries(self._channel, state, events())
-        except Exception:
-            # An end that repeats the whole answer may be too large. A run must end all the same.
-            logger.exception("The run %s cannot end as its dialect has it.", self.run.pk)
-            return last_entries(self._channel, State.ERROR, PLAIN.failed(_UNSAYABLE))
 
     def _tell_writer(self) -> None:
         if threading.get_ident() == self._thread:
@@ -200,12 +190,12 @@ class RunTask:
 
     def interrupt(self) -> None:
         """The process ends: say so, and cancel the generator."""
-        self._finish(State.ERROR, self._interrupted)
+        self._finish(State.ERROR, _interrupted)
         self._cancel()
 
     def abort(self) -> None:
         """Nobody wants the run any more."""
-        self._finish(State.ABORTED, self._encoder.aborted)
+        self._finish(State.ABORTED, lambda encoder: encoder.aborted())
         self._cancel()
 
     def _stop(self) -> None:
@@ -216,6 +206,8 @@ class RunTask:
         self._cancel()
 
     def _cancel(self) -> None:
+        # Whoever waits for the first item finds the end in the log.
+        self.first.came()
         # Once: a second time would break off what the generator does in its `finally`.
         if self._producer is not None and not self._cancelled:
             self._cancelled = True
@@ -304,7 +296,7 @@ class RunTask:
         if self._in_users_test:
             # The thread that alone sees the test's transaction waits for this loop to end.
             return
-        self._finish(State.ERROR, self._interrupted)
+        self._finish(State.ERROR, _interrupted)
         try:
             async with asyncio.timeout(_LAST_WORDS):
                 await self._settle_what_was_cut()
@@ -329,3 +321,7 @@ class RunTask:
         self._pace.end()
         topic.waiters.discard(self)
         get_hub().release([topic])
+
+
+def _interrupted(encoder: Encoder) -> list[Event]:
+    return encoder.failed(STOPPING, "interrupted")

@@ -15,6 +15,7 @@ from django_sse.dialects import (
     Usage,
     get_dialect,
 )
+from django_sse.dialects.answer import STOPPED
 from django_sse.exceptions import UpstreamError
 from django_sse.wire import Event
 from tests.dialects.support import ANSWER, decoded, encoded, read, types
@@ -90,13 +91,23 @@ def test_an_error_ends_what_is_being_said() -> None:
     assert error["usage"] == [{"inputTokens": 1, "outputTokens": 2, "totalTokens": 3}]
 
 
-def test_a_stopped_run_is_cancelled_with_all_that_is_open_closed() -> None:
+@pytest.mark.parametrize("said", [["a"], [ToolCall("c", "f", {}), "a"]], ids=["text", "a call"])
+def test_a_stopped_run_is_cancelled_and_its_message_closed(said: list[Any]) -> None:
     encoder = get_dialect(NAME).encoder()
-    for value in (ToolCallDelta("c", "{", "f"), "a"):
+    for value in said:
         encoder.encode(value)
     events = encoder.aborted()
-    assert types(events) == ["TOOL_CALL_END", "TEXT_MESSAGE_END", "RUN_FINISHED"]
+    assert types(events) == ["TEXT_MESSAGE_END", "RUN_FINISHED"]
     assert read(events[-1])["outcome"] == {"type": "cancelled"}
+
+
+def test_stopped_within_a_call_a_run_does_not_give_half_of_it_out_as_whole() -> None:
+    encoder = get_dialect(NAME).encoder()
+    for value in (ToolCallDelta("c", '{"city":', "f"), "a"):
+        encoder.encode(value)
+    events = encoder.aborted()
+    assert types(events) == ["TEXT_MESSAGE_END", "RUN_ERROR"]
+    assert (read(events[-1])["message"], read(events[-1])["code"]) == (STOPPED, "aborted")
 
 
 def test_another_process_ends_a_stopped_run_with_an_error() -> None:

@@ -256,6 +256,8 @@ BAD: list[tuple[list[Any], Any, str]] = [
     ([], ToolCall("c", "f", '{"a": NaN}'), "JSON object"),
     ([], ToolCall("c", "f", {"a": object()}), "cannot be sent as JSON"),
     ([], ToolCall("c", "f", {"a": "\0"}), "NUL"),
+    ([], ToolCall("c", "f", {"a": ["\\u0000", "\\\0"]}), "NUL"),
+    ([], ToolCall("c", "f", {"\0": 1}), "NUL"),
     ([], ToolCall("c", "f", None), "JSON object"),  # type: ignore[arg-type]
     ([ToolCall("c", "f", {})], ToolCall("c", "g", {}), "has a call of this id"),
     ([ToolCall("c", "f", {})], ToolCallDelta("c", "{"), "its arguments are whole"),
@@ -307,6 +309,15 @@ def test_results_need_their_call_and_json(name: str, value: ToolResult, reason: 
         reason = "message of the next question"
     with pytest.raises(InexpressibleValue, match=reason):
         encoder.encode(value)
+
+
+@pytest.mark.parametrize("code", [r"\u0000", r"\\u0000", "s.replace('\\u0000', '')"])
+def test_code_that_spells_a_nul_is_a_text_like_any_other(name: str, code: str) -> None:
+    said: list[Any] = [ToolCall("c", "edit", {"code": code, code: [code]})]
+    if name in WITH_RESULTS:
+        said.append(ToolResult("c", {"code": code}))
+    values = decoded(name, encoded(name, said))
+    assert unnamed(name, values, said) == remains(name, said)
 
 
 def test_a_call_has_one_result(name: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_sse.dialects.json_text import loads, parse_object
+from django_sse.dialects.json_text import has_nul, loads, parse_object
 from django_sse.wire import dumps
 
 any_json = st.recursive(
@@ -15,7 +15,8 @@ any_json = st.recursive(
     | st.booleans()
     | st.integers()
     | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(),
+    | st.text()
+    | st.text(st.sampled_from("\\u0\0")),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
 )
 
@@ -34,6 +35,27 @@ def test_text_comes_without_what_no_stream_can_carry(text: str, value: Any) -> N
     assert loads(text) == value
 
 
+@given(any_json)
+def test_a_nul_is_found_where_there_is_one_and_only_there(value: Any) -> None:
+    assert has_nul(dumps(value)) is any("\0" in text for text in _texts(value))
+
+
+@pytest.mark.parametrize("slashes", range(6))
+def test_backslashes_before_it_make_no_nul_and_hide_none(slashes: int) -> None:
+    before = "\\" * slashes
+    assert not has_nul(dumps([before + "u0000"]))
+    assert has_nul(dumps([before + "\0"]))
+    assert has_nul(dumps([before + "u0000" + before + "\0"]))
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [text for pair in value.items() for each in pair for text in _texts(each)]
+    if isinstance(value, list):
+        return [text for each in value for text in _texts(each)]
+    return [value] if isinstance(value, str) else []
+
+
 @pytest.mark.parametrize(
     "text", ["", "{", "NaN", "-Infinity", "1e999", "-1e999", '"\0"', "[" * 100_000, "{} {}"]
 )
@@ -45,7 +67,7 @@ def test_what_a_browser_would_refuse_is_refused(text: str) -> None:
 @given(any_json)
 def test_what_was_read_can_be_written(value: Any) -> None:
     written = dumps(loads(json.dumps(value)))
-    assert "\\u0000" not in written
+    assert not has_nul(written)
     assert loads(written) == loads(json.dumps(value))
 
 

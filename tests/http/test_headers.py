@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from django.http import HttpRequest
 
-from django_sse.http.headers import CONTENT_TYPE, last_event_id, stream_headers
+from django_sse.http.headers import CONTENT_TYPE, comes_back, last_event_id, stream_headers
 from tests.http.support import asgi_request, wsgi_request
 
 MakeRequest = Callable[..., HttpRequest]
@@ -83,3 +83,23 @@ def test_only_http_1_1_is_kept_alive_by_a_header(version: str) -> None:
 def test_hop_by_hop_headers_are_not_the_applications_under_wsgi() -> None:
     assert "Connection" not in stream_headers(wsgi_request())
     assert "Connection" not in stream_headers(None)
+
+
+@both
+@pytest.mark.parametrize(
+    ("method", "accept", "expected"),
+    [
+        ("GET", "text/event-stream", True),
+        ("GET", "application/json, text/event-stream", True),
+        ("GET", "application/json", False),
+        ("GET", "*/*", False),
+        ("GET", "", False),
+        # As @ag-ui/client does: whatever it accepts, a POST is not sent twice.
+        ("POST", "text/event-stream", False),
+        ("PUT", "text/event-stream", False),
+    ],
+)
+def test_who_gets_an_event_stream_comes_back_by_itself(
+    make: MakeRequest, method: str, accept: str, expected: bool
+) -> None:
+    assert comes_back(make(method, Accept=accept)) is expected

@@ -17,11 +17,10 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.test import AsyncClient, Client, TestCase, override_settings
 from django.urls import include, path
 
-from django_sse import EventStreamResponse, event_stream, subscribe
+from django_sse import event_stream, subscribe
 from django_sse.background import get_background_loop
 from django_sse.dialects import get_dialect
 from django_sse.exceptions import LogUnavailable
-from django_sse.http.headers import comes_back
 from django_sse.http.resumable import run_url
 from django_sse.hub import database
 from django_sse.log import get_log
@@ -30,7 +29,7 @@ from django_sse.models import Channel, Run
 from django_sse.runs import store
 from django_sse.runs.keeper import _keepers, get_keeper
 from django_sse.testing import aread, read
-from django_sse.wire import Event, MessageEvent
+from django_sse.wire import Decoder, Event, MessageEvent
 from tests.http.forms import call_in_thread
 from tests.http.support import asgi_request, wsgi_request
 from tests.hub.support import eventually
@@ -40,6 +39,7 @@ from tests.servers_suite import looking
 Configure = Callable[..., None]
 
 NEVER = "AAAAAAAAAAA-1"
+EVENT_STREAM = "text/event-stream"
 
 
 class Notes:
@@ -203,6 +203,15 @@ def test_an_end_that_goes_unsaid_is_refused() -> None:
             yield "one"
 
 
+@pytest.mark.parametrize("terminal", [Event("bye", id="7"), Event("bye", retry=5)])
+def test_an_end_that_the_log_would_refuse_is_refused_at_once(terminal: Event) -> None:
+    with pytest.raises(ValueError, match="terminal event has no id and no retry"):
+
+        @event_stream(resumable=True, terminal=terminal)
+        async def view(request: HttpRequest) -> AsyncIterator[str]:
+            yield "one"
+
+
 @pytest.mark.parametrize("value", ["connected", "yes", 2, [True]])
 def test_what_resumable_can_be_is_said(value: Any) -> None:
     with pytest.raises(ValueError, match="while_connected"):
@@ -350,6 +359,74 @@ async def test_without_its_log_it_is_503_or_for_an_event_source_a_later_time(
     assert b"stream-retry" in response.content
 
 
+class FickleLog(ModelLog):
+    """Is away from the third time that a channel is asked for: a run has begun by then."""
+
+    opened = 0
+    away_for = 0
+
+    def open(self, channels: Any) -> Any:
+        cls = type(self)
+        cls.opened += 1
+        if 2 < cls.opened <= 2 + cls.away_for:
+            raise LogUnavailable("away")
+        return super().open(channels)
+
+
+def lose_the_log(configure: Configure, times: int) -> None:
+    configure(LOG=f"{__name__}.FickleLog")
+    FickleLog.opened, FickleLog.away_for = 0, times
+
+
+@live
+@pytest.mark.parametrize("method", ["get", "post"])
+async def test_a_run_that_has_begun_is_found_though_the_log_went_away(
+    client: AsyncClient, configure: Configure, method: str
+) -> None:
+    lose_the_log(configure, 1000)
+    response = await getattr(client, method)("/answer/?count=3", headers={"Accept": EVENT_STREAM})
+    # No 503, which SDKs answer with a second question.
+    assert response.status_code == 200
+    assert response["Location"] == response["Content-Location"]
+    (event,) = await aread(response)
+    assert event.type == "stream-retry"
+    FickleLog.away_for = 0
+    # Where an EventSource comes back to, and where our own client does.
+    for url in ("/answer/?count=3", response["Location"]):
+        again = await client.get(url, headers={"Last-Event-ID": event.last_event_id})
+        assert texts(await aread(again)) == tokens(3)
+    assert Notes.begun == 1
+
+
+@live
+@pytest.mark.parametrize(("accept", "told"), [(EVENT_STREAM, "stream-retry"), ("*/*", "message")])
+async def test_in_a_dialect_it_is_found_too_or_an_error(
+    client: AsyncClient, configure: Configure, accept: str, told: str
+) -> None:
+    lose_the_log(configure, 1000)
+    response = await client.get("/run_chat/?count=3", headers={"Accept": accept})
+    assert response.status_code == 200
+    (event, *more) = await aread(response)
+    assert (event.type, more) == (told, [])
+    assert ("error" in event.data) is (told == "message")
+    FickleLog.away_for = 0
+    if told == "stream-retry":
+        position = {"Last-Event-ID": event.last_event_id}
+        again = await client.get("/run_chat/?count=3", headers=position)
+        assert again["Location"] == response["Location"]
+        assert len(await aread(again)) > 3
+    assert await Run.objects.acount() == 1
+
+
+@live
+async def test_a_log_that_was_away_for_a_moment_is_no_matter(
+    client: AsyncClient, configure: Configure
+) -> None:
+    lose_the_log(configure, 1)
+    response = await client.post("/answer/?count=3")
+    assert texts(await aread(response)) == tokens(3)
+
+
 # -- back to it
 
 
@@ -468,34 +545,64 @@ async def test_the_headers_of_a_dialect_are_sent_on_every_replay(client: AsyncCl
     assert (await view(request))["x-vercel-ai-ui-message-stream"] == "v1"
 
 
-@pytest.mark.parametrize(
-    ("accept", "expected"),
-    [
-        ("text/event-stream", True),
-        ("application/json, text/event-stream", True),
-        ("application/json", False),
-        ("*/*", False),
-        ("", False),
-    ],
-)
-def test_who_asks_for_an_event_stream_comes_back_by_itself(accept: str, expected: bool) -> None:
-    assert comes_back(asgi_request(Accept=accept)) is expected
-
-
-@live
-@pytest.mark.parametrize("accept", ["text/event-stream", "application/json"])
-async def test_told_to_stop_a_client_hears_what_it_can_make_use_of(
-    client: AsyncClient, accept: str
-) -> None:
-    response = await client.post("/run_chat/?count=2&pause=600", headers={"Accept": accept})
-    assert isinstance(response, EventStreamResponse)
+async def told_to_stop(response: Any) -> tuple[bytes, bytes]:
+    """What a client had before the server said goodbye, and what it got then."""
     body = aiter(response)
     first = await anext(body)
     response.stream.drain()
-    rest = b"".join([chunk async for chunk in body])
-    assert b"token 0" in first + rest
-    assert (b"error" in rest) is (accept == "application/json")
+    return first, b"".join([chunk async for chunk in body])
+
+
+@live
+@pytest.mark.parametrize(
+    ("method", "accept", "is_told"),
+    [
+        ("get", EVENT_STREAM, False),
+        ("get", "*/*", True),
+        ("post", "application/json", True),
+        # @ag-ui/client takes half an answer that ends in good order for a whole one.
+        ("post", EVENT_STREAM, True),
+    ],
+)
+async def test_told_to_stop_a_client_that_does_not_come_back_hears_it_in_the_dialect(
+    client: AsyncClient, method: str, accept: str, is_told: bool
+) -> None:
+    ask = getattr(client, method)
+    response = await ask("/run_chat/?count=2&pause=600", headers={"Accept": accept})
+    first, rest = await told_to_stop(response)
+    assert b"token 0" in first
+    assert (b"error" in rest) is is_told
     assert b"stream-" not in first + rest
+
+
+@live
+@pytest.mark.parametrize(("accept", "is_told"), [(EVENT_STREAM, False), ("*/*", True)])
+async def test_at_the_address_of_the_run_it_is_the_same(
+    client: AsyncClient, accept: str, is_told: bool
+) -> None:
+    begun: Any = await client.post("/run_chat/?count=2&pause=600")
+    response = await client.get(begun["Location"], headers={"Accept": accept})
+    begun.close()
+    first, rest = await told_to_stop(response)
+    assert b"token 0" in first
+    assert (b"error" in rest) is is_told
+
+
+@live
+@pytest.mark.parametrize("method", ["get", "post"])
+@pytest.mark.parametrize("accept", [EVENT_STREAM, "*/*"])
+async def test_without_a_dialect_everybody_is_told_when_to_come_back(
+    client: AsyncClient, method: str, accept: str
+) -> None:
+    ask = getattr(client, method)
+    response = await ask("/answer/?count=2&pause=600", headers={"Accept": accept})
+    *_, event = Decoder().feed(b"".join(await told_to_stop(response)))
+    assert event.type == "stream-retry"
+    seen = {"Accept": accept, "Last-Event-ID": event.last_event_id}
+    again = await client.get(response["Location"], headers=seen)
+    assert again.status_code == 200
+    again.close()
+    assert Notes.begun == 1
 
 
 # -- under WSGI

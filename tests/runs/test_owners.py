@@ -36,6 +36,19 @@ async def ashare(request: HttpRequest, run: Run) -> bool:
     return share(request, run)
 
 
+def decorated(request: HttpRequest, run: Run) -> Any:
+    """A coroutine function under a decorator that knows nothing of such."""
+    return ashare(request, run)
+
+
+class Sharing:
+    async def __call__(self, request: HttpRequest, run: Run) -> bool:
+        return share(request, run)
+
+
+sharing = Sharing()
+
+
 def ask_the_database(request: HttpRequest, run: Run) -> bool:
     return User.objects.filter(username="anna").exists()
 
@@ -149,7 +162,7 @@ async def test_nobody_is_the_owner_of_what_has_none(owner: str) -> None:
 # -- whom else the project lets in
 
 
-@pytest.mark.parametrize("name", ["share", "ashare"])
+@pytest.mark.parametrize("name", ["share", "ashare", "decorated", "sharing"])
 async def test_the_project_may_let_others_in(configure: Any, name: str) -> None:
     configure(RUN_ACCESS=f"{__name__}.{name}")
     run = Run(owner="user:1")

@@ -10,7 +10,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404
 
 from django_sse import apublish
-from django_sse.exceptions import LogUnavailable, Overloaded, TooManyRuns
+from django_sse.exceptions import EventTooLarge, LogUnavailable, Overloaded, TooManyRuns
 from django_sse.hub import database, registry
 from django_sse.hub.hub import get_hub
 from django_sse.log import get_log
@@ -60,6 +60,23 @@ async def test_what_is_raised_before_the_first_item_is_raised_and_there_was_no_r
 async def test_a_first_value_that_cannot_be_is_raised_too() -> None:
     with pytest.raises(ValueError, match="openai-chat"):
         await begin([object()], dialect="openai-chat")
+    assert await nothing_is_left()
+
+
+async def test_a_first_value_that_the_log_refuses_is_raised_after_all_that_is_done_about_it(
+    configure: Configure,
+) -> None:
+    async def careful() -> AsyncIterator[str]:
+        try:
+            yield "x" * 2000
+        finally:
+            # The run's end is in the log before the generator has left.
+            (topic,) = get_hub().topics.values()
+            await eventually(lambda: topic.terminal)
+
+    configure(MAX_EVENT_BYTES=1000)
+    with pytest.raises(EventTooLarge):
+        await begin(careful(), dialect="openai-chat")
     assert await nothing_is_left()
 
 

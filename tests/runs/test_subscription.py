@@ -11,15 +11,18 @@ import pytest
 
 from django_sse import apublish
 from django_sse.dialects import DIALECTS, get_dialect
+from django_sse.exceptions import LogUnavailable
 from django_sse.hub import database
 from django_sse.hub.hub import get_hub
 from django_sse.log import get_log
+from django_sse.log.base import Head
+from django_sse.log.model import ModelLog
 from django_sse.models import Channel, Run
 from django_sse.publishing import aredact
 from django_sse.runs import store
 from django_sse.runs.keeper import get_keeper
 from django_sse.runs.subscription import RunSubscription
-from django_sse.wire import Event
+from django_sse.wire import Event, MessageEvent
 from tests.hub.support import Client, eventually, texts
 from tests.runs.support import (
     INTERRUPTED,
@@ -137,9 +140,9 @@ async def test_a_position_of_something_else_is_told_and_all_is_sent(what: str) -
 
 async def test_in_a_dialect_all_is_sent_and_nothing_else() -> None:
     run, other = await finished(3, dialect="ai-sdk"), await finished(9)
-    async with watching(run, None, encoder=get_dialect("ai-sdk").encoder()) as client:
+    async with watching(run, None) as client:
         whole = await client.rest()
-    async with watching(run, f"{other.epoch}-2", encoder=get_dialect("ai-sdk").encoder()) as client:
+    async with watching(run, f"{other.epoch}-2") as client:
         assert await client.rest() == whole
     assert "stream-reset" not in {event.type for event in whole}
     assert "stream-open" not in {event.type for event in whole}
@@ -265,7 +268,7 @@ async def test_told_to_stop_a_client_is_sent_elsewhere() -> None:
 async def test_in_a_dialect_who_comes_back_by_itself_is_told_nothing(name: str) -> None:
     answer = Answer()
     task = await begin(answer.items(), dialect=name)
-    async with watching(task.run, encoder=get_dialect(name).encoder()) as client:
+    async with watching(task.run) as client:
         events = [await client.next()]
         client.stream.drain()
         events += await client.rest()
@@ -281,8 +284,7 @@ async def test_in_a_dialect_who_comes_back_by_itself_is_told_nothing(name: str) 
 async def test_and_who_does_not_is_told_in_the_dialect_that_this_was_not_all(name: str) -> None:
     answer = Answer()
     task = await begin(answer.items(), dialect=name)
-    encoder = get_dialect(name).encoder()
-    async with watching(task.run, encoder=encoder, comes_back=False) as client:
+    async with watching(task.run, comes_back=False) as client:
         events = [await client.next()]
         client.stream.drain()
         events += await client.rest()
@@ -291,6 +293,144 @@ async def test_and_who_does_not_is_told_in_the_dialect_that_this_was_not_all(nam
     assert answer.notes == []
     # An id would be a position, and this is none.
     assert events[-1].last_event_id != "!end"
+
+
+@pytest.mark.parametrize("seen", [0, 1, 4])
+async def test_the_goodbye_goes_on_where_the_client_is(seen: int) -> None:
+    answer = Answer()
+    task = await begin(answer.items(), dialect="openai-responses")
+    position = f"{task.run.epoch}-{seen}" if seen else None
+    await eventually(lambda: task._seq >= 4)
+    async with watching(task.run, position, comes_back=False) as client:
+        events = await client.take(1) if seen < 4 else []
+        client.stream.drain()
+        events += await client.rest()
+    said = [json.loads(event.data) for event in events]
+    # One response, whose events are counted through.
+    first = seen
+    assert [each["sequence_number"] for each in said] == list(range(first, first + len(said)))
+    created = [each for each in said if each["type"] == "response.created"]
+    assert len(created) == (not seen)
+    assert said[-1]["type"] in ("error", "response.failed")
+
+
+class FickleLog(ModelLog):
+    """Is away while its test says so."""
+
+    away = False
+
+    def open(self, channels: Any) -> list[Head]:
+        if type(self).away:
+            raise LogUnavailable("away")
+        return super().open(channels)
+
+
+async def test_so_does_that_of_a_log_that_goes_away_before_the_stream_begins(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(LOG=f"{__name__}.FickleLog")
+    run = await finished(3, dialect="openai-responses")
+    async with watching(run, f"{run.epoch}-5", comes_back=False) as client:
+        get_hub().forget(run.channel)
+        monkeypatch.setattr(FickleLog, "away", True)
+        (event,) = await client.rest()
+    said = json.loads(event.data)
+    assert (said["type"], said["sequence_number"]) == ("error", 5)
+
+
+@pytest.mark.parametrize("name", [None, *DIALECTS])
+async def test_who_has_the_end_is_not_told_of_another(name: str | None) -> None:
+    run = await finished(3, dialect=name)
+    async with watching(run, comes_back=False) as client:
+        whole = await replay(run)
+        events = [await client.next()]
+        while events[-1].last_event_id != whole[-1].last_event_id:
+            events.append(await client.next())
+        client.stream.drain()
+        assert await client.rest() == []
+
+
+async def replay(run: Run) -> list[MessageEvent]:
+    async with watching(run) as client:
+        return await client.rest()
+
+
+@pytest.mark.parametrize("dialect", [None, "openai-chat"])
+async def test_told_to_stop_before_the_first_event_a_client_gets_a_position(
+    dialect: str | None,
+) -> None:
+    """An EventSource that has none would start a second run."""
+    run = await finished(3, dialect=dialect)
+    async with watching(run) as client:
+        client.stream.drain()
+        (event,) = await client.rest()
+    assert (event.type, event.last_event_id) == ("stream-retry", f"{run.epoch}-0")
+
+
+# -- another log, in the middle of an answer
+
+
+async def rotate(run: Run) -> None:
+    """As an operator who restores a backup."""
+    (head,) = await database.run(get_log().open, [run.channel])
+    await database.run(get_log().rotate, run.channel, head.epoch)
+    await get_hub().check(get_hub().topics[run.channel])
+
+
+async def test_a_log_that_is_another_one_in_the_middle_is_told_and_all_is_sent() -> None:
+    answer = Answer()
+    task = await begin(answer.items(3))
+    async with watching(task.run) as client:
+        await client.opened()
+        assert texts(await client.take(1)) == ["token 0"]
+        await rotate(task.run)
+        assert (await client.next()).type == "stream-reset"
+        answer.go_on(3)
+        assert texts(await client.rest()) == ["token 0", "token 1", "token 2", "[DONE]"]
+
+
+@pytest.mark.parametrize("comes_back", [False, True])
+@pytest.mark.parametrize("name", DIALECTS)
+async def test_in_a_dialect_it_breaks_the_answer_off(name: str, comes_back: bool) -> None:
+    answer = Answer()
+    task = await begin(answer.items(3), dialect=name)
+    async with watching(task.run, comes_back=comes_back) as client:
+        events = await client.take(1)
+        await rotate(task.run)
+        answer.go_on(3)
+        events += await client.rest()
+    assert failures(name, [Event(each.data, each.type) for each in events]) == 1
+    assert sum("token 0" in each.data for each in events) <= 1
+    assert not any(each.type.startswith("stream-") for each in events)
+    # Who came back with the position would get the whole behind the half that it has.
+    assert events[-1].last_event_id == "!end"
+
+
+async def test_a_parked_client_hears_it_too() -> None:
+    answer = Answer()
+    task = await begin(answer.items(3), dialect="openai-chat")
+    ready: list[bool] = []
+    async with watching(task.run) as client:
+        client.stream.on_ready = lambda: ready.append(True)
+        while await client.stream.__anext__():
+            pass
+        await rotate(task.run)
+        await eventually(lambda: ready)
+        assert b"error" in client.stream.poll()
+        assert client.stream.poll() is None
+        with pytest.raises(StopAsyncIteration):
+            await client.stream.__anext__()
+
+
+async def test_a_hole_in_the_middle_breaks_it_off_too(configure: Configure) -> None:
+    configure(PAGE_EVENTS=2, RING_EVENTS=2, WRITE_BYTES=40)
+    run = await finished(30, dialect="openai-chat")
+    async with watching(run) as client:
+        events = await client.take(1)
+        await trim(run, 4)
+        events += await client.rest()
+    assert failures("openai-chat", [Event(each.data, each.type) for each in events]) == 1
+    assert events[-1].data != "[DONE]"
 
 
 async def test_a_run_whose_channel_is_gone_has_nothing_more() -> None:

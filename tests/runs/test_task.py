@@ -6,22 +6,24 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
 
 from django_sse import Event, afinish, apublish
-from django_sse.dialects import Finish
-from django_sse.exceptions import InexpressibleValue, LogUnavailable, StreamError
+from django_sse.dialects import DIALECTS, Finish, Reasoning, get_dialect
+from django_sse.exceptions import EventTooLarge, InexpressibleValue, LogUnavailable, StreamError
 from django_sse.hub import database
 from django_sse.log import get_log
 from django_sse.log.base import Appended, Entry, Head, Outcome, State
 from django_sse.log.model import ModelLog
 from django_sse.models import Run
 from django_sse.publishing import PLAIN, append, last_entries
-from django_sse.runs import ends
+from django_sse.runs import ends, store
 from django_sse.runs.keeper import get_keeper
+from django_sse.runs.task import RunTask
 from tests.hub.support import eventually
 from tests.log.support import everything
 from tests.runs.support import (
@@ -232,6 +234,70 @@ async def test_an_end_that_is_too_large_to_be_said_is_an_error(
     assert terminals(records) == [records[-1]]
     assert await astate(task.run) == "error"
     assert "cannot end as its dialect has it" in caplog.text
+    # In the dialect all the same, and counted on.
+    last = json.loads(records[-1].data)
+    assert (last["type"], last["sequence_number"]) == ("error", len(records) - 1)
+
+
+# -- values that cannot be, in a dialect
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+@pytest.mark.parametrize("caught", [False, True])
+async def test_a_value_that_the_log_refuses_ends_the_answer_in_its_dialect(
+    configure: Configure, name: str, caught: bool
+) -> None:
+    """The encoder has said what nobody will hear: nothing that it says next would fit."""
+    configure(MAX_EVENT_BYTES=1000)
+    seen: list[BaseException] = []
+
+    async def answer() -> AsyncIterator[Any]:
+        yield Reasoning("hm")
+        try:
+            yield "x" * 2000
+        except EventTooLarge as error:
+            seen.append(error)
+            if not caught:
+                raise
+        yield "short"
+
+    task = await begin(answer(), dialect=name)
+    await over(task)
+    assert len(seen) == 1
+    records = await arecords(task.run)
+    before = [(event.event or "", event.data) for event in begun_with_reasoning(name)]
+    expected = get_dialect(name).encoder(sent=len(before)).failed("The stream failed.")
+    assert shapes(records[-len(expected) :]) == shapes(expected)
+    assert len(records) == len(before) + len(expected)
+    assert terminals(records) == [records[-1]]
+    assert await astate(task.run) == "error"
+
+
+def begun_with_reasoning(name: str) -> list[Event]:
+    return get_dialect(name).encoder().encode(Reasoning("hm"))
+
+
+def shapes(events: Sequence[Any]) -> list[Any]:
+    """Without what is random: the fields of each event's JSON."""
+    return [
+        sorted(json.loads(each.data)) if each.data.startswith("{") else each.data for each in events
+    ]
+
+
+async def test_without_a_dialect_such_a_value_is_left_out_where_it_is_caught(
+    configure: Configure,
+) -> None:
+    configure(MAX_EVENT_BYTES=1000)
+
+    async def answer() -> AsyncIterator[Any]:
+        yield "one"
+        with suppress(EventTooLarge):
+            yield "x" * 2000
+        yield "two"
+
+    task = await begin(answer())
+    await over(task)
+    assert await atexts(task.run) == ["one", "two", "[DONE]"]
 
 
 # -- values that cannot be
@@ -347,6 +413,34 @@ async def test_a_process_that_stalled_writes_nothing_behind_the_end_of_others() 
     assert left.is_set()
     assert [each.seq for each in await arecords(task.run)] == [1, 2]
     assert await noted(task.run)
+
+
+async def test_one_that_was_stopped_before_it_began_does_not_go_on() -> None:
+    run = await database.run(lambda: store.create("user:1", dialect="", while_connected=False))
+    await sync_to_async(ends.stop)(run)
+    answer = Answer()
+    task = RunTask(run, PLAIN, on_error=lambda error: None)
+    await task.start(answer.items(), lambda task: None)
+    assert task.closed
+    await over(task)
+    assert len(await arecords(run)) == 1
+    # And nobody waits for its first item.
+    assert task.first.failed(RuntimeError())
+
+
+async def test_nobody_waits_for_the_first_item_of_one_that_is_stopped() -> None:
+    async def silent() -> AsyncIterator[str]:
+        await asyncio.Event().wait()
+        yield "never"
+
+    run = await database.run(lambda: store.create("user:1", dialect="", while_connected=False))
+    task = RunTask(run, PLAIN, on_error=lambda error: None)
+    await task.start(silent(), lambda task: None)
+    first = asyncio.create_task(task.first.wait(TIMEOUT))
+    await sync_to_async(ends.stop)(run)
+    await over(task)
+    # It is said before the end is, or the request would wait for as long as it may.
+    await asyncio.wait_for(first, 1)
 
 
 async def test_a_project_may_end_a_run_with_the_means_of_every_channel() -> None:

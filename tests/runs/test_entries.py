@@ -1,0 +1,131 @@
+"""What goes into a run's channel, without a generator and a log."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from django_sse.dialects import Dialect, Encoder
+from django_sse.dialects.plain import PlainEncoder
+from django_sse.exceptions import DataNotSerializable, EventTooLarge, InexpressibleValue
+from django_sse.log.base import Entry, State
+from django_sse.models import Run
+from django_sse.publishing import DONE
+from django_sse.runs import ends
+from django_sse.runs.entries import Entries
+from django_sse.wire import Event
+
+TOO_LARGE = "x" * 300_000
+
+
+class Counting(Dialect):
+    """A project's own: each event has the number that the client expects next."""
+
+    name = "counting"
+
+    def encoder(self, sent: int = 0) -> Encoder:
+        return CountingEncoder(sent)
+
+    def decoder(self) -> Any:
+        raise NotImplementedError
+
+
+class CountingEncoder(Encoder):
+    def __init__(self, sent: int) -> None:
+        self.number = sent
+
+    def encode(self, value: Any) -> list[Event]:
+        if value is None:
+            raise InexpressibleValue("counting has no form for nothing")
+        self.number += 1
+        return [Event({"number": self.number - 1, "text": value})]
+
+    def done(self) -> list[Event]:
+        return self.encode("done")
+
+    def failed(self, message: str, code: str = "error") -> list[Event]:
+        return self.encode(message)
+
+    def aborted(self) -> list[Event]:
+        raise RuntimeError("it knows of no abort")
+
+
+class Speechless(Counting):
+    name = "speechless"
+
+    def encoder(self, sent: int = 0) -> Encoder:
+        return SpeechlessEncoder(sent)
+
+
+class SpeechlessEncoder(CountingEncoder):
+    def failed(self, message: str, code: str = "error") -> list[Event]:
+        return self.encode(TOO_LARGE)
+
+
+def entries(dialect: Dialect | None) -> Entries:
+    encoder = PlainEncoder(DONE) if dialect is None else dialect.encoder()
+    return Entries(Run(dialect=ends.name_of(dialect)), encoder)
+
+
+def numbers(found: list[Entry]) -> list[int]:
+    return [json.loads(entry.data)["number"] for entry in found]
+
+
+def done(encoder: Encoder) -> list[Event]:
+    return encoder.done()
+
+
+def test_what_is_said_and_its_end_are_of_one_encoder() -> None:
+    said = entries(Counting())
+    found = [*said.of("a"), *said.of("b"), *said.last(State.DONE, done)]
+    assert numbers(found) == [0, 1, 2]
+    assert [entry.state for entry in found] == ["", "", "done"]
+
+
+@pytest.mark.parametrize(
+    ("value", "error"), [(TOO_LARGE, EventTooLarge), ({1, 2}, DataNotSerializable)]
+)
+def test_what_the_log_refuses_leaves_an_encoder_that_is_ahead(
+    value: Any, error: type[Exception]
+) -> None:
+    said = entries(Counting())
+    found = said.of("a")
+    with pytest.raises(error):
+        said.of(value)
+    assert said.broken
+    found += said.last(State.ERROR, lambda encoder: encoder.failed("no"))
+    assert numbers(found) == [0, 1]
+
+
+def test_what_the_encoder_refuses_leaves_it_as_it_was() -> None:
+    said = entries(Counting())
+    with pytest.raises(InexpressibleValue):
+        said.of(None)
+    assert not said.broken
+    assert numbers(said.of("a")) == [0]
+
+
+@pytest.mark.parametrize("value", [TOO_LARGE, Event(TOO_LARGE), Event("x", id="1")])
+def test_a_plain_event_stands_for_itself(value: Any) -> None:
+    said = entries(None)
+    with pytest.raises((EventTooLarge, ValueError)):
+        said.of(value)
+    assert not said.broken
+    assert [entry.data for entry in said.last(State.DONE, done)] == ["[DONE]"]
+
+
+def test_an_end_that_cannot_be_said_is_a_failure_in_the_dialect() -> None:
+    said = entries(Counting())
+    found = [*said.of("a"), *said.last(State.ABORTED, lambda encoder: encoder.aborted())]
+    assert numbers(found) == [0, 1]
+    assert "could not be sent" in found[-1].data
+    assert found[-1].state == "error"
+
+
+def test_where_the_dialect_fails_at_that_too_the_run_ends_all_the_same() -> None:
+    said = entries(Speechless())
+    found = said.last(State.ERROR, lambda encoder: encoder.failed("no"))
+    assert [(entry.type, entry.state) for entry in found] == [("error", "error")]
+    assert "could not be sent" in json.loads(found[-1].data)["error"]
