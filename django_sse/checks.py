@@ -22,6 +22,7 @@ Errors
                      or cannot be imported
 ``django_sse.E013``  ``NOTIFIER_DSN`` is nothing that libpq understands
 ``django_sse.E014``  ``RUN_ACCESS`` cannot be imported, or is not callable
+``django_sse.E015``  ``DATABASE`` has ``AUTOCOMMIT`` False: nobody is told of a commit
 ==================== ===============================================================================
 
 Warnings
@@ -209,6 +210,14 @@ def _alias(settings: conf.Settings) -> Iterator[CheckMessage]:
             f'{conf.NAME}["DATABASE"] is {settings.DATABASE!r}, which is not in DATABASES.',
             hint=f"There are: {', '.join(sorted(connections))}.",
             id="django_sse.E008",
+        )
+    elif not connections[settings.DATABASE].settings_dict["AUTOCOMMIT"]:
+        yield Error(
+            f"DATABASES[{settings.DATABASE!r}] has AUTOCOMMIT False: Django runs no hook after a "
+            "commit there, so nothing can be published.",
+            hint=f'Remove it, or set {conf.NAME}["DATABASE"] to another alias, of the same '
+            "database if you like, that has autocommit on.",
+            id="django_sse.E015",
         )
 
 

@@ -15,10 +15,9 @@ commit runs goes into the next; when nothing runs, an event is committed at once
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import threading
-from collections import deque
+from collections import OrderedDict
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from django_sse.log.base import Entry, Outcome
-
-logger = logging.getLogger("django_sse")
 
 # A transaction is short: its channels are locked to its end, against all other processes.
 MAX_EVENTS = 500
@@ -54,17 +51,24 @@ class _Call(NamedTuple):
 class _Writer:
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._calls: deque[_Call] = deque()
+        # By their outcomes, and in this kind of dict: one that is taken back costs no search, and
+        # neither does the first.
+        self._calls: OrderedDict[asyncio.Future[Outcome], _Call] = OrderedDict()
         self._busy = False
         self._executor = DatabaseExecutor(name="django_sse-group-commit")
 
     def put(self, call: _Call) -> None:
         with self._lock:
-            self._calls.append(call)
+            self._calls[call.outcome] = call
             if self._busy:
                 return
             self._busy = True
         self._commit_next()
+
+    def take_back(self, call: _Call) -> None:
+        """``call``, if it is in no transaction yet: nobody waits for it any more."""
+        with self._lock:
+            self._calls.pop(call.outcome, None)
 
     def run(self, call: Callable[[], object]) -> Future[object]:
         """``call`` after the commit under way."""
@@ -85,7 +89,7 @@ class _Writer:
     def _refuse(self, error: Exception) -> None:
         """There is no thread to write with: nobody waits for one, and the next call tries again."""
         with self._lock:
-            calls = list(self._calls)
+            calls = list(self._calls.values())
             self._calls.clear()
             self._busy = False
         _tell([(call, LogUnavailable(f"No thread to publish with: {error}")) for call in calls])
@@ -107,20 +111,21 @@ class _Writer:
             self._commit_next()
 
 
-def _take(calls: deque[_Call]) -> list[_Call]:
+def _take(calls: OrderedDict[asyncio.Future[Outcome], _Call]) -> list[_Call]:
     """The next transaction's; the first whatever its size."""
     taken: list[_Call] = []
     channels: set[str] = set()
     events = characters = 0
     while calls:
-        entries = calls[0].entries
+        call = next(iter(calls.values()))
+        entries = call.entries
         channels.update(entry.channel for entry in entries)
         events += len(entries)
         characters += sum(len(entry.data) for entry in entries)
         full = events > MAX_EVENTS or characters > MAX_CHARACTERS or len(channels) > MAX_CHANNELS
         if taken and full:
             break
-        call = calls.popleft()
+        del calls[call.outcome]
         # From another thread than its loop's; a caller that goes now may as well have gone later.
         if not call.outcome.cancelled():
             taken.append(call)
@@ -132,11 +137,7 @@ def _commit(groups: Sequence[Sequence[Entry]]) -> list[Outcome]:
     # Never inside one, but this also refuses to publish with autocommit off.
     log.in_transaction()
     appended, outcomes = log.append_each(groups)
-    try:
-        announce(appended)
-    except Exception:
-        # Committed: whoever was not told of it finds it at its next look.
-        logger.exception("Committed events could not be announced.")
+    announce(appended)
     return outcomes
 
 
@@ -185,7 +186,12 @@ async def _put(entries: Sequence[Entry]) -> Outcome:
     loop = asyncio.get_running_loop()
     call = _Call(entries, loop, loop.create_future())
     _writer.put(call)
-    return await call.outcome
+    try:
+        return await call.outcome
+    except asyncio.CancelledError:
+        # However long the writer is stuck: what nobody waits for must not pile up.
+        _writer.take_back(call)
+        raise
 
 
 async def _append_in_memory(entries: Sequence[Entry]) -> Outcome:

@@ -11,6 +11,7 @@ from django_sse import group_commit
 from django_sse.dialects.plain import PlainEncoder
 from django_sse.exceptions import ChannelFinished, InvalidCursor, PublishNotAllowed
 from django_sse.hub import database
+from django_sse.hub.orphans import catch_up
 from django_sse.hub.registry import announce, look_again
 from django_sse.hub.stream import END
 from django_sse.log import get_log
@@ -203,9 +204,8 @@ def cursor(*channels: str) -> str:
     names = [validate_channel(channel) for channel in channels]
     if not 1 <= len(set(names)) == len(names) <= MAX_CHANNELS:
         raise InvalidCursor(f"A cursor is of 1 to {MAX_CHANNELS} different channels.")
-    log = get_log()
-    announce(log.sequence(names))
-    return str(Cursor(tuple((head.epoch, head.head) for head in log.open(names))))
+    catch_up(names)
+    return str(Cursor(tuple((head.epoch, head.head) for head in get_log().open(names))))
 
 
 async def acursor(*channels: str) -> str:

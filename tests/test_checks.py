@@ -232,6 +232,16 @@ def test_more_runs_of_one_owner_than_can_be_counted_are_an_error(found: Any) -> 
     assert ids(found(RUNS_PER_OWNER=32767)) == []
 
 
+def test_a_database_that_never_says_when_it_commits_is_an_error(found: Any) -> None:
+    with database(AUTOCOMMIT=False, ENGINE="django.db.backends.postgresql") as alias:
+        [message] = [each for each in found(DATABASE=alias) if each.is_serious()]
+        assert message.id == "django_sse.E015"
+        assert f"'{alias}'" in message.msg and "AUTOCOMMIT" in message.msg
+        assert message.hint and "DATABASE" in message.hint
+    with database(AUTOCOMMIT=True, ENGINE="django.db.backends.postgresql") as alias:
+        assert "E015" not in ids(found(DATABASE=alias))
+
+
 # -- dotted paths
 
 

@@ -44,6 +44,7 @@ from django_sse.log import get_log
 from django_sse.log.base import Kind, State
 from django_sse.log.entries import make_entry
 from django_sse.models import Channel, OutboxEvent, StoredEvent
+from django_sse.notifiers import get_notifier
 from django_sse.publishing import append, end, last_entries
 from django_sse.wire.cursor import Cursor
 from django_sse.wire.decoder import Decoder, MessageEvent
@@ -338,6 +339,31 @@ def test_the_fate_is_shared_with_the_logs_database(other: str, settings: Any) ->
             assert publish("c", "1") is None
     assert stored() == ["1"]
     assert not StoredEvent.objects.using("default").exists()
+
+
+def unable(wakeups: object) -> None:
+    raise OSError("no way to tell")
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (partial(publish, "c", "x"), str),
+        (partial(publish_many, [("c", "x")]), list),
+        (partial(finish, "c"), bool),
+    ],
+    ids=["publish", "publish_many", "finish"],
+)
+def test_who_published_is_told_so_though_other_processes_cannot_be(
+    call: Callable[[], object],
+    told: type,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(get_notifier(), "notify", unable)
+    assert isinstance(call(), told)
+    assert len(stored()) == 1
+    assert "no way to tell" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from django_sse import conf
 from django_sse.exceptions import LogUnavailable
 from django_sse.hub import database, registry
+from django_sse.hub.orphans import Orphans
 from django_sse.hub.supervision import RESTART_PAUSE, supervise
 from django_sse.hub.topic import Topic
 from django_sse.log import get_log
@@ -54,6 +55,7 @@ class Hub:
         self._listening: asyncio.Event = asyncio.Event()
         self._check_wanted: asyncio.Event = asyncio.Event()
         self._checks = 0
+        self._orphans = Orphans()
 
     @property
     def log(self) -> EventLog:
@@ -302,9 +304,7 @@ class Hub:
     async def _safety_poll(self) -> None:
         while True:
             await asyncio.sleep(conf.current().SAFETY_INTERVAL)
-            orphans = await self.run(self.log.orphans)
-            if orphans:
-                registry.announce(await self.run(self.log.sequence, orphans))
+            await self.run(self._orphans.sequence)
             await self._compare(list(self.topics.values()), self._repair_later)
 
     def _repair_later(self, topic: Topic, seq: int) -> None:

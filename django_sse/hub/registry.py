@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from django_sse.hub.hub import Hub
     from django_sse.log.base import Appended
+
+logger = logging.getLogger("django_sse")
 
 # Reentrant: a signal handler asks for the hubs, in the middle of whatever the main thread does.
 _lock = threading.RLock()
@@ -62,9 +65,16 @@ def announce(appended: Sequence[Appended]) -> None:
     if not appended:
         return
     deliver(appended)
-    get_notifier().notify(
-        [Wakeup(each.channel, each.epoch, each.records[-1].seq) for each in appended]
-    )
+    _notify([Wakeup(each.channel, each.epoch, each.records[-1].seq) for each in appended])
+
+
+def _notify(wakeups: Sequence[Wakeup]) -> None:
+    try:
+        get_notifier().notify(wakeups)
+    except Exception:
+        # Committed: whoever was not told of it finds it at its next look, and whoever were told of
+        # an error would publish it again.
+        logger.exception("What was committed could not be announced to other processes.")
 
 
 def look_again(channels: Sequence[str]) -> None:
@@ -73,7 +83,7 @@ def look_again(channels: Sequence[str]) -> None:
     for hub in hubs():
         hub.check_soon()
     # No epoch of theirs: that of a log they do not know.
-    get_notifier().notify([Wakeup(head.channel, "", head.head) for head in heads])
+    _notify([Wakeup(head.channel, "", head.head) for head in heads])
 
 
 _DRAINING_SECONDS = 60.0

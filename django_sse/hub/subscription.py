@@ -11,9 +11,9 @@ from django.utils import timezone
 
 from django_sse.exceptions import LogUnavailable
 from django_sse.hub.hub import get_hub
+from django_sse.hub.orphans import catch_up
 from django_sse.hub.place import Place
 from django_sse.hub.position import Settled, Since, check_since, rotate_rewound, settle
-from django_sse.hub.registry import announce
 from django_sse.hub.ring import join, leading
 from django_sse.hub.stream import END, TERMINAL_ID, Stream
 from django_sse.hub.topic import Hole
@@ -76,7 +76,7 @@ class Subscription(Stream):
         that is at its end is answered with 204. Raises ``LogUnavailable``.
         """
         log = get_log()
-        announce(log.sequence(self.channels))
+        catch_up(self.channels)
         self._settled = settle(log, self.channels, last_event_id, self._since)
         rotate_rewound(log, self._settled, timezone.now())
         return not self._settled.finished

@@ -6,6 +6,9 @@ A log holds channels; a channel is a sequence of events numbered 1, 2, 3 … wit
   An append that starts after another one returned comes after it.
 - **Fate.** An event is readable only once it is committed. What is deferred inside the caller's
   transaction becomes readable after its commit, or never.
+- **Readers wait for no publisher.** Sequencing on behalf of a reader leaves a channel that another
+  has locked to whoever has it, or to a later look. The reader's position may then be before a
+  committed event, which comes to it live; it is never after one that it was not given.
 - **Finished is final.** After a channel's terminal event ``append`` raises ``ChannelFinished``, and
   so does ``defer`` where it can see one, sequenced or itself deferred. What was deferred and comes
   later all the same is dropped, logged and signalled.
@@ -89,7 +92,8 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """Events that were sequenced together, in order; never empty."""
+    """Events that were sequenced together, in order; never empty. Of very many that were deferred
+    it has the newest: a reader finds those before it in the log."""
 
     channel: str
     epoch: str
@@ -122,8 +126,8 @@ class EventLog(ABC):
     def append(self, entries: Sequence[Entry]) -> list[Appended]:
         """Sequence and commit ``entries`` together, after what was deferred and committed before.
 
-        One ``Appended`` a channel, with the deferred events first. All or nothing. Raises
-        ``ChannelFinished``.
+        One ``Appended`` a channel, with the deferred events first. All of ``entries`` or none.
+        Raises ``ChannelFinished``.
         """
 
     @abstractmethod
@@ -141,8 +145,12 @@ class EventLog(ABC):
         """Append the terminal ``entry``; empty when the channel has a terminal state already."""
 
     @abstractmethod
-    def sequence(self, channels: Iterable[str]) -> list[Appended]:
+    def sequence(self, channels: Iterable[str], *, wait: bool = True) -> list[Appended]:
         """Sequence what was deferred for ``channels``, committed, and not yet sequenced.
+
+        Who has just committed has to ``wait`` for a channel that another has locked: the other may
+        have looked for deferred events before. Who reads does not: what is locked is left out,
+        where the storage can tell.
 
         Nothing inside a transaction of the caller's: what it sequenced would be announced before
         it is committed, and the channels would be locked to the transaction's end.

@@ -185,7 +185,7 @@ class MemoryLog(EventLog):
         with self._lock:
             return [] if self._channel(entry.channel).state else self.append([entry])
 
-    def sequence(self, channels: Iterable[str]) -> list[Appended]:
+    def sequence(self, channels: Iterable[str], *, wait: bool = True) -> list[Appended]:
         return []
 
     def orphans(self, limit: int = 100) -> list[str]:

@@ -31,11 +31,7 @@ class DatabaseNow(Now):
 
 
 def insert(cursor: CursorWrapper, sql: str, rows: Sequence[Sequence[Any]]) -> None:
-    """Execute ``sql`` for each of ``rows``, whose last value is an event's data.
-
-    Raises ``EventTooLarge`` for one that MySQL or MariaDB would answer by cutting the connection.
-    """
-    _refuse_over_packet(cursor, (row[-1] for row in rows))
+    """Execute ``sql`` for each of ``rows``."""
     if len(rows) == 1:
         # psycopg makes a pipeline for many, which costs as much as the statement.
         cursor.execute(sql, rows[0])
@@ -44,7 +40,9 @@ def insert(cursor: CursorWrapper, sql: str, rows: Sequence[Sequence[Any]]) -> No
         cursor.executemany(sql, rows)
 
 
-def _refuse_over_packet(cursor: CursorWrapper, texts: Iterable[str]) -> None:
+def refuse_over_packet(cursor: CursorWrapper, texts: Iterable[str]) -> None:
+    """Raises ``EventTooLarge`` for data that MySQL or MariaDB would answer by cutting the
+    connection."""
     if cursor.db.vendor != "mysql":
         return
     largest = max(texts, key=len, default="")

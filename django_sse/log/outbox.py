@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from django.db import connections, transaction
 
 from django_sse.log.base import Entry, Kind, State
-from django_sse.log.orm import insert
+from django_sse.log.orm import insert, refuse_over_packet
 from django_sse.log.sequencer import channel_hash
 from django_sse.log.statements import statements
 
@@ -28,8 +28,10 @@ def ends(alias: str, names: Sequence[str]) -> dict[str, str]:
 def add(alias: str, entries: Sequence[Entry]) -> None:
     """Insert ``entries``. Raises ``EventTooLarge``."""
     rows = [(e.channel, channel_hash(e.channel), e.kind, e.state, e.type, e.data) for e in entries]
-    # Without a savepoint: one that fails in the middle must not be committed in part, even where
-    # the caller goes on.
-    atomic = transaction.atomic(using=alias, savepoint=False)
-    with atomic, connections[alias].cursor() as cursor:
-        insert(cursor, statements(cursor.db).insert_deferred, rows)
+    with connections[alias].cursor() as cursor:
+        # Outside the block: nothing was written, so the caller's transaction is as good as before.
+        refuse_over_packet(cursor, (each.data for each in entries))
+        # Without a savepoint: one that fails in the middle must not be committed in part, even
+        # where the caller goes on.
+        with transaction.atomic(using=alias, savepoint=False):
+            insert(cursor, statements(cursor.db).insert_deferred, rows)

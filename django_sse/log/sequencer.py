@@ -3,7 +3,8 @@
 A short transaction of its own: lock the channel's row, move what was committed to the outbox,
 append, move the head. The row is locked *before* anything is read, so that whoever holds it sees
 all that was sequenced before; several channels are locked in primary-key order, so that no two
-publishers wait for each other.
+publishers wait for each other. Where the outbox has much, transactions that only move parts of it
+come first: none is long, and none needs more memory than the others.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import connections
@@ -18,7 +20,8 @@ from django.db import connections
 from django_sse.exceptions import ChannelFinished
 from django_sse.log import transactions
 from django_sse.log.base import TERMINAL, Appended, Entry, Record, new_record, report_dropped
-from django_sse.log.orm import BATCH, DatabaseNow, insert
+from django_sse.log.moving import move_outboxes
+from django_sse.log.orm import DatabaseNow, insert, refuse_over_packet
 from django_sse.log.statements import statements
 from django_sse.models import Channel
 from django_sse.wire.cursor import make_epoch
@@ -30,6 +33,10 @@ if TYPE_CHECKING:
     from django.db.backends.utils import CursorWrapper
 
 T = TypeVar("T")
+
+# Channels that one transaction locks to move what waits for them. One that moves a part of the
+# outbox must not lock all of a publisher's channels for it.
+MOVED_CHANNELS = 250
 
 
 def channel_hash(name: str) -> str:
@@ -58,7 +65,7 @@ def make_channels(alias: str, names: Iterable[str]) -> None:
 def append(alias: str, entries: Sequence[Entry]) -> list[Appended]:
     """Sequence ``entries``, behind what waited in the outbox for their channels, and commit.
 
-    Raises ``ChannelFinished`` (then nothing is written) and ``LogUnavailable``.
+    Raises ``ChannelFinished`` (then none of ``entries`` is written) and ``LogUnavailable``.
     """
 
     def take(locked: Mapping[str, Locked]) -> None:
@@ -68,8 +75,9 @@ def append(alias: str, entries: Sequence[Entry]) -> list[Appended]:
     return sequence(alias, dict.fromkeys(entry.channel for entry in entries), take)[0]
 
 
-def drain(alias: str, names: Iterable[str]) -> list[Appended]:
-    """Sequence what waits in the outbox for ``names``."""
+def drain(alias: str, names: Iterable[str], *, wait: bool = True) -> list[Appended]:
+    """Sequence what waits in the outbox for ``names``; without ``wait`` for those of them that
+    nobody has locked, where the database can skip these."""
     hashes = {channel_hash(name): name for name in names}
 
     def waiting() -> list[str]:
@@ -78,7 +86,28 @@ def drain(alias: str, names: Iterable[str]) -> list[Appended]:
             return [hashes[found] for (found,) in cursor.fetchall()]
 
     found = transactions.run(alias, waiting)
-    return sequence(alias, found, lambda locked: None)[0] if found else []
+    if not found:
+        return []
+    if not wait:
+        wait = not transactions.run(alias, lambda: _prepare_to_skip(alias, found))
+    appended: list[Appended] = []
+    for start in range(0, len(found), MOVED_CHANNELS):
+        some = found[start : start + MOVED_CHANNELS]
+        appended += sequence(alias, some, lambda locked: None, wait=wait)[0]
+    return appended
+
+
+def _prepare_to_skip(alias: str, names: Sequence[str]) -> bool:
+    """Whether the database can skip those of ``names`` that are locked. Then the rows that are not
+    there are made: they would be missing like those that were skipped."""
+    if not connections[alias].features.has_select_for_update_skip_locked:
+        return False
+    hashes = {channel_hash(name): name for name in names}
+    rows = Channel.objects.using(alias).filter(name_hash__in=hashes)
+    there = set(rows.values_list("name_hash", flat=True))
+    # Not all of them: on MariaDB an insert waits for the row that it meets, if that is locked.
+    make_channels(alias, [name for each, name in hashes.items() if each not in there])
+    return True
 
 
 def sequence(
@@ -86,37 +115,65 @@ def sequence(
     names: Iterable[str],
     take: Callable[[Mapping[str, Locked]], T],
     before_commit: Callable[[], object] = lambda: None,
+    *,
+    wait: bool = True,
 ) -> tuple[list[Appended], T]:
     """Lock the channels ``names``, sequence what waited for them, then what ``take`` appends to
-    them, and commit; what was appended, and what ``take`` returned.
+    them, and commit; what was appended, and what ``take`` returned. Without ``wait`` only those
+    that are there and not locked.
 
     ``take`` may be called several times, each time with channels as if it were the first. What it
-    raises undoes everything. An error after ``before_commit`` may mean that all is committed.
+    raises undoes what its transaction did. An error after ``before_commit`` may mean that all is
+    committed.
     """
     names = list(names)
-
-    def attempt() -> tuple[list[Locked], T] | None:
-        with transactions.read_committed(alias), connections[alias].cursor() as cursor:
-            locked = _lock(cursor, names)
-            if len(locked) < len(names):
-                return None
-            for channel in locked.values():
-                if channel.pending:
-                    _move_outbox(cursor, channel)
-            taken = take(locked)
-            _write(cursor, [each for each in locked.values() if each.records])
-            before_commit()
-            return list(locked.values()), taken
-
-    done = transactions.run(alias, attempt)
-    while done is None:
-        transactions.run(alias, lambda: make_channels(alias, names))
+    attempt = partial(_attempt, alias, names, take, before_commit, wait=wait)
+    appended: dict[str, Appended] = {}
+    taken: list[T] = []
+    while not taken:
         done = transactions.run(alias, attempt)
-    channels, taken = done
+        if done is None:
+            transactions.run(alias, lambda: make_channels(alias, names))
+            continue
+        channels, taken = done
+        appended |= _committed(channels)
+        if not taken and len(names) > MOVED_CHANNELS:
+            appended |= {each.channel: each for each in drain(alias, names)}
+    return list(appended.values()), taken[0]
+
+
+def _attempt(
+    alias: str,
+    names: Sequence[str],
+    take: Callable[[Mapping[str, Locked]], T],
+    before_commit: Callable[[], object],
+    *,
+    wait: bool,
+) -> tuple[list[Locked], list[T]] | None:
+    """One transaction: its channels, and what ``take`` returned, or nothing where only a part of
+    the outbox was moved. None: a channel is to be made first."""
+    with transactions.read_committed(alias), connections[alias].cursor() as cursor:
+        locked = _lock(cursor, names, wait=wait)
+        if wait and len(locked) < len(names):
+            return None
+        taken: list[T] = []
+        if move_outboxes(cursor, locked.values()):
+            taken.append(take(locked))
+        _write(cursor, [each for each in locked.values() if each.records])
+        if taken:
+            before_commit()
+        return list(locked.values()), taken
+
+
+def _committed(channels: Iterable[Locked]) -> dict[str, Appended]:
+    """By channel, what a transaction sequenced; what it dropped is reported."""
+    appended: dict[str, Appended] = {}
     for channel in channels:
         if channel.dropped:
             report_dropped(channel.name, channel.dropped)
-    return [channel.appended() for channel in channels if channel.records], taken
+        if channel.records:
+            appended[channel.name] = channel.appended()
+    return appended
 
 
 @dataclass(slots=True)
@@ -171,7 +228,7 @@ def _is_deferred(connection: BaseDatabaseWrapper) -> bool:
     return mode is None or mode.upper() == "DEFERRED"
 
 
-def _lock(cursor: CursorWrapper, names: Sequence[str]) -> dict[str, Locked]:
+def _lock(cursor: CursorWrapper, names: Sequence[str], *, wait: bool) -> dict[str, Locked]:
     """Lock the rows of ``names``; those that do not exist are missing in the result."""
     connection = cursor.db
     written = statements(connection)
@@ -185,7 +242,7 @@ def _lock(cursor: CursorWrapper, names: Sequence[str]) -> dict[str, Locked]:
         # for few channels and by primary key for many. By their keys it is always the latter.
         cursor.execute(written.keys(len(values)), values)
         field, values = "id", [key for (key,) in cursor.fetchall()]
-    sql = written.lock(field, len(values))
+    sql = written.lock(field, len(values), wait=wait)
     locked = _fetch_locked(cursor, sql, values)
     if any(each.created is None for each in locked):
         # Another had the row meanwhile and left an event that a statement begun before it cannot
@@ -197,29 +254,6 @@ def _lock(cursor: CursorWrapper, names: Sequence[str]) -> dict[str, Locked]:
 def _fetch_locked(cursor: CursorWrapper, sql: str, values: Sequence[Any]) -> list[Locked]:
     cursor.execute(sql, values)
     return [Locked(*row) for row in cursor.fetchall()]
-
-
-def _move_outbox(cursor: CursorWrapper, channel: Locked) -> None:
-    """Number the channel's committed outbox rows by id and remove them.
-
-    Only who holds the channel's row removes its outbox rows, so what is deleted is what was read.
-    """
-    written = statements(cursor.db)
-    after = 0
-    while True:
-        cursor.execute(written.outbox_events, [channel.name_hash, after, BATCH])
-        ids = []
-        for pk, *event in cursor.fetchall():
-            ids.append(pk)
-            channel.move(*event)
-        if not ids:
-            return
-        after = ids[-1]
-        cursor.execute(written.remove_from_outbox(len(ids)), ids)
-        if cursor.rowcount != len(ids):
-            raise RuntimeError(
-                f"The outbox of {channel.name!r} was changed by something else than django_sse."
-            )
 
 
 def _write(cursor: CursorWrapper, channels: Sequence[Locked]) -> None:
@@ -234,6 +268,7 @@ def _write(cursor: CursorWrapper, channels: Sequence[Locked]) -> None:
         for each in channels
         for r in each.records
     ]
+    refuse_over_packet(cursor, (row[-1] for row in rows))
     insert(cursor, written.insert_event, rows)
     # One statement for all that moved alike: most of many have one event more.
     alike: dict[tuple[int, str], list[int]] = {}

@@ -55,9 +55,11 @@ def _in(count: int) -> str:
     return f"IN ({', '.join(['%s'] * count) or 'NULL'})"
 
 
-def _compiled(connection: BaseDatabaseWrapper, function: Func) -> str:
-    """What the backend makes of a function of ``StoredEvent``'s columns, or of none."""
-    query = StoredEvent._base_manager.using(connection.alias).query
+def _compiled(
+    connection: BaseDatabaseWrapper, function: Func, model: type[Model] = StoredEvent
+) -> str:
+    """What the backend makes of a function of the columns of ``model``, or of none."""
+    query = model._base_manager.using(connection.alias).query
     compiler = query.get_compiler(connection=connection)
     sql, _ = compiler.compile(function.resolve_expression(query))
     return str(sql)
@@ -73,24 +75,21 @@ class Statements:
         self.append = self._append() if connection.vendor == "postgresql" else None
         """Events and heads in one; two texts of JSON (see ``_append``). None: there is none."""
         self._columns = self._lock_columns(_compiled(connection, DatabaseNow()))
-        self._for_update = ""
+        self._for_update = self._skip_locked = ""
         if connection.features.has_select_for_update:
             no_key = connection.features.has_select_for_no_key_update
             self._for_update = connection.ops.for_update_sql(no_key=no_key)
+            self._skip_locked = connection.ops.for_update_sql(no_key=no_key, skip_locked=True)
+        self._removes_by_join = connection.vendor == "mysql"
         self._write_reads(_compiled(connection, Length("data")))
+        self._write_outbox_reads(_compiled(connection, Length("data"), OutboxEvent))
         self.insert_event = self._event.insert("channel seq kind type created data")
         """A row, its values in the order of these fields."""
         self.insert_deferred = self._outbox.insert("name name_hash kind state type data")
         """The same."""
 
     def _write_reads(self, size: str) -> None:
-        event, outbox = self._event, self._outbox
-        self.outbox_events = (
-            f"SELECT {outbox['id type data kind state']} FROM {outbox} "
-            f"WHERE {outbox['name_hash']} = %s AND {outbox['id']} > %s "
-            f"ORDER BY {outbox['id']} LIMIT %s"
-        )
-        """What waits for the channel of this hash, behind this id, at most so many."""
+        event = self._event
         behind = f"FROM {event} WHERE {event['channel']} = %s AND {event['seq']} > %s"
         up_to = f"AND {event['seq']} <= %s"
         page = f"ORDER BY {event['seq']} LIMIT %s"
@@ -103,6 +102,16 @@ class Statements:
         """As ``events``: how many characters the data of each has."""
         self.sizes_up_to = f"SELECT {size} {behind} {up_to} {page}"
         """As ``events_up_to``."""
+
+    def _write_outbox_reads(self, size: str) -> None:
+        o = self._outbox
+        waiting = f"FROM {o} WHERE {o['name_hash']} = %s"
+        self.outbox_sizes = f"SELECT {o['id']}, {size} {waiting} ORDER BY {o['id']} LIMIT %s"
+        """Of what waits for the channel of this hash, at most so many: the ids, and how many
+        characters the data of each has."""
+        up_to = f"AND {o['id']} <= %s ORDER BY {o['id']}"
+        self.outbox_events = f"SELECT {o['id type data kind state']} {waiting} {up_to}"
+        """What waits for the channel of this hash, up to this id."""
 
     def _append(self) -> str:
         """As JSON, ``moved`` of channels: key, how many events more, state, when those were
@@ -135,8 +144,9 @@ class Statements:
             f"{text}, {now}{text}"
         )
 
-    def lock(self, field: str, count: int) -> str:
-        """The rows with one of these values of ``field``, locked in the order of their keys.
+    def lock(self, field: str, count: int, *, wait: bool = True) -> str:
+        """The rows with one of these values of ``field``, locked in the order of their keys;
+        without ``wait`` those that no other has locked.
 
         Returns key, name, hash, epoch, head, state, whether something waits in the outbox, when an
         event would be created, and the clock (on PostgreSQL both as text: to make datetimes of them
@@ -146,7 +156,7 @@ class Statements:
         """
         c = self._channel
         rows = f"FROM {c} c WHERE {c[field]} {_in(count)} ORDER BY {c['id']}"
-        return f"SELECT {self._columns} {rows} {self._for_update}"
+        return f"SELECT {self._columns} {rows} {self._for_update if wait else self._skip_locked}"
 
     def touch(self, count: int) -> str:
         """Writes, and changes nothing of, the channels of these hashes."""
@@ -178,9 +188,18 @@ class Statements:
         return f"SELECT DISTINCT {name} FROM {o} WHERE {name} {_in(count)}"
 
     def remove_from_outbox(self, count: int) -> str:
-        """The rows of these ids."""
+        """The rows of these ids.
+
+        InnoDB reads all of a small table for a few keys in a list, and a DELETE waits for each row
+        that it reads: for those of every transaction that is still open. Joined to the keys it
+        reads these alone.
+        """
         o = self._outbox
-        return f"DELETE FROM {o} WHERE {o['id']} {_in(count)}"
+        if not self._removes_by_join:
+            return f"DELETE FROM {o} WHERE {o['id']} {_in(count)}"
+        keys = " UNION ALL ".join(["SELECT %s AS id"] * count)
+        by_key = f"{o} o FORCE INDEX (PRIMARY) ON o.{o['id']} = ids.id"
+        return f"DELETE o FROM ({keys}) ids STRAIGHT_JOIN {by_key}"
 
     def ends(self, count: int) -> str:
         """Name and state of the channels of these hashes that have an end, or one in the outbox;

@@ -67,12 +67,20 @@ def shares_fate(alias: str) -> bool:
     Raises ``PublishNotAllowed`` with autocommit off: nobody could say when that commits.
     """
     connection = connections[alias]
+    if not connection.settings_dict["AUTOCOMMIT"]:
+        raise PublishNotAllowed(
+            f"DATABASES[{alias!r}] has AUTOCOMMIT False: Django never tells when a transaction is "
+            "committed, not even one of transaction.atomic(). Remove that, or set "
+            'DJANGO_SSE["DATABASE"] to another alias, of the same database if you like, that has '
+            "autocommit on."
+        )
     if connection.in_atomic_block:
         return not in_testcase(connection)
     if not _autocommit(connection):
         raise PublishNotAllowed(
-            f"Autocommit is off on the database {alias!r}, so there is no commit to wait for. "
-            "Publish inside transaction.atomic(), or turn autocommit on."
+            f"Autocommit is off on the database {alias!r}, so there is no commit to wait for. Turn "
+            "it on; or publish inside transaction.atomic(): such events are sent once you have "
+            "committed and turned autocommit on again."
         )
     _warn_of_other_transactions(alias)
     return False

@@ -39,6 +39,8 @@ class WatchedLog(MemoryLog):
         self.away = False
         self.failures: list[Exception] = []
         self.missing: set[int] = set()
+        self.stuck: set[str] = set()
+        self.stuck_by: Exception = LogUnavailable("the database is read-only")
         self.asked = threading.Event()
         self._answer = threading.Event()
         self._held = ""
@@ -96,7 +98,13 @@ class WatchedLog(MemoryLog):
     def orphans(self, limit: int = 100) -> list[str]:
         self.orphan_queries += 1
         self._refuse_while_away()
-        return super().orphans(limit)
+        return sorted(self.stuck)[:limit]
+
+    def sequence(self, channels: Iterable[str], *, wait: bool = True) -> list[Appended]:
+        # It has no outbox: what waits is what cannot be sequenced.
+        if self.stuck.intersection(channels):
+            raise self.stuck_by
+        return super().sequence(channels, wait=wait)
 
     # -- by other hands
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
+from django.utils import timezone
 
 from django_sse.hub import database
 from django_sse.hub.hub import get_hub
@@ -22,7 +23,13 @@ from django_sse.models import Channel, OutboxEvent, StoredEvent
 from django_sse.publishing import afinish, apublish, apublish_many, aredact, publish
 from django_sse.wire import MessageEvent
 from tests.hub.support import Client, connected, entries, eventually, listening, numbers, texts
-from tests.log.support import orphan, start_python
+from tests.log.support import (
+    elsewhere,
+    locked,
+    orphan,
+    skip_unless_writers_overlap,
+    start_python,
+)
 from tests.requirements import require
 from tests.servers import KINDS, Server
 from tests.servers_suite.client import Stream, get
@@ -178,6 +185,58 @@ async def test_orphans_of_channels_that_nobody_streams_are_sequenced_too(
         assert texts([await client.next()]) == ["2"]
     heads = await database.run(log().heads, ["b"])
     assert heads["b"].head == 1
+
+
+async def test_an_orphan_that_cannot_be_numbered_keeps_no_other_from_it(
+    options: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    options(SAFETY_INTERVAL=0.05)
+
+    def harm() -> None:
+        (head,) = log().open(["b"])
+        # A number that the channel's row does not know of, as after half a restore.
+        StoredEvent.objects.create(channel_id=head.key, seq=1, created=timezone.now())
+        orphan(log(), *entries("b", "1"), *entries("a", "2"))
+
+    async with listening("a") as client:
+        await database.run(harm)
+        assert texts([await client.next()]) == ["2"]
+        await eventually(lambda: "of 'b' could not be numbered" in caplog.text)
+    assert await database.run(log().orphans) == ["b"]
+
+
+async def test_a_locked_channel_keeps_the_clients_of_others_from_nothing(
+    options: Callable[..., None],
+) -> None:
+    skip_unless_writers_overlap()
+    options(SAFETY_INTERVAL=0.05, NOTIFIER="local")
+    await database.run(log().open, ["a"])
+    await database.run(lambda: orphan(log(), *entries("a", "1")))
+    frozen, thawed = threading.Event(), threading.Event()
+
+    def freeze() -> None:
+        with locked("a"):
+            frozen.set()
+            assert thawed.wait(60)
+
+    freezing = asyncio.create_task(asyncio.to_thread(lambda: elsewhere(freeze)))
+    await asyncio.to_thread(frozen.wait, 60)
+    try:
+        # Of the locked channel more than there are threads to read with.
+        async with (
+            listening("b") as other,
+            listening("a") as client,
+            listening("a"),
+            listening("a"),
+        ):
+            await database.write(log().append, entries("b", "heard"))
+            assert texts([await other.next()]) == ["heard"]
+            async with listening("c"):
+                thawed.set()
+            assert texts([await client.next()]) == ["1"]
+    finally:
+        thawed.set()
+        await freezing
 
 
 # -- another log

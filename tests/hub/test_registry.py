@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -12,7 +12,7 @@ from django_sse.hub.hub import Hub, get_hub
 from django_sse.log.base import Appended, Record
 from django_sse.notifiers import Wakeup
 from django_sse.wire import make_epoch
-from tests.hub.support import HandNotifier
+from tests.hub.support import HandNotifier, WatchedLog
 from tests.log.support import run_python
 
 
@@ -79,6 +79,33 @@ def test_every_hub_and_the_notifier_hear_what_was_committed(notifier: HandNotifi
     assert notifier.notified == [Wakeup("a", first.epoch, 6), Wakeup("b", second.epoch, 1)]
     for loop in loops:
         loop.close()
+
+
+class MuteNotifier(HandNotifier):
+    """Its transport is away, and it says so."""
+
+    def notify(self, wakeups: Sequence[Wakeup]) -> None:
+        raise OSError("no way to tell")
+
+
+@pytest.mark.django_db
+def test_a_notifier_that_fails_does_not_undo_what_is_committed(
+    log: WatchedLog,
+    loop: asyncio.AbstractEventLoop,
+    configure: Callable[..., None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    configure(NOTIFIER=f"{__name__}.MuteNotifier")
+    ear = Ear(loop)
+    registry.add(loop, ear)
+    committed = appended("a", 1)
+    registry.announce([committed])
+    assert ear.heard == [committed]
+    assert "no way to tell" in caplog.text
+    caplog.clear()
+    log.open(["a"])
+    registry.look_again(["a"])
+    assert "no way to tell" in caplog.text
 
 
 def test_nothing_committed_is_nothing_said(

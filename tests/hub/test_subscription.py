@@ -72,6 +72,13 @@ async def test_a_stream_opens_with_its_position(log: WatchedLog, configure: Conf
         assert client.reconnection_time == 1234
 
 
+async def test_a_client_is_let_in_though_what_waits_cannot_be_sequenced(log: WatchedLog) -> None:
+    commit_elsewhere("a", "1")
+    log.stuck = {"a"}
+    async with listening("a", since="earliest") as client:
+        assert texts(await client.take(1)) == ["1"]
+
+
 async def test_a_channel_without_events_has_a_position_too(log: WatchedLog) -> None:
     async with connected("a") as client:
         assert (await client.opened()).last_event_id == f"{log.epoch('a')}-0"

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
@@ -105,6 +106,53 @@ def in_threads(*calls: Callable[[], T]) -> list[T]:
     for each in done:
         each.result()
     return [each.result(0) for each in futures]
+
+
+# -- locks
+
+
+@contextmanager
+def locked(channel: str, key: str = "name") -> Iterator[None]:
+    """Somebody has the channel's row, as a publisher that froze in its append. The row is looked
+    up by its name, and so by its hash, or by its primary key."""
+    row = Channel.objects.get(name=channel)
+    found = {"pk": row.pk} if key == "pk" else {"name_hash": row.name_hash}
+    with transaction.atomic():
+        Channel.objects.select_for_update().get(**found)
+        yield
+
+
+def give_up_soon() -> None:
+    """On this thread's connection who waits for a lock is refused, not kept till the test ends."""
+    statements = {
+        "postgresql": "SET lock_timeout = '500ms'",
+        "mysql": "SET innodb_lock_wait_timeout = 1",
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(statements[connection.vendor])
+
+
+def _somebody_waits_for_a_lock() -> bool:
+    question = {
+        "postgresql": "SELECT COUNT(*) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND wait_event_type = 'Lock'",
+        "mysql": "SELECT COUNT(*) FROM information_schema.innodb_trx AS trx "
+        "JOIN information_schema.processlist AS its ON its.id = trx.trx_mysql_thread_id "
+        "WHERE trx.trx_state = 'LOCK WAIT' AND its.db = DATABASE()",
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(question[connection.vendor])
+        return bool(cursor.fetchone()[0])
+
+
+def until_somebody_waits_for_a_lock() -> None:
+    ends = time.monotonic() + TIMEOUT
+    # On another connection: a transaction of PostgreSQL is told the same each time.
+    while not elsewhere(_somebody_waits_for_a_lock):
+        assert time.monotonic() < ends, "nobody waits"
+        # No database tells of it, it has to be asked; MariaDB looks anew only if it was not asked
+        # for 0.1 s.
+        time.sleep(0.15)
 
 
 # -- other processes

@@ -259,6 +259,15 @@ def test_what_is_deferred_is_seen_by_nobody_before_the_commit(log: EventLog) -> 
     assert texts(log, "c") == ["1", "2"]
 
 
+@pytest.mark.parametrize("wait", [True, False])
+def test_what_was_sequenced_already_is_not_sequenced_again(log: EventLog, wait: bool) -> None:
+    with transaction.atomic():
+        defer(log, "c", "1")
+    assert log.sequence(["c", "d"], wait=wait) == []
+    assert texts(log, "c") == ["1"]
+    assert list(log.channels()) == ["c"]
+
+
 def test_the_commit_announces_what_it_sequenced(log: EventLog) -> None:
     announced: list[Appended] = []
     with transaction.atomic():

@@ -311,3 +311,23 @@ def test_redact_and_append_do_not_disturb_each_other(model_log: ModelLog) -> Non
     assert texts(model_log, "c") == [""] * 20 + ["open"] * 40
     (head,) = model_log.open(["c"])
     assert (head.head, head.redactions) == (60, 20)
+
+
+def test_mariadb_redacts_through_the_index(model_log: ModelLog) -> None:
+    if connection.vendor != "mysql":
+        pytest.skip("elsewhere a subquery is as good as its result")
+    fill("another", 1_000, 10)
+    model_log.append([entry("c", "secret"), entry("c")])
+    plans: list[tuple[str, str]] = []
+
+    def explain(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if "UPDATE" in sql and "storedevent" in sql:
+            with connection.cursor() as asked:
+                asked.cursor.execute(f"EXPLAIN {sql}", params)
+                plans.extend((row[2], row[3]) for row in asked.fetchall())
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(explain):
+        assert model_log.redact("c", 1)
+    # Not ALL or index: that is each row of all channels, locked on the way.
+    assert plans == [("django_sse_storedevent", "range")]

@@ -8,7 +8,7 @@ import pytest
 from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
-from django_sse import Event, publish
+from django_sse import Event, publish, publish_many
 from django_sse.exceptions import EventTooLarge, LogUnavailable
 from django_sse.log import get_log
 from django_sse.log.model import ModelLog
@@ -38,9 +38,9 @@ def test_more_than_one_packet_of_mysql_goes_through_the_outbox_at_once(model_log
     # 24 MiB; max_allowed_packet is 16 MiB by default.
     large = ["x" * (256 << 10)] * 96
     orphan(model_log, *[entry("c", each) for each in large])
-    (done,) = model_log.append([entry("c", "last")])
-    assert len(done.records) == len(large) + 1
+    model_log.append([entry("c", "last")])
     assert_dense(everything(model_log, "c"))
+    assert texts(model_log, "c") == [*large, "last"]
 
 
 def test_an_event_larger_than_mysql_takes_is_refused_and_says_so(
@@ -60,6 +60,22 @@ def test_an_event_larger_than_mysql_takes_is_refused_and_says_so(
         publish("c", "x" * (half + 1))
     publish("c", "2")
     assert [len(each) for each in texts(model_log, "c")] == [half - 1000, 1]
+
+
+def test_who_is_told_of_one_can_go_on_with_the_transaction(
+    model_log: ModelLog, settings: Any
+) -> None:
+    if connection.vendor != "mysql":
+        pytest.skip("max_allowed_packet is MySQL's and MariaDB's")
+    settings.DJANGO_SSE = {**settings.DJANGO_SSE, "MAX_EVENT_BYTES": 64 << 20}
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT @@max_allowed_packet")
+        (packet,) = cursor.fetchone()
+    with transaction.atomic():
+        with pytest.raises(EventTooLarge):
+            publish_many([("c", "never"), ("c", "x" * packet)])
+        publish("c", "too large, see there")
+    assert texts(model_log, "c") == ["too large, see there"]
 
 
 # -- text

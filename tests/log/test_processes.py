@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import pytest
 
-from django_sse import cursor
+from django_sse import cursor, subscribe
 from django_sse.log.base import Record
 from django_sse.log.model import ModelLog
 from django_sse.models import OutboxEvent
 from tests.log.support import (
     TIMEOUT,
     assert_dense,
+    elsewhere,
     entry,
     everything,
     fill,
+    give_up_soon,
+    locked,
+    orphan,
     publish_and_die,
     run_python,
+    skip_unless_writers_overlap,
     start_python,
     texts,
 )
@@ -141,6 +147,34 @@ def test_what_a_killed_process_did_not_commit_was_never_there(model_log: ModelLo
     model_log.append([entry("c", "1")])
     assert texts(model_log, "c") == ["1"]
     assert model_log.orphans() == []
+
+
+# -- a process that froze in the middle of an append
+
+
+@pytest.mark.parametrize(
+    "call",
+    [partial(cursor, "d", "c"), lambda: subscribe("c", "d").settle()],
+    ids=["cursor", "subscribe"],
+)
+def test_a_channel_that_stays_locked_keeps_no_reader_waiting(
+    model_log: ModelLog, call: Callable[[], object]
+) -> None:
+    skip_unless_writers_overlap()
+    model_log.append([entry("c", "1"), entry("d", "1")])
+    orphan(model_log, entry("c", "2"), entry("d", "2"))
+
+    def read() -> object:
+        give_up_soon()
+        return call()
+
+    with locked("c"):
+        assert elsewhere(read)
+        # A position before the event: it comes live.
+        assert elsewhere(partial(model_log.heads, ["c"]))["c"].head == 1
+    assert texts(model_log, "d") == ["1", "2"]
+    assert call()
+    assert texts(model_log, "c") == ["1", "2"]
 
 
 # -- a long replay

@@ -12,7 +12,7 @@ import pytest
 from django.db import OperationalError, connection, transaction
 from django.db.backends.signals import connection_created
 
-from django_sse import cursor, finish, publish, publish_many
+from django_sse import cursor, finish, publish, publish_many, subscribe
 from django_sse.exceptions import LogUnavailable
 from django_sse.log import EventLog
 from django_sse.log.model import ModelLog
@@ -124,6 +124,25 @@ def test_a_read_only_database_is_read(read_only_log: EventLog) -> None:
     assert read_only_log.seq_before(head, read_only_log.now(head) + timedelta(days=1)) == 2
     assert read_only_log.trim_floor(head, count=1) == 1
     assert cursor("c") == f"{head.epoch}-2"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [partial(cursor, "c"), lambda: subscribe("c").settle()],
+    ids=["cursor", "subscribe"],
+)
+def test_so_it_is_with_one_that_has_what_nobody_can_number(
+    model_log: ModelLog, call: Callable[[], object]
+) -> None:
+    model_log.append([entry("c", "1")])
+    orphan(model_log, entry("c", "2"))
+    with on_each_connection(READ_ONLY[connection.vendor]):
+        assert call()
+        with pytest.raises(LogUnavailable, match=r"(?i)read.?only"):
+            model_log.sequence(["c"])
+        assert texts(model_log, "c") == ["1"]
+    assert call()
+    assert texts(model_log, "c") == ["1", "2"]
 
 
 # -- full

@@ -14,23 +14,28 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_sse.exceptions import ChannelFinished
-from django_sse.log import EventLog, get_log, sequencer
+from django_sse.log import EventLog, get_log, moving, sequencer
 from django_sse.log.base import Kind, Record
 from django_sse.log.model import ModelLog
 from django_sse.log.orm import BATCH
 from django_sse.models import Channel, OutboxEvent, StoredEvent
 from tests.log.support import (
+    TIMEOUT,
     announce_nothing,
     another_database,
     assert_dense,
     dropped,
+    elsewhere,
     entry,
     everything,
+    give_up_soon,
     in_threads,
+    locked,
     orphan,
     skip_unless_writers_overlap,
     terminal,
     texts,
+    until_somebody_waits_for_a_lock,
 )
 
 pytestmark = [
@@ -130,6 +135,41 @@ def test_a_long_transaction_stalls_no_other_publisher(model_log: ModelLog) -> No
         in_threads(partial(model_log.append, [entry(name, "direct") for name in names]))
     assert texts(model_log, "old") == ["0", "direct", "deferred"]
     assert texts(model_log, "new") == ["direct", "deferred"]
+
+
+@pytest.mark.parametrize("count", [1, 3, 30, BATCH])
+def test_nor_anybody_who_sequences_meanwhile(model_log: ModelLog, count: int) -> None:
+    skip_unless_writers_overlap()
+    model_log.open(["c"])
+    data = [str(number) for number in range(count)]
+
+    def write() -> None:
+        give_up_soon()
+        with transaction.atomic():
+            model_log.defer([entry("c", each) for each in data], announce_nothing)
+
+    with transaction.atomic():
+        model_log.defer([entry("d"), entry("c", "last")], announce_nothing)
+        in_threads(write)
+        assert elsewhere(partial(texts, model_log, "c")) == data
+    assert texts(model_log, "c") == [*data, "last"]
+
+
+@pytest.mark.parametrize("names", ["b", "abc", "abcefghij"])
+def test_a_channel_that_another_has_locked_stalls_no_publisher_to_others(
+    model_log: ModelLog, names: str
+) -> None:
+    skip_unless_writers_overlap()
+    for name in "abcdefghijk":
+        model_log.open([name])
+
+    def write() -> None:
+        give_up_soon()
+        model_log.append([entry(name, "1") for name in names])
+
+    with locked("d"):
+        in_threads(write)
+    assert [texts(model_log, name) for name in names] == [["1"]] * len(names)
 
 
 def test_new_channels_are_made_in_one_order_whatever_the_callers() -> None:
@@ -302,14 +342,151 @@ def test_sequence_takes_what_it_is_asked_for_and_tells_it(model_log: ModelLog) -
     assert list(model_log.channels()) == ["a"]
 
 
+@pytest.mark.parametrize("key", ["name", "pk"])
+def test_who_does_not_wait_leaves_what_is_locked_to_who_has_it(
+    model_log: ModelLog, key: str
+) -> None:
+    skip_unless_writers_overlap()
+    model_log.open(["a", "b"])
+    orphan(model_log, *[entry(name, "1") for name in ("a", "b", "new")])
+
+    def sequence(*names: str) -> list[str]:
+        give_up_soon()
+        return sorted(each.channel for each in model_log.sequence(names, wait=False))
+
+    with locked("a", key):
+        assert elsewhere(partial(sequence, "a")) == []
+        assert elsewhere(partial(sequence, "a", "b", "new")) == ["b", "new"]
+        assert elsewhere(model_log.orphans) == ["a"]
+    assert sequence("a", "b", "new") == ["a"]
+    assert [texts(model_log, name) for name in ("a", "b", "new")] == [["1"]] * 3
+
+
+def test_who_waits_for_a_locked_channel_sequences_what_its_holder_left(
+    model_log: ModelLog,
+) -> None:
+    skip_unless_writers_overlap()
+    model_log.open(["c"])
+    held = threading.Event()
+
+    def hold() -> None:
+        with locked("c"):
+            # As an append whose look into the outbox came too early.
+            elsewhere(partial(orphan, model_log, entry("c", "1")))
+            held.set()
+            until_somebody_waits_for_a_lock()
+
+    def sequence() -> None:
+        assert held.wait(TIMEOUT)
+        (done,) = model_log.sequence(["c"])
+        assert [each.data for each in done.records] == ["1"]
+
+    in_threads(hold, sequence)
+
+
 def test_an_outbox_of_many_events_is_moved_whole_and_in_order(model_log: ModelLog) -> None:
     count = 2 * BATCH + 3
     orphan(model_log, *[entry("c", str(number)) for number in range(count)])
     (done,) = model_log.append([entry("c", "last")])
-    assert_dense(list(done.records))
-    assert everything(model_log, "c") == list(done.records)
-    assert [each.data for each in done.records] == [*map(str, range(count)), "last"]
+    assert_dense(everything(model_log, "c"))
+    assert texts(model_log, "c") == [*map(str, range(count)), "last"]
+    # In parts: the newest is told, whoever lacks the others reads them.
+    assert everything(model_log, "c")[-4:] == list(done.records)
     assert OutboxEvent.objects.count() == 0
+
+
+# What the outbox has, in its order, and what each transaction takes of it: four events at most,
+# or ten characters.
+PARTS = [
+    ([("c", "x")] * 9, [4, 4, 1]),
+    ([("c", "x"), ("d", "x")] * 5, [4, 4, 2]),
+    ([("c", "x" * 4)] * 5, [2, 2, 1]),
+    ([("c", "x" * 99), ("c", "x"), ("d", "x" * 99), ("d", "x")], [1, 1, 1, 1]),
+    ([("c", "ü" * 5), ("c", "😀" * 5), ("c", "x")], [2, 1]),
+]
+
+
+@pytest.mark.parametrize(("events", "parts"), PARTS)
+def test_an_outbox_is_moved_in_parts_of_bounded_size(
+    model_log: ModelLog,
+    monkeypatch: pytest.MonkeyPatch,
+    events: list[tuple[str, str]],
+    parts: list[int],
+) -> None:
+    monkeypatch.setattr(moving, "MOVED_EVENTS", 4)
+    monkeypatch.setattr(moving, "MOVED_CHARACTERS", 10)
+    model_log.open(["c", "d"])
+    orphan(model_log, *[entry(*each) for each in events])
+    left: list[int] = []
+
+    def look(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if sql.startswith("DELETE"):
+            left.append(elsewhere(OutboxEvent.objects.count))
+        return execute(sql, params, many, context)
+
+    # SQLite shows what is committed as well, while another writes.
+    with connection.execute_wrapper(look):
+        model_log.append([entry("c", "last"), entry("d", "last")])
+    committed = list(dict.fromkeys(left))
+    assert [a - b for a, b in zip(committed, [*committed[1:], 0], strict=True)] == parts
+    for name in "cd":
+        assert texts(model_log, name) == [*[data for c, data in events if c == name], "last"]
+        assert_dense(everything(model_log, name))
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_no_transaction_that_only_moves_locks_very_many_channels(
+    model_log: ModelLog, monkeypatch: pytest.MonkeyPatch, direct: bool
+) -> None:
+    monkeypatch.setattr(moving, "MOVED_EVENTS", 2)
+    monkeypatch.setattr(sequencer, "MOVED_CHANNELS", 3)
+    names = [f"channel-{number}" for number in range(10)]
+    model_log.open(names)
+    orphan(model_log, *[entry(name, data) for data in "ab" for name in names])
+    sizes: list[int] = []
+
+    def count(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        # What locks them, and asks each whether something waits for it.
+        if "EXISTS" in sql:
+            sizes.append(len(params))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(count):
+        if direct:
+            done = model_log.append([entry(name, "c") for name in names])
+            # Before and after the parts: to find that there is much, and to append.
+            assert (sizes.pop(0), sizes.pop()) == (10, 10)
+        else:
+            done = model_log.sequence(names)
+    assert sizes and max(sizes) == 3
+    assert sorted(each.channel for each in done) == names
+    for name in names:
+        assert texts(model_log, name) == ["a", "b", *(["c"] if direct else [])]
+
+
+def test_parts_that_were_moved_stay_though_the_append_behind_them_is_refused(
+    model_log: ModelLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moving, "MOVED_EVENTS", 2)
+    orphan(model_log, *[entry("c", str(number)) for number in range(4)], terminal("c"))
+    with pytest.raises(ChannelFinished):
+        model_log.append([entry("c", "late")])
+    assert texts(model_log, "c") == list("0123")
+    (done,) = model_log.sequence(["c"])
+    assert [each.kind for each in done.records] == [Kind.TERMINAL]
+
+
+def test_what_is_dropped_in_several_parts_is_all_told(
+    model_log: ModelLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moving, "MOVED_EVENTS", 2)
+    orphan(model_log, terminal("c"))
+    for _ in range(3):
+        OutboxEvent.objects.create(name="c", name_hash=sequencer.channel_hash("c"))
+    with dropped() as heard:
+        model_log.sequence(["c"])
+    assert heard == [("c", 1), ("c", 2)]
+    assert model_log.orphans() == []
 
 
 def test_of_those_that_sequence_the_same_events_one_does(model_log: ModelLog) -> None:
@@ -395,7 +572,7 @@ def test_an_outbox_that_others_change_is_an_error_and_nothing_is_written(
     def steal() -> None:
         OutboxEvent.objects.filter(data="1").delete()
 
-    thief = Interference(steal, "DELETE FROM", "outboxevent")
+    thief = Interference(steal, "DELETE", "outboxevent")
     with (
         connection.execute_wrapper(thief),
         pytest.raises(RuntimeError, match="'c' was changed by something else"),

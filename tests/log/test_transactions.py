@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -105,6 +106,17 @@ def test_with_autocommit_off_nothing_is_promised() -> None:
     finally:
         transaction.rollback()
         transaction.set_autocommit(True)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_where_the_settings_turn_autocommit_off_no_block_is_a_way_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Django then runs no hook after a commit, whoever makes it.
+    monkeypatch.setitem(connection.settings_dict, "AUTOCOMMIT", False)
+    for block in (nullcontext(), transaction.atomic()):
+        with block, pytest.raises(PublishNotAllowed, match=r"DATABASES.*AUTOCOMMIT.*DATABASE"):
+            shares_fate("default")
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "other"])

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from django_sse import publish, publish_many
 from django_sse.log import get_log
+from django_sse.log.model import ModelLog
 from django_sse.management.commands.sse_trim import parse_duration
 from django_sse.models import Channel, Run, StoredEvent
 from django_sse.runs import store
@@ -257,3 +258,25 @@ def test_a_run_that_has_lost_its_process_is_ended() -> None:
     assert store.state(lost)[0] == "error"
     run("sse_trim")
     assert len(left(lost.channel)) == 2
+
+
+class BusyLog(ModelLog):
+    """While it is trimmed, a run begins in another process."""
+
+    begun: list[Run] = []
+
+    def trim(self, channel: str, **limits: Any) -> int:
+        if not self.begun:
+            self.begun.append(store.create("user:1", dialect="", while_connected=False))
+            publish_many([(self.begun[0].channel, str(number)) for number in range(9)])
+        return super().trim(channel, **limits)
+
+
+def test_a_run_that_begins_meanwhile_keeps_its_beginning(settings: Any) -> None:
+    settings.DJANGO_SSE = {"LOG": f"{__name__}.BusyLog"}
+    BusyLog.begun = []
+    fill("room", HOUR, HOUR)
+
+    assert run("sse_trim", "--count", "1") == "1 removed.\n"
+    (begun,) = BusyLog.begun
+    assert left(begun.channel) == [str(number) for number in range(9)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from argparse import ArgumentTypeError
 from datetime import timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from django_sse import conf
@@ -24,6 +25,8 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d+)?)([smhdw])", re.ASCII)
 # A century, in seconds: no log is older, and "now" less a much longer time is before the year 1.
 _LONGEST = 36500 * 86400
+# Channels for which it is asked at once which runs are under way.
+_PAGE = 500
 
 
 class Command(EventStreamCommand):
@@ -81,8 +84,12 @@ class Command(EventStreamCommand):
 def _all(log: EventLog) -> Iterable[str]:
     """All channels but those of runs under way: of an answer without its beginning nobody could
     make anything."""
-    running = set() if log.in_memory else store.channels_under_way()
-    return (name for name in log.channels() if name not in running)
+    names = iter(log.channels())
+    while page := list(islice(names, _PAGE)):
+        # After the page was read: a run is stored before its channel, so none is overlooked that
+        # began meanwhile.
+        running = set() if log.in_memory else store.channels_under_way()
+        yield from (name for name in page if name not in running)
 
 
 def _configured() -> tuple[timedelta | None, int | None]:
