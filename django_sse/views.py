@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.http import Http404, JsonResponse
 from django.views import View
@@ -17,11 +15,12 @@ from django_sse.http.resumable import run_response, run_url
 from django_sse.hub import database
 from django_sse.hub.subscription import Subscription, subscribe
 from django_sse.runs import ends, store
+from django_sse.runs.hooks import ask
 from django_sse.runs.keeper import end_if_lost
 from django_sse.runs.owners import may_access
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from uuid import UUID
 
     from django.http import HttpRequest, HttpResponse
@@ -40,7 +39,8 @@ class ChannelStreamView(View):
     ...
     ...     async def has_permission(self):
     ...         user = await self.request.auser()
-    ...         return await Order.objects.filter(pk=self.kwargs["pk"], owner=user).aexists()
+    ...         orders = Order.objects.filter(pk=self.kwargs["pk"])
+    ...         return user.is_authenticated and await orders.filter(owner=user).aexists()
 
     Both hooks may be sync or async. They are asked at every connect, so on every replay, too.
     """
@@ -64,16 +64,9 @@ class ChannelStreamView(View):
     @event_stream
     async def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Subscription:
         """The stream."""
-        if not await _ask(self.has_permission):
+        if not await ask(self.has_permission):
             raise PermissionDenied
-        return subscribe(*await _ask(self.get_channels), since=self.since)
-
-
-async def _ask(hook: Callable[[], Any]) -> Any:
-    """The result of a hook; a sync one may use the database."""
-    result = hook() if inspect.iscoroutinefunction(hook) else await sync_to_async(hook)()
-    # A sync hook may return a coroutine, which is true whatever it would say.
-    return await result if inspect.isawaitable(result) else result
+        return subscribe(*await ask(self.get_channels), since=self.since)
 
 
 async def _found(request: HttpRequest, run_id: UUID) -> Run:
@@ -95,7 +88,7 @@ class RunEventsView(View):
     @event_stream
     async def get(self, request: HttpRequest, run_id: UUID) -> EventStreamResponse:
         """The stream."""
-        return run_response(request, await _found(request, run_id), comes_back=True)
+        return run_response(request, await _found(request, run_id))
 
 
 class RunStopView(View):

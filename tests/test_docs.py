@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 import django_sse
 from django_sse.conf import Settings
+from tests.requirements import GROUPS, REQUIREMENTS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -27,7 +29,17 @@ def test_every_setting_is_in_the_table_with_its_default():
 def test_every_public_name_is_explained(name: str):
     if name.startswith("a") and name[1:] in django_sse.__all__:
         name = name[1:]
-    assert re.search(rf"\b{name}\b", EVERYTHING)
+    # Neither the data `[DONE]`, nor the `last_event_id` of a query.
+    called = r"\(" if inspect.isfunction(getattr(django_sse, name)) else r"(?!\])"
+    assert re.search(rf"\b(?<!\[){name}\b{called}", EVERYTHING)
+
+
+def test_every_requirement_of_a_test_is_in_the_table():
+    table = (ROOT / "CONTRIBUTING.md").read_text()
+    rows = re.findall(r"^\| (`.+?`) \|", table, re.MULTILINE)
+    named = re.findall(r"`([\w-]+)`", " ".join(rows))
+    resolved = {each for name in named for each in GROUPS.get(name, (name,))}
+    assert resolved == set(REQUIREMENTS)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

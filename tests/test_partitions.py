@@ -66,5 +66,11 @@ def test_the_log_works_on_the_partitions_of_the_docs() -> None:
                 "SELECT tableoid, count(*), count(DISTINCT id) "
                 "FROM django_sse_storedevent GROUP BY tableoid"
             ).fetchall()
+            constraints = connection.execute(
+                "SELECT contype::text FROM pg_constraint WHERE contype <> 'n' "
+                "AND conrelid = 'django_sse_storedevent'::regclass"
+            ).fetchall()
     assert len(parts) > 1
+    # As the migrations leave the table: without a foreign key.
+    assert sorted(constraints) == [("p",), ("u",)]
     assert sum(count for _, count, _ in parts) == sum(ids for *_, ids in parts) == 10

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -152,6 +154,38 @@ def test_a_stream_that_no_server_can_answer_is_told_to_come_back(
     assert [event.type for event in Decoder().feed(response.content)] == ["stream-retry"]
     retry = re.search(rb"^retry: ([0-9]+)$", response.content, re.MULTILINE)
     assert retry is not None and 2000 <= int(retry[1]) <= 7000
+
+
+class Mirror(BaseHTTPRequestHandler):
+    """Answers with the scheme that the proxy names: what Django takes for true."""
+
+    def do_GET(self) -> None:
+        body = ", ".join(self.headers.get_all("X-Forwarded-Proto", [])).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def mirror() -> Iterator[int]:
+    with ThreadingHTTPServer((HOST, 0), Mirror) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("claimed", [{}, {"X-Forwarded-Proto": "https"}], ids=["plain", "claims"])
+def test_a_client_cannot_claim_to_come_over_https(
+    kind: type[Balancer], mirror: int, client: httpx.Client, claimed: dict[str, str]
+) -> None:
+    with kind([mirror]) as balancer:
+        assert client.get(url(balancer, "/"), headers=claimed).text == "http"
 
 
 @pytest.mark.needs("systemd")

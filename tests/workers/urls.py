@@ -9,10 +9,10 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.middleware.csrf import get_token
-from django.urls import path, reverse
+from django.urls import include, path, reverse
 
 from django_sse import Subscription, event_stream, subscribe
-from tests.workers.reports import background, tasks, views
+from tests.workers.reports import background, tasks
 from tests.workers.reports.models import Report
 
 
@@ -49,10 +49,8 @@ def channel(request: HttpRequest, name: str) -> Subscription:
 urlpatterns = [
     path("ok/", ok),
     path("enter/", enter),
-    path("reports/", views.create_report, name="create-report"),
     path("count/<how>/<channel>/", count),
     path("channels/<name>/", channel),
     path("reports/<str:how>/", create),
-    path("reports/<uuid:pk>/events/", views.report_events, name="report-events"),
-    path("reports/<uuid:pk>/stop/", views.stop_report, name="stop-report"),
+    path("", include("tests.workers.reports.urls")),
 ]
