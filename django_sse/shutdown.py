@@ -6,7 +6,8 @@ server's handler is there, and ours calls it in turn; one installed earlier woul
 Only gunicorn's threads stream where no handler can be installed, and there it is early enough to do
 it when Django is set up: a worker loads the project after it has installed its own. hypercorn's
 worker learns of the end from another process; the handoff asks it. ``runserver`` with autoreload
-serves in a thread that its process does not wait for; the streams end before that exits.
+serves in a thread that its process does not wait for; the streams end before that exits. A worker
+that has answered as many requests as it may gets no signal at all: see ``look``.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from functools import partial
 from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
+from django.core.signals import request_started
 from django.utils.autoreload import file_changed
 
-from django_sse.hub.registry import drain, running
+from django_sse.hub.registry import drain, on_tick, running
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -110,6 +112,41 @@ _watching: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[Non
 )
 
 
+# gunicorn's ASGI worker: its event loop hears of the signals, so no handler leads to it.
+_worker: Any = None
+
+
+def watch_server(worker: Any) -> None:
+    """Have ``look`` ask ``worker``, too."""
+    global _worker  # noqa: PLW0603 - one a process
+    _worker = worker
+
+
+def look() -> None:
+    """End all streams if the server stops without a signal, as it does after so many requests
+    (uvicorn's ``--limit-max-requests``, gunicorn's ``--max-requests``).
+
+    Nothing tells of it: it is asked for, from any thread. The server is found by the handler that
+    is installed now; one that ran earlier in this process is not.
+    """
+    handler = signal.getsignal(signal.SIGTERM)
+    if isinstance(handler, _DrainFirst):
+        handler = handler.previous
+    if _stops(_worker) or _stops(getattr(handler, "__self__", None)):
+        drain()
+
+
+def _stops(server: Any) -> bool:
+    # A worker's class may be the project's own.
+    packages = {each.__module__.partition(".")[0] for each in type(server).__mro__}
+    if "gunicorn" in packages:
+        return not getattr(server, "alive", True)
+    if "uvicorn" in packages:
+        # asyncio's, for each address.
+        return not all(each.is_serving() for each in getattr(server, "servers", ()))
+    return False
+
+
 class Work(Protocol):
     """What may go on for a while when the streams have ended."""
 
@@ -176,15 +213,18 @@ class _DrainFirst:
     """A signal handler that ends the streams and leaves the rest to the server's own."""
 
     def __init__(self, previous: Callable[[int, FrameType | None], Any]) -> None:
-        self._previous = previous
+        self.previous = previous
         self._told_at: float | None = None
         self._waits = False
         self._hurried = False
+        self._finished = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         drain()
         now = time.monotonic()
-        if self._told_at is None:
+        if self._finished:
+            pass
+        elif self._told_at is None:
             self._told_at = now
             if self._wait_first(number):
                 return
@@ -196,15 +236,15 @@ class _DrainFirst:
                 return
         elif self._waits and _work.busy():
             return
-        self._previous(number, frame)
+        self.previous(number, frame)
 
     def _wait_first(self, number: int) -> bool:
         """Whether the server is told later."""
         loops = list(running())
         busy = _work.busy() and not _lifespan
-        if busy and _is_a_loops(self._previous):
+        if busy and _is_a_loops(self.previous):
             _work.interrupt()
-        elif loops and (busy or _does_not_wait(self._previous)):
+        elif loops and (busy or _does_not_wait(self.previous)):
             self._waits = True
             # Not run_coroutine_threadsafe(): a handler must take no lock.
             loops[0].call_soon_threadsafe(self._go_on, loops[0], number)
@@ -221,7 +261,17 @@ class _DrainFirst:
             await finish_work()
             await _last_turns()
         finally:
-            self._previous(number, None)
+            self._finished = True
+            self._tell_server(number)
+
+    def _tell_server(self, number: int) -> None:
+        main = threading.main_thread()
+        if threading.current_thread() is main:
+            self.previous(number, None)
+        elif main.ident is not None:
+            # Its handler may raise, as sys.exit() does. Python calls it there, and in no other
+            # thread would that end the process.
+            signal.pthread_kill(main.ident, number)
 
 
 _finishing: set[asyncio.Task[None]] = set()
@@ -272,6 +322,13 @@ def _before_reload(file_path: Path, **kwargs: object) -> None:
         end_streams()
 
 
+def _before_request(**kwargs: object) -> None:
+    # gunicorn's threads: the request that is the worker's last is already counted.
+    look()
+
+
+on_tick.append(look)
+request_started.connect(_before_request, dispatch_uid="django_sse.shutdown")
 file_changed.connect(_before_reload, dispatch_uid="django_sse.shutdown")
 # Before the generators in threads are waited for (django_sse.producers).
 Finalize(None, end_streams, exitpriority=1)

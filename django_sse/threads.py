@@ -250,9 +250,18 @@ class DatabaseExecutor(Executor):
             self._changed.notify_all()
 
     def _run(self) -> None:
+        try:
+            self._serve()
+        except BaseException as error:
+            # Not a call's own: the settings, or those of a database, are wrong.
+            if not self._lose(error):
+                raise
+        finally:
+            connections.close_all()
+
+    def _serve(self) -> None:
         live = _LiveCursors()
         with ExitStack() as stack:
-            stack.callback(connections.close_all)
             # Not for calls that read to the end what they ask for: the traceback of an error may
             # hold on to a cursor until it is collected.
             for connection in connections.all() if self._iterates else ():
@@ -267,8 +276,10 @@ class DatabaseExecutor(Executor):
             while not self._work:
                 if self._shutdown:
                     break
+                # Read before the thread is counted as one that waits: wrong settings raise.
+                idle = max(self._idle, conf.current().THREAD_IDLE)
                 self._waiting += 1
-                told = self._changed.wait(max(self._idle, conf.current().THREAD_IDLE))
+                told = self._changed.wait(idle)
                 self._waiting -= 1
                 if not told and not self._work and not live:
                     break
@@ -276,6 +287,22 @@ class DatabaseExecutor(Executor):
                 return self._work.popleft()
             self._threads -= 1
             return None
+
+    def _lose(self, error: BaseException) -> bool:
+        """This thread ends with ``error``. Returns whether a caller is told: those are whose calls
+        no other thread will take."""
+        with self._changed:
+            self._threads -= 1
+            lost = [] if self._threads else list(self._work)
+            if lost:
+                self._work.clear()
+        for future, _ in lost:
+            _complete(future, partial(_raise, error))
+        return bool(lost)
+
+
+def _raise(error: BaseException) -> None:
+    raise error
 
 
 def _and_close(call: Callable[[], T], live: _LiveCursors) -> T:

@@ -13,6 +13,7 @@ import pytest
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, async_to_sync, sync_to_async
 from django.contrib.auth.models import User
 from django.core import mail
+from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connections, transaction
 from django.urls import get_script_prefix, get_urlconf, set_script_prefix, set_urlconf
 from django.utils import timezone, translation
@@ -182,6 +183,34 @@ def test_a_thread_that_the_system_refuses_is_the_callers_error_and_nothing_is_ke
             executor.submit(called.append, 1)
     executor.submit(called.append, 2).result(TIMEOUT)
     assert called == [2]
+
+
+def test_a_thread_that_cannot_read_its_settings_is_replaced_at_the_next_call(
+    executor: DatabaseExecutor, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    died: list[type[BaseException]] = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: died.append(args.exc_type))
+    go_on = threading.Event()
+    thread = executor.submit(threading.current_thread)
+    executor.submit(go_on.wait, TIMEOUT)
+    settings.DJANGO_SSE = {"NO_SUCH_SETTING": 1}
+    go_on.set()
+    assert_ends(thread.result(TIMEOUT))
+    assert died == [ImproperlyConfigured]
+    settings.DJANGO_SSE = {}
+    assert executor.submit(int, 7).result(TIMEOUT) == 7
+
+
+def test_a_database_that_cannot_be_configured_is_the_callers_error(
+    executor: DatabaseExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = connections.configure_settings({"default": {}, "broken": {"ENGINE": "no.such"}})
+    with monkeypatch.context() as patch:
+        patch.setitem(connections.databases, "broken", broken["broken"])
+        refused = [executor.submit(int) for _ in range(2)]
+        for call in refused:
+            assert isinstance(call.exception(TIMEOUT), ImproperlyConfigured)
+    assert executor.submit(int, 7).result(TIMEOUT) == 7
 
 
 def test_a_cancelled_call_is_not_run(executor: DatabaseExecutor) -> None:

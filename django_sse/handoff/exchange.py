@@ -38,6 +38,8 @@ class Exchange:
         if stopping := self._outlet.stopping():
             # Already here: a stream may stay in Django's hands.
             shutdown.watch_worker(stopping, self._outlet.stop())
+        if self._outlet.worker is not None:
+            shutdown.watch_server(self._outlet.worker)
 
     def take(self, stream: Stream) -> None:
         """Called in the place of the body's iteration: its headers are out."""

@@ -43,6 +43,9 @@ class Outlet:
     aborts = False
     """Whether ``abort`` drops the connection."""
 
+    worker: Any = None
+    """Who is asked whether the server stops, where no signal's handler leads there."""
+
     def begin(self) -> None:
         """A stream goes this way from now on."""
         settings = conf.current()
@@ -93,8 +96,7 @@ class Outlet:
         connection = self._socket()
         # The client may have left meanwhile.
         if option is not None and connection is not None and connection.fileno() >= 0:
-            # Not a TCP socket.
-            with suppress(OSError):
+            with suppress(OSError):  # not a TCP socket
                 connection.setsockopt(socket.IPPROTO_TCP, option, int(seconds * 1000))
 
 
@@ -105,6 +107,7 @@ class TransportOutlet(Outlet):
 
     def __init__(self, owner: Any) -> None:
         self._owner = owner
+        self.worker = getattr(owner, "worker", None)
 
     @property
     def _transport(self) -> Any:
@@ -238,11 +241,9 @@ class DaphneH2Outlet(DaphneOutlet):
             self._request.unregisterProducer()
 
     def abort(self) -> None:
-        if self._stream is None:
-            return
         if self._wait_for_socket() is not None:
             self._stream._conn.transport.abortConnection()
-        else:
+        elif self._stream is not None:
             self._stream.abortConnection()
 
     def _socket(self) -> Any:
@@ -340,9 +341,8 @@ def outlet(send: Send, receive: Receive | None = None) -> Outlet:
 
 
 def _daphne(request: Any) -> Outlet:
-    if not type(request).__module__.startswith("daphne."):
-        return Outlet()
-    if not hasattr(request, "registerProducer") or not hasattr(request, "channel"):
+    known = type(request).__module__.startswith("daphne.")
+    if not (known and hasattr(request, "registerProducer") and hasattr(request, "channel")):
         return Outlet()
     connection = getattr(request.channel, "_conn", None)
     if all(hasattr(connection, name) for name in _TWISTED_H2):

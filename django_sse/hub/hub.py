@@ -285,6 +285,8 @@ class Hub:
                 if count % _BEATS_A_TURN == 0:
                     await asyncio.sleep(0)
             self._drop_unused()
+            for call in registry.on_tick:
+                call()
             if not self.topics:
                 self._stop_listening()
         self._stop_ticking()

@@ -14,7 +14,7 @@ from django_sse.notifiers import Wakeup, get_notifier
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from django_sse.hub.hub import Hub
     from django_sse.log.base import Appended
@@ -24,6 +24,9 @@ logger = logging.getLogger("django_sse")
 # Reentrant: a signal handler asks for the hubs, in the middle of whatever the main thread does.
 _lock = threading.RLock()
 _hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = weakref.WeakKeyDictionary()
+
+on_tick: list[Callable[[], object]] = []
+"""Called on the loop of each hub that has streams, twice in a HEARTBEAT."""
 
 
 def hubs() -> list[Hub]:

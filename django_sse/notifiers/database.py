@@ -54,16 +54,21 @@ class DatabaseNotifier(Notifier):
 
     async def listen(self, wake: Callable[[Wakeup | None], None]) -> None:
         settings = conf.current()
-        if connections[settings.DATABASE].vendor == "sqlite":
+        if _is_in_memory(settings):
+            # No other process can write to it, and to look would fail: threads share its cache, in
+            # which the transaction of a TestCase has its tables locked, even for reading.
+            wake(None)
+            await asyncio.get_running_loop().create_future()
+        elif connections[settings.DATABASE].vendor == "sqlite":
             await _watch_data_version(settings, wake)
-        await watch_heads(wake)
+        else:
+            await watch_heads(wake)
 
     def check(self) -> list[checks.CheckMessage]:
         if hasattr(mail, "outbox"):
             # A test run, where a database in memory is what Django makes of one in a file.
             return []
-        connection = connections[conf.current().DATABASE]
-        if connection.vendor == "sqlite" and connection.is_in_memory_db():  # type: ignore[attr-defined]
+        if _is_in_memory(conf.current()):
             return [
                 checks.Warning(
                     "The event log is in a SQLite database in memory: no other process can see it.",
@@ -72,6 +77,11 @@ class DatabaseNotifier(Notifier):
                 )
             ]
         return []
+
+
+def _is_in_memory(settings: conf.Settings) -> bool:
+    connection = connections[settings.DATABASE]
+    return connection.vendor == "sqlite" and connection.is_in_memory_db()  # type: ignore[attr-defined]
 
 
 async def watch_heads(wake: Callable[[Wakeup | None], None]) -> None:

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from django_sse import shutdown
 from django_sse.handoff.exchange import Exchange
+from django_sse.hub import registry
 from tests.handoff.support import Connection, Message
 from tests.hub.pipe import Pipe
 from tests.hub.support import TIMEOUT, eventually
@@ -138,3 +141,40 @@ async def test_a_body_in_parts_reaches_django_whole() -> None:
 
     exchange = Exchange(in_parts, Connection().send)
     assert [(await exchange.receive())["body"] for _ in range(2)] == [b"a", b"b"]
+
+
+class Worker:
+    """gunicorn's, as much of it as is asked for; a project may have a class of its own."""
+
+    __module__ = "gunicorn.workers.gasgi"
+    alive = True
+
+
+class Receiver:
+    """Of a request to gunicorn's ASGI worker."""
+
+    def __init__(self, worker: Worker | None) -> None:
+        self.protocol = SimpleNamespace(transport=None, worker=worker)
+
+    async def receive(self) -> Message:
+        return {"type": "http.disconnect"}
+
+
+@pytest.mark.parametrize("own", [Worker, type("Own", (Worker,), {"__module__": "project"})])
+async def test_gunicorns_worker_is_asked_whether_it_stops(
+    own: type[Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def send(message: Message) -> None:
+        """Nothing is sent."""
+
+    monkeypatch.setattr(send, "__module__", "gunicorn.asgi.protocol")
+    monkeypatch.setattr(shutdown, "_worker", None)
+    monkeypatch.setattr(registry, "_draining_until", 0.0)
+    worker = own()
+    for each in (worker, None):
+        Exchange(Receiver(each).receive, send)
+    shutdown.look()
+    assert not registry.is_draining()
+    worker.alive = False
+    shutdown.look()
+    assert registry.is_draining()

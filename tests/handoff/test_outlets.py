@@ -57,6 +57,7 @@ async def test_a_server_that_is_not_known_or_has_changed_keeps_to_the_specificat
         None,
         None,
     )
+    assert found.worker is None
     found.begin()
     await found.ready()
     found.release()
@@ -80,6 +81,9 @@ async def test_a_server_that_is_not_known_or_has_changed_keeps_to_the_specificat
         ),
         (["daphne"], "daphne.http_protocol", "WebRequest", ["handle_reply"]),
         (["hypercorn"], "hypercorn.protocol.http_stream", "HTTPStream", ["self.context"]),
+        (["gunicorn"], "gunicorn.asgi.protocol", "ASGIProtocol", ["self.worker", "self.transport"]),
+        (["gunicorn"], "gunicorn.workers.base", "Worker", ["self.alive"]),
+        (["uvicorn"], "uvicorn.server", "Server", ["self.servers"]),
     ],
 )
 def test_what_is_asked_for_is_still_there(

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import statistics
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,8 +24,9 @@ from django_sse.notifiers import Wakeup
 from django_sse.notifiers.database import DatabaseNotifier
 from tests.hub.support import listening as stream_of
 from tests.hub.support import texts
-from tests.log.support import run_python, start_python
+from tests.log.support import another_database, run_python, start_python
 from tests.notifiers.support import LISTENER_THREAD, Ear, listener_threads_ended, listening
+from tests.servers import ROOT
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -243,14 +247,9 @@ def test_a_loop_that_is_closed_without_a_word_ends_the_thread() -> None:
 @pytest.fixture
 def in_memory() -> Iterator[str]:
     """The alias of a database that no other process can see."""
-    alias = "memory"
-    connections.databases[alias] = connections.databases["default"] | {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": ":memory:",
-    }
-    yield alias
-    del connections[alias]
-    del connections.databases[alias]
+    engine = "django.db.backends.sqlite3"
+    with another_database("memory", ENGINE=engine, NAME=":memory:") as alias:
+        yield alias
 
 
 def test_a_log_in_memory_cannot_be_seen_by_others_and_the_check_says_so(
@@ -264,3 +263,62 @@ def test_a_log_in_memory_cannot_be_seen_by_others_and_the_check_says_so(
     assert message.id == "django_sse.W004"
     settings.DJANGO_SSE = {}
     assert DatabaseNotifier().check() == []
+
+
+async def test_a_database_in_memory_is_not_looked_at(in_memory: str, settings: Any) -> None:
+    settings.DJANGO_SSE = {**settings.DJANGO_SSE, "DATABASE": in_memory}
+    async with listening(DatabaseNotifier()) as ear:
+        assert ear.heard == [None]
+        assert LISTENER_THREAD not in [each.name for each in threading.enumerate()]
+
+
+_SETTINGS = """
+SECRET_KEY = "x"
+INSTALLED_APPS = ["django.contrib.contenttypes", "django_sse"]
+# Without TEST: Django's test database of it is in memory.
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "db.sqlite3"}}
+USE_TZ = True
+ROOT_URLCONF = "test_rooms"
+LOGGING_CONFIG = None
+"""
+_TESTS = """
+from django.test import TestCase
+from django.urls import path
+from django_sse import apublish, event_stream, subscribe
+from django_sse.testing import aread
+
+@event_stream
+async def room(request):
+    return subscribe("room")
+
+urlpatterns = [path("room/", room)]
+
+class Rooms(TestCase):
+    async def hear(self):
+        # Its table is locked from now on, for every other connection.
+        await apublish("room", "before")
+        response = await self.async_client.get("/room/")
+        await apublish("room", "one")
+        self.assertEqual((await aread(response, 1))[0].data, "one")
+
+    async def test_one(self): await self.hear()
+    async def test_two(self): await self.hear()
+    async def test_three(self): await self.hear()
+"""
+
+
+def test_testcases_on_djangos_own_test_database_are_not_disturbed(tmp_path: Path) -> None:
+    (tmp_path / "room_settings.py").write_text(_SETTINGS)
+    (tmp_path / "test_rooms.py").write_text(_TESTS)
+    done = subprocess.run(
+        [sys.executable, "-m", "django", "test", "--settings", "room_settings"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Ran 3 tests" in done.stderr
+    assert "Traceback" not in done.stderr

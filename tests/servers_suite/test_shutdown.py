@@ -10,10 +10,15 @@ from dataclasses import replace
 from http.client import HTTPException
 from pathlib import Path
 from signal import SIGINT, SIGQUIT, SIGTERM
+from typing import Any
 
 import pytest
 
-from tests.servers import IN_DJANGO, KINDS, ROOT, Server, Site, Stopped
+from django_sse import shutdown
+from django_sse.hub import registry
+from tests.project import exiting_server
+from tests.servers import IN_DJANGO, KINDS, ROOT, Kind, Server, Site, Stopped
+from tests.servers_suite.answers import Client
 from tests.servers_suite.client import Stream, get
 from tests.servers_suite.environment import environment
 from tests.servers_suite.kinds import HANDOFF, WITHOUT_HANDOFF
@@ -101,6 +106,8 @@ def test_so_do_two_workers(
     kind: str, signum: signal.Signals, serve: Serve, notes: Notes, name: str
 ) -> None:
     server = serve(kind, site=SITE, env=environment(notes), args=TWO_WORKERS)
+    # granian's second worker has its parent's handlers while it begins, and loses the signal.
+    until_both_answer(server)
     with crowd(server, notes, name, size(kind)):
         stopped = server.stop(signum)
     assert_soon(server, stopped, f"{signum.name}, 2 workers")
@@ -163,6 +170,77 @@ def test_gunicorn_that_loads_the_project_before_it_forks_is_told_by_its_own_hook
     with crowd(server, notes, name, size(server.kind)):
         stopped = server.stop()
     assert_soon(server, stopped, "--preload")
+
+
+@pytest.mark.parametrize("count", [20, 100_000], ids=["that ends", "that is interrupted"])
+def test_a_server_that_ends_with_an_exception_does_so_after_a_run(
+    count: int, serve: Serve, notes: Notes, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = Kind(f"-m {exiting_server.__name__} {{host}} {{port}}")
+    monkeypatch.setitem(KINDS, "exiting", kind)
+    server = serve("exiting", env=environment(notes, RUN_GRACE=3.0))
+    stream, _ = Client().start(server, f"/answer/?count={count}&pause=0.05&name={name}")
+    with stream:
+        stream.next()
+        stopped = server.stop()
+        assert_told_to_come_back(stream)
+    assert_soon(server, stopped, "with a run")
+    assert stopped.returncode == exiting_server.EXIT_CODE
+    notes.wait_for(name)
+
+
+# -- without a signal
+
+LIMIT = 20
+LIMITED = {
+    "uvicorn": "--limit-max-requests",
+    "uvicorn-asyncio": "--limit-max-requests",
+    f"uvicorn{IN_DJANGO}": "--limit-max-requests",
+    "hypercorn": "--max-requests",
+    "gunicorn-asgi": "--max-requests",
+    "gunicorn-gthread": "--max-requests",
+}
+
+
+@pytest.mark.parametrize("kind", LIMITED)
+def test_a_worker_that_had_all_its_requests_ends_its_streams_and_is_replaced(
+    kind: str, serve: Serve, notes: Notes, name: str
+) -> None:
+    server = serve(kind, site=SITE, env=environment(notes), args=(LIMITED[kind], str(LIMIT)))
+    before = process_id(server)
+    with crowd(server, notes, name, 10):
+        for _ in range(LIMIT):
+            # One that is on its own has closed its port.
+            with suppress(OSError, HTTPException):
+                get(server, "/ok/")
+    eventually(lambda: not server.running or process_id(server) not in (before, b""), server.output)
+    assert "Traceback" not in server.output()
+
+
+@pytest.mark.needs("uvicorn")
+def test_a_server_is_asked_while_it_runs_and_not_when_another_runs_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import uvicorn
+
+    seen: list[bool] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        for word in ("startup", "shutdown"):
+            assert (await receive())["type"] == f"lifespan.{word}"
+            shutdown.watch()
+            shutdown.look()
+            seen.append(registry.is_draining())
+            await send({"type": f"lifespan.{word}.complete"})
+
+    monkeypatch.setattr(registry, "_draining_until", 0.0)
+    uvicorn.Server(
+        uvicorn.Config(application, port=0, log_level="error", limit_max_requests=0)
+    ).run()
+    assert seen == [False, True]
+    monkeypatch.setattr(registry, "_draining_until", 0.0)
+    shutdown.look()
+    assert not registry.is_draining()
 
 
 # -- runserver with autoreload
