@@ -32,6 +32,14 @@ def demo() -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def unhurried() -> Iterator[Server]:
+    """The demo at a pace at which no answer ends while windows are opened on a busy machine."""
+    slow = {"DEMO_PACE": "3"}
+    with Server("runserver-daphne", site=DEMO_SITE, env=ENVIRONMENT | slow) as server:
+        yield server
+
+
 def enter(open_page: Opener, server: Server, **options: object) -> Page:
     page = open_page(f"{server.url}/assistant/", **options)
     state(page, "open")
@@ -135,6 +143,43 @@ def test_other_windows_join_and_other_visitors_do_not(open_page: Opener, demo: S
     for page in (first, second, late):
         expect(page.locator("[data-exchange]")).to_have_count(0)
         expect(page.locator("[data-empty]")).to_be_visible()
+
+
+def test_many_windows_leave_connections_for_a_stop_and_for_other_pages(
+    open_page: Opener, unhurried: Server
+) -> None:
+    first = enter(open_page, unhurried)
+    second, third = (enter(open_page, unhurried, beside=first) for _ in range(2))
+    for page in (first, second):
+        begins(ask(page))
+    late = enter(open_page, unhurried, beside=first)
+    for page in (third, late):
+        begins(page.locator("[data-exchange]").last)
+    late.locator("[data-stop]").last.click()
+    for page in (first, second, third, late):
+        is_incomplete(page.locator("[data-exchange]").last, "Stopped", BEGINNING)
+    assert late.evaluate("fetch('/clock/').then(({ status }) => status)") == 200
+    late.locator("[data-stop]").first.click()
+    for page in (first, second, third, late):
+        is_incomplete(page.locator("[data-exchange]").first, "Stopped", BEGINNING)
+
+
+def test_a_window_that_follows_another_has_no_connection_to_kill(
+    open_page: Opener, unhurried: Server
+) -> None:
+    asking = enter(open_page, unhurried)
+    begins(ask(asking))
+    leading, following = (enter(open_page, unhurried, beside=asking) for _ in range(2))
+    begins(leading.locator("[data-exchange]"))
+    begins(following.locator("[data-exchange]"))
+    following.click("[data-cut]")
+    did(following, "Joined the run", "Nothing to kill: another window holds the connection")
+    leading.click("[data-cut]")
+    for page in (leading, following):
+        did(page, r"Connection lost \(truncated\), after event (\d+)", "Back, at")
+    following.click("[data-stop]")
+    for page in (asking, leading, following):
+        is_incomplete(page.locator("[data-exchange]"), "Stopped", BEGINNING)
 
 
 def test_a_stop_ends_the_answer_in_all_windows_and_it_can_be_asked_again(
@@ -264,13 +309,13 @@ def test_who_asks_too_much_at_once_is_told_and_keeps_the_question(
     from playwright.sync_api import expect
 
     page = enter(open_page, demo, expected=REFUSED)
-    for _ in range(3):
+    for _ in range(2):
         exchange = ask(page)
         expect(exchange.locator("[data-answer]")).not_to_be_empty()
     ask(page, "One too many?")
     expect(page.locator("[data-refusal]")).to_contain_text("Too many answers of yours")
     expect(page.locator("#prompt")).to_have_value("One too many?")
-    expect(page.locator("[data-exchange]")).to_have_count(3)
+    expect(page.locator("[data-exchange]")).to_have_count(2)
     page.click("[data-new]")
     expect(page.locator("[data-exchange]")).to_have_count(0)
 

@@ -135,6 +135,14 @@ def test_a_reload_shows_the_history_and_no_message_twice(open_page: Opener, demo
     expect_messages(ada, *before, "and one more")
 
 
+def lose_the_log(demo: Server, room: str) -> None:
+    rotate = (
+        "from django_sse.log import get_log; log = get_log();"
+        f"head, = log.open(['chat-{room}']); assert log.rotate('chat-{room}', head.epoch)"
+    )
+    manage(demo, "shell", "-c", rotate)
+
+
 def test_a_position_the_log_no_longer_knows_loads_the_room_anew(
     open_page: Opener, demo: Server
 ) -> None:
@@ -146,11 +154,7 @@ def test_a_position_the_log_no_longer_knows_loads_the_room_anew(
     expect(ada.locator(".message .text").last).to_have_text("heard")
     ada.click("[data-cut]")
     say(grace, "said before the log was lost")
-    rotate = (
-        "from django_sse.log import get_log; log = get_log();"
-        "head, = log.open(['chat-general']); assert log.rotate('chat-general', head.epoch)"
-    )
-    manage(demo, "shell", "-c", rotate)
+    lose_the_log(demo, "general")
     ada.click("[data-restore]")
     expect(ada.locator("[data-notice]")).to_contain_text("loaded anew")
     expect(ada.locator(".message .text").last).to_have_text("said before the log was lost")
@@ -158,6 +162,27 @@ def test_a_position_the_log_no_longer_knows_loads_the_room_anew(
     texts = ada.locator(".message .text")
     expect(texts.last).to_have_text("and on it goes")
     assert len(set(texts.all_text_contents()[-3:])) == 3
+
+
+def test_a_room_that_cannot_be_loaded_anew_says_so_and_is_when_it_is_restored(
+    open_page: Opener, demo: Server
+) -> None:
+    from playwright.sync_api import expect
+
+    ada = enter(open_page, demo.url, "lobby", "Ada", expected="status of 500")
+    grace = enter(open_page, demo.url, "lobby", "Grace")
+    ada.click("[data-cut]")
+    say(grace, "said before the log was lost")
+    lose_the_log(demo, "lobby")
+    ada.route("**/chat/lobby/", lambda route: route.fulfill(status=500, body="<h1>Oops</h1>"))
+    ada.click("[data-restore]")
+    expect(ada.locator("[data-notice]")).to_contain_text("could not be loaded anew")
+    state(ada, "closed")
+    ada.unroute("**/chat/lobby/")
+    ada.click("[data-restore]")
+    expect(ada.locator("[data-notice]")).to_contain_text("was loaded anew")
+    expect(ada.locator(".message .text").last).to_have_text("said before the log was lost")
+    state(ada, "open")
 
 
 def test_what_is_published_in_a_terminal_shows_up(open_page: Opener, demo: Server) -> None:

@@ -50,7 +50,7 @@ def listen(page: Page, channel: str) -> None:
 def arrived(page: Page, server: Server, channel: str, *texts: str) -> None:
     """Published, and read by the page, which was not painted meanwhile."""
     publish(server, channel, *texts)
-    wait(page, f"seen.stream.lastEventId.endsWith('-{len(texts)}')")
+    wait(page, f"seen.stream.readPosition.endsWith('-{len(texts)}')")
 
 
 def test_what_came_since_the_last_frame_is_delivered_at_once_in_order(
@@ -139,6 +139,28 @@ def test_close_takes_back_what_was_not_yet_delivered(open_page: Opener, server: 
     arrived(page, server, "taken", "one")
     page.evaluate("seen.stream.close(), paint()")
     assert (seen(page, "data"), seen(page, "types")[-1]) == ([], "stream-open")
+
+
+def test_who_closes_and_begins_anew_at_its_position_misses_nothing(
+    open_page: Opener, server: Server
+) -> None:
+    page = open_client(open_page, server.url)
+    listen(page, "anew")
+    arrived(page, server, "anew", "one")
+    page.evaluate("paint()")
+    wait(page, "seen.data.length === 1")
+    publish(server, "anew", "two", "three")
+    wait(page, "seen.stream.readPosition.endsWith('-3')")
+    page.evaluate(
+        """() => {
+            const { stream } = seen;
+            stream.close();
+            const { lastEventId } = stream;
+            follow(new django_sse.EventStream(stream.url, { lastEventId }));
+        }"""
+    )
+    wait(page, "seen.data.length === 2")
+    assert seen(page, "data") == ["two", "three"]
 
 
 def test_without_the_option_events_wait_for_no_frame(open_page: Opener, server: Server) -> None:

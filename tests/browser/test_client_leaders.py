@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.browser.client import Opener, publish, seen, wait
+from tests.browser.client import CLOSED, Opener, publish, seen, wait
 from tests.browser.test_client_shared import expect_data, leaders, settled, share, tab, tabs
 from tests.servers import Server
 
@@ -19,12 +19,14 @@ def server() -> Iterator[Server]:
         yield running
 
 
-# A leader that is the test's: `lead(position)` says where it stands, `tell(frames)` what came.
+# A leader that is the test's: `lead(position)` says where it stands, `tell(frames)` what came;
+# while it is not `up` it has no connection, and who comes waits for it.
 LEADER = """(path) => {
     const name = `django_sse ${new URL(path, location)}`;
     const channel = new BroadcastChannel(name);
     const say = (message) => channel.postMessage({ from: "test", ...message });
-    window.lead = (position) => say({ type: "leader", position, up: true });
+    window.up = true;
+    window.lead = (position) => say({ type: "leader", position, up, clear: true });
     window.tell = (...frames) => say({ type: "frames", frames });
     channel.onmessage = ({ data }) => data.type === "who" && lead("elsewhere");
     return new Promise((resolve) => navigator.locks.request(name, () => {
@@ -32,7 +34,23 @@ LEADER = """(path) => {
         return new Promise(() => {});
     }));
 }"""
-FORGED = "tell(['x-1', 'id: x-1\\ndata: forged\\n\\n'])"
+FORGED = "tell(['x-1', 'id: x-1\\ndata: forged\\n\\n', true])"
+FREEZE = "void document.dispatchEvent(new Event('freeze'))"
+RESUME = "void document.dispatchEvent(new Event('resume'))"
+# The server is the test's: `send(text)`.
+SERVED = """(url) => {
+    const bytes = new TextEncoder();
+    const fetch = async (resource, { signal }) => {
+        const start = (controller) => {
+            window.send = (text) => controller.enqueue(bytes.encode(text));
+            signal.addEventListener("abort", () => controller.error(signal.reason));
+        };
+        const headers = { "Content-Type": "text/event-stream" };
+        window.connection = signal;
+        return new Response(new ReadableStream({ start }), { headers });
+    };
+    follow(new django_sse.SharedEventStream(url, { fetch }));
+}"""
 
 
 def test_a_tab_ahead_of_the_leader_follows_when_the_leader_has_come_to_it(
@@ -44,7 +62,9 @@ def test_a_tab_ahead_of_the_leader_follows_when_the_leader_has_come_to_it(
     settled(page)
     publish(server, "ahead", "own")
     expect_data([page], "own")
-    page.evaluate("tell(['elsewhere', ''], [seen.stream.lastEventId, 'data: twice\\n\\n'])")
+    page.evaluate(
+        "tell(['elsewhere', '', true], [seen.stream.lastEventId, 'data: no\\n\\n', true])"
+    )
     page.evaluate(FORGED)
     expect_data([page], "own", "forged")
 
@@ -61,6 +81,58 @@ def test_a_tab_that_stands_elsewhere_than_a_new_leader_connects_by_itself(
     page.evaluate("lead('elsewhere')")
     expect_data([page], "not told by the leader")
     assert seen(page, "errors") == []
+
+
+@pytest.mark.parametrize(
+    ("options", "leave", "left"),
+    [
+        ("{}", "seen.stream.close()", CLOSED),
+        ("{}", FREEZE, "seen.errors.length === 1"),
+        ("{ watchdog: 200 }", "0", "seen.errors.length === 2"),
+    ],
+    ids=["closed", "frozen", "timeout"],
+)
+def test_an_attempt_that_is_left_while_it_waits_for_the_leader_makes_no_request(
+    open_page: Opener, server: Server, options: str, leave: str, left: str
+) -> None:
+    page = tab(open_page, server)
+    page.evaluate(LEADER, "/channels/waits/")
+    page.evaluate("window.up = false")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    share(page, "/channels/waits/", options)
+    page.evaluate("fetch('/ok/').then(() => 0)")  # by then it waits
+    page.evaluate(leave)
+    wait(page, left)
+    page.evaluate("seen.stream.close()")
+    page.evaluate(RESUME)
+    share(page, "/channels/waits/")
+    page.evaluate("window.up = true, lead('elsewhere')")
+    settled(page)
+    assert [url for url in asked if "/channels/" in url] == [f"{server.url}/channels/waits/"]
+
+
+def test_a_tab_follows_at_no_position_that_stands_for_several_events(
+    open_page: Opener, server: Server
+) -> None:
+    leader = tab(open_page, server)
+    leader.evaluate(SERVED, "/checkpoints/")
+    wait(leader, "window.connection")
+    leader.evaluate("send('id: 1\\ndata: A\\n\\ndata: B\\n\\ndata: C\\n\\n')")
+    expect_data([leader], *"ABC")
+    late = tab(open_page, server, leader)
+    late.evaluate(SERVED, "/checkpoints/")
+    wait(late, "window.connection")
+    late.evaluate("send('id: 1\\ndata: A\\n\\n')")
+    expect_data([late], "A")
+    late.evaluate("send('data: B\\n\\ndata: C\\n\\n')")
+    expect_data([late], *"ABC")
+    assert not late.evaluate("connection.aborted")
+    for page in (leader, late):
+        page.evaluate("send('id: 2\\ndata: D\\n\\n')")
+    wait(late, "connection.aborted")
+    leader.evaluate("send('data: E\\n\\n')")
+    expect_data([leader, late], *"ABCDE")
 
 
 def test_heartbeats_reach_the_tabs_that_follow(open_page: Opener, server: Server) -> None:

@@ -167,6 +167,73 @@ def test_a_page_that_restores_what_it_showed_goes_on_after_it(
     assert shown + seen(page, "data") == tokens(60)
 
 
+# A loop that takes the first tokens and is then in the middle of one for good, as far as a test
+# can see; `shown` survives the reload.
+SLOW_LOOP = """([query, options]) => {
+    const stream = new django_sse.EventStream(`/answer/?${query}`, options);
+    window.seen = { stream };
+    (async () => {
+        const shown = [];
+        for await (const { type, data } of stream) {
+            if (type !== "message") continue;
+            shown.push(data);
+            sessionStorage.setItem("shown", JSON.stringify(shown));
+            if (shown.length === 3) await new Promise(() => {});
+        }
+    })();
+}"""
+
+
+def test_a_page_that_restores_what_its_loop_showed_goes_on_after_it(
+    open_page: Opener, server: Server
+) -> None:
+    page = open_client(open_page, server.url)
+    options = {"method": "POST", "remember": "answer", "restores": True}
+    for query, read in (("count=60", CLOSED), ("count=200&pause=0.05", "true")):
+        page.evaluate(SLOW_LOOP, [query, options])
+        wait(page, "sessionStorage.getItem('shown')?.includes('token 2')")
+        wait(page, read)
+        reload(page)
+        assert resume(page, "{ restores: true }")
+        wait(page, "seen.data.length > 50")
+        shown = page.evaluate("JSON.parse(sessionStorage.getItem('shown'))")
+        data = seen(page, "data")
+        assert shown + data == tokens(3 + len(data))
+        page.evaluate("seen.stream.close(), sessionStorage.clear()")
+
+
+def test_an_answer_that_a_loop_has_not_shown_to_its_end_is_remembered(
+    open_page: Opener, server: Server
+) -> None:
+    page = open_client(open_page, server.url)
+    page.evaluate(SLOW_LOOP, ["count=20", {"method": "POST", "remember": "answer"}])
+    wait(page, f"sessionStorage.getItem('shown') && {CLOSED}")
+    reload(page)
+    assert resume(page)
+    wait(page, CLOSED)
+    assert seen(page, "data") == tokens(20)
+    assert page.evaluate(KEY) is None
+
+
+def test_an_answer_that_a_loop_has_taken_whole_is_forgotten(
+    open_page: Opener, server: Server
+) -> None:
+    page = open_client(open_page, server.url)
+    got = page.evaluate(
+        """async () => {
+            const options = { method: "POST", remember: "answer", restores: true };
+            const stream = new django_sse.EventStream("/answer/?count=20", options);
+            const got = [];
+            for await (const { type, data } of stream) {
+                if (type === "message") got.push(data);
+            }
+            return got;
+        }"""
+    )
+    assert got == tokens(20)
+    assert page.evaluate(KEY) is None
+
+
 def test_a_position_is_not_used_by_a_page_that_does_not_restore(
     open_page: Opener, server: Server
 ) -> None:

@@ -99,6 +99,16 @@ def test_eight_tabs_are_all_live_on_one_connection(
     assert [seen(page, "errors") for page in pages] == [[]] * TABS
 
 
+def patient(page: Page) -> None:
+    """Its leader may take long to answer on a busy machine: no timer of a second fires."""
+    page.evaluate(
+        """{
+            const later = window.setTimeout;
+            window.setTimeout = (callback, ms) => (ms === 1000 ? 0 : later(callback, ms));
+        }"""
+    )
+
+
 def crash(page: Page) -> None:
     from playwright.sync_api import Error
 
@@ -184,6 +194,7 @@ def test_a_tab_at_the_leaders_position_makes_no_request(open_page: Opener, serve
     publish(server, "same", "a")
     expect_data([leader], "a")
     other = tab(open_page, server, leader)
+    patient(other)
     asked: list[str] = []
     other.on("request", lambda request: asked.append(request.url))
     share(other, "/channels/same/", f"{{ lastEventId: {seen(leader, 'stream.lastEventId')!r} }}")
@@ -229,6 +240,8 @@ def test_a_server_that_is_killed_and_comes_back_loses_nothing_in_any_tab(
 ) -> None:
     first = tab(open_page, server)
     pages = [first, tab(open_page, server, first), tab(open_page, server, first)]
+    for page in pages[1:]:
+        patient(page)
     for page in pages:
         share(page, "/channels/restart/", "{ maxDelay: 500 }")
         settled(page)
@@ -254,12 +267,14 @@ def test_a_tab_that_closes_its_stream_leaves_the_others_theirs(
     open_page: Opener, server: Server
 ) -> None:
     pages = tabs(open_page, server, "/channels/leave/", 3)
-    for leaving in (pages[1], pages[0]):
-        leaving.evaluate("seen.stream.close()")
-        publish(server, "leave", "x")
-    expect_data(pages[2:], "x", "x")
+    pages[1].evaluate("seen.stream.close()")
+    publish(server, "leave", "one")
+    expect_data([pages[0], pages[2]], "one")
+    pages[0].evaluate("seen.stream.close()")
+    publish(server, "leave", "two")
+    expect_data(pages[2:], "one", "two")
     assert seen(pages[2], "errors") == []
-    assert seen(pages[0], "data") == ["x"]
+    assert (seen(pages[0], "data"), seen(pages[1], "data")) == (["one"], [])
 
 
 def test_the_end_of_the_stream_is_the_end_in_every_tab(open_page: Opener, server: Server) -> None:

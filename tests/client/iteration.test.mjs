@@ -113,6 +113,41 @@ test("two loops and a listener each get every event", PATIENT, async (t) => {
   assert.deepEqual(heard, both);
 });
 
+test("lastEventId is the position that the slowest loop has reached, also when it is left", PATIENT, async (t) => {
+  const { url } = await serve(t, hold("id: 1\ndata: a\n\nid: 2\ndata: b\n\nid: 3\ndata: c\n\nid: 4\n\n"));
+  const stream = open(t, url);
+  const positions = [];
+  const quick = collect(stream);
+  for await (const { data } of stream) {
+    await setImmediate(); // the quick one has taken them all by now
+    positions.push(stream.lastEventId);
+    if (data === "b") break;
+  }
+  assert.equal((await quick).length, 3);
+  assert.deepEqual([positions, stream.lastEventId], [["1", "2"], "2"]);
+});
+
+test("lastEventId is the position that was read once every loop has got all of it", PATIENT, async (t) => {
+  const { url } = await serve(t, hold("id: 1\ndata: a\n\nid: 2\n\n"));
+  const stream = open(t, url);
+  for await (const _ of stream) {
+    await setImmediate();
+    break;
+  }
+  assert.equal(stream.lastEventId, "2"); // there was no event that it could have missed
+});
+
+test("a loop that is left after the end of the connection keeps the position that it has reached", PATIENT, async (t) => {
+  const { url } = await serve(t, frames(`id: 1\ndata: a\n\nid: 2\ndata: b\n\n${END}`));
+  const stream = open(t, url);
+  const ended = once(stream, "close");
+  for await (const _ of stream) {
+    await ended;
+    break;
+  }
+  assert.equal(stream.lastEventId, "1");
+});
+
 // A slow loop wakes all that wait when it takes what came meanwhile: if these then woke each other, no timer and no
 // network would ever have its turn again.
 test("loops that wait leave the event loop alone when a slow one catches up", PATIENT, async (t) => {

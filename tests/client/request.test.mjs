@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { EventStream, PATIENT, closed, frames, open, serve } from "./helpers.mjs";
+import { EventStream, PATIENT, closed, frames, open, serve, when } from "./helpers.mjs";
 
 const END = "event: close\ndata: [DONE]\n\n";
 
@@ -118,9 +118,19 @@ test("what can never be sent is refused by the constructor", () => {
     [url, { method: "B AD" }],
     [url, { headers: { "X-Bad": "a\nb" } }],
     [url, { lastEventId: "a\nb" }],
+    [url, { method: "POST", csrfToken: "a\nb" }],
+    [url, { csrfToken: "a\nb" }],
     [url, { body: new ReadableStream() }],
   ];
   for (const [address, options] of bad) {
     assert.throws(() => new EventStream(address, options), TypeError, JSON.stringify([address, options]));
   }
+});
+
+test("a fetch option that throws is a network that failed", PATIENT, async (t) => {
+  const cause = new TypeError("offline");
+  const fetch = () => { throw cause; };
+  const stream = open(t, "http://127.0.0.1:9/", { fetch, reconnect: false });
+  const { error } = await when(stream, "error");
+  assert.deepEqual([error.code, error.cause, stream.readyState], ["network", cause, EventStream.CLOSED]);
 });

@@ -88,6 +88,20 @@ test("stop of a stream whose URL is a run's", PATIENT, async (t) => {
   assert.equal(requests[1].url, "/runs/7/stop/");
 });
 
+test("stop is asked for by the fetch option, as all else", PATIENT, async (t) => {
+  const hold = (response) => response.writeHead(200, { ...STREAM, Location: RUN }).write("data: x\n\n");
+  const { url, requests } = await serve(t, hold, json(200, { stopped: true }));
+  const authorized = (resource, init) => {
+    const headers = new Headers(init.headers);
+    headers.set("Authorization", "Bearer t");
+    return fetch(resource, { ...init, headers });
+  };
+  const answer = open(t, url, { body: "x", fetch: authorized });
+  await once(answer, "message");
+  await answer.stop();
+  assert.deepEqual(requests.map(({ headers }) => headers.authorization), ["Bearer t", "Bearer t"]);
+});
+
 test("stop fails where there is no run, and where the server refuses", PATIENT, async (t) => {
   const { url } = await serve(t, stream(END));
   const plain = open(t, url);

@@ -68,6 +68,15 @@ test("watchdog: 0 is none, and the default waits for more than two heartbeats of
   assert.equal(never.readyState, EventStream.OPEN);
 });
 
+test("a watchdog longer than any timer looks as seldom as a timer can", PATIENT, async (t) => {
+  const { url } = await serve(t, hold());
+  const delays = [];
+  const { setInterval } = globalThis;
+  t.mock.method(globalThis, "setInterval", (call, delay) => (delays.push(delay), setInterval(call, delay)));
+  for (const watchdog of [Infinity, 2 ** 40, 4000]) open(t, url, { watchdog });
+  assert.deepEqual(delays, [2 ** 31 - 1, 2 ** 31 - 1, 1000]);
+});
+
 test("a loop that is behind stops the reading, which is no silence of the server", PATIENT, async (t) => {
   let send;
   const { url } = await serve(t, (response) => {

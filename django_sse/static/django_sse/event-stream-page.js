@@ -15,12 +15,19 @@ const QUEUE_LIMIT = 256;
 const WATCHDOG = 35_000;
 /** In a window that is covered no frame may come, and nothing says so. */
 const LONGEST_FRAME = 100;
+/** As in event-stream.js. */
+const LONGEST_TIMER = 2 ** 31 - 1;
 const KEY = "django_sse:";
 
 /**
  * Those of the connection, and more; what each means stands in docs/client.md.
  * @typedef {Record<string, any> & { watchdog?: number, batch?: "frame", remember?: string, restores?: boolean
  * }} Options
+ */
+
+/**
+ * A running iteration: what it was not yet given (`rest`: of a batch that it has taken), and the position it is at.
+ * @typedef {{ queue: MessageEvent<string>[], rest: number, position: string }} Loop
  */
 
 /** Those that are not closed. @type {Set<EventStream>} */
@@ -91,11 +98,14 @@ function store(name, what) {
 export class EventStream extends Connection {
   /** @type {Options} */ #options;
   /** @type {MessageEvent<string>[]} */ #pending = [];
-  /** @type {Set<MessageEvent<string>[]>} */ #queues = new Set();
+  /** @type {Set<Loop>} */ #loops = new Set();
   /** @type {((value?: any) => void)[]} */ #waiting = [];
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
   /** @type {() => void} ends the wait for a network */ #go = () => {};
-  #left = false; #attempted = false; #position = "";
+  /** Closed before its end. */ #left = false;
+  /** Events were read that nobody will be given. */ #dropped = false;
+  /** Of the newest event that listeners were given. */ #position = "";
+  #attempted = false;
 
   /**
    * The stream that was remembered under the name when this tab was reloaded, from its first event; null: there is
@@ -122,13 +132,27 @@ export class EventStream extends Connection {
     this.addEventListener("open", () => this.#remember());
     this.addEventListener("statechange", () => this.readyState === EventStream.CLOSED && this.#closed());
     const { watchdog = WATCHDOG } = options;
-    if (watchdog) this.#timer = setInterval(() => this.check(), watchdog / 4);
+    if (watchdog) this.#timer = setInterval(() => this.check(), Math.min(watchdog / 4, LONGEST_TIMER));
   }
+
+  /** That of the last event that all listeners and loops were given: who begins anew after it misses nothing. */
+  get lastEventId() {
+    if (this.#dropped) return this.#position;
+    const behind = [...this.#loops].sort((one, other) => unread(other) - unread(one))[0];
+    if (behind && unread(behind)) return behind.position;
+    return this.#pending.length ? this.#position : super.lastEventId;
+  }
+
+  /** For a subclass: where the reading is. */
+  get readPosition() { return super.lastEventId; }
 
   /** Ends the request at once; neither listeners nor iterations get what they have not yet been given. */
   close() {
-    this.#left ||= this.readyState !== EventStream.CLOSED;
-    if (this.#left) this.#pending.length = 0;
+    if (this.readyState !== EventStream.CLOSED) {
+      this.#drop();
+      this.#left = true;
+      this.#pending.length = 0;
+    }
     super.close();
   }
 
@@ -148,7 +172,7 @@ export class EventStream extends Connection {
     headers.set("Accept", "application/json");
     headers.delete("Last-Event-ID");
     const credentials = this.withCredentials ? "include" : "same-origin";
-    const response = await fetch(url, { method: "POST", headers, credentials });
+    const response = await (this.#options.fetch ?? fetch)(url, { method: "POST", headers, credentials });
     if (response.ok) return response.json();
     throw new EventStreamError("status", `${url} answered ${response.status}`, { status: response.status });
   }
@@ -190,31 +214,47 @@ export class EventStream extends Connection {
    * @returns {AsyncGenerator<MessageEvent<string>, void, void>}
    */
   async *[Symbol.asyncIterator]() {
-    /** @type {MessageEvent<string>[]} */
-    const queue = [];
-    this.#queues.add(queue);
+    /** @type {Loop} */
+    const loop = { queue: [], rest: 0, position: this.#position };
+    this.#loops.add(loop);
     try {
-      while (queue.length || this.readyState !== EventStream.CLOSED) {
-        if (!queue.length) await new Promise((resolve) => this.#waiting.push(resolve));
-        const batch = queue.splice(0);
+      while (loop.queue.length || this.readyState !== EventStream.CLOSED) {
+        if (!loop.queue.length) await new Promise((resolve) => this.#waiting.push(resolve));
+        const batch = loop.queue.splice(0);
+        loop.rest = batch.length;
         if (batch.length) this.#tell(); // only then: idle iterations would wake each other for ever
         for (const event of batch) {
           if (this.#left) return;
+          loop.rest -= 1;
+          loop.position = event.lastEventId;
+          if (this.#options.restores) this.#remember();
           yield event;
         }
       }
       if (this.error) throw this.error;
     } finally {
-      this.#queues.delete(queue);
-      this.close();
+      this.#leave(loop);
     }
+  }
+
+  /** @param {Loop} loop that has ended, or was left */
+  #leave(loop) {
+    if (unread(loop)) this.#drop();
+    this.#loops.delete(loop);
+    if (this.readyState === EventStream.CLOSED) this.#forget();
+    this.close();
+  }
+
+  #drop() {
+    this.#position = this.lastEventId;
+    this.#dropped = true;
   }
 
   /** @param {MessageEvent<string>} event */
   #give(event) {
-    for (const queue of this.#queues) queue.push(event);
-    super.dispatchEvent(event);
+    for (const { queue } of this.#loops) queue.push(event);
     this.#position = event.lastEventId;
+    super.dispatchEvent(event);
     if (this.#options.restores) this.#remember();
     this.#tell();
   }
@@ -226,7 +266,7 @@ export class EventStream extends Connection {
   #tell() { for (const resolve of this.#waiting.splice(0)) resolve(); }
 
   async #drained() {
-    const full = () => [...this.#queues].some((queue) => queue.length >= QUEUE_LIMIT);
+    const full = () => [...this.#loops].some(({ queue }) => queue.length >= QUEUE_LIMIT);
     while (full()) await new Promise((resolve) => this.#waiting.push(resolve));
   }
 
@@ -247,21 +287,33 @@ export class EventStream extends Connection {
     const { remember: name, restores, method, body } = this.#options;
     const run = this.runURL !== null;
     const repeatable = run || (restores && !body && (method ?? "GET").toUpperCase() === "GET");
-    if (!name || !repeatable || this.readyState === EventStream.CLOSED) return;
-    const id = restores ? this.#position : undefined;
-    if (name) store(name, { url: this.runURL ?? this.url, run, id });
+    if (!name || !repeatable || this.#left) return;
+    // A loop that is behind goes on after the end; the name may be another stream's by then.
+    if (this.readyState === EventStream.CLOSED && !this.#isRemembered(name)) return;
+    store(name, { url: this.runURL ?? this.url, run, id: restores ? this.lastEventId : undefined });
   }
+
+  /** Once it is over for all: a loop that is behind has not shown everything, should the page be reloaded now. */
+  #forget() {
+    const { error } = this;
+    const over = !error || error.data !== undefined || [404, 410].includes(error.status);
+    const { remember: name } = this.#options;
+    if (name && over && !this.#dropped && !this.#loops.size && this.#isRemembered(name)) store(name, null);
+  }
+
+  /** @param {string} name */
+  #isRemembered(name) { return recall(name)?.url === (this.runURL ?? this.url); }
 
   #closed() {
     streams.delete(this);
     clearInterval(this.#timer);
     this.#go();
     this.#tell();
-    const { error } = this;
-    const over = error ? error.data !== undefined || [404, 410].includes(error.status) : !this.#left;
-    const { remember: name } = this.#options;
-    if (name && over && recall(name)?.url === (this.runURL ?? this.url)) store(name, null);
+    this.#forget();
   }
 }
+
+/** How many events it is behind. @param {Loop} loop */
+function unread({ queue, rest }) { return queue.length + rest; }
 
 Object.assign(globalThis, { django_sse: { .../** @type {any} */ (globalThis).django_sse, EventStream } });

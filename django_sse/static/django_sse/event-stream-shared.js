@@ -9,8 +9,8 @@
  * BroadcastChannel each event and the position after it. A tab that stands at the leader's position follows. Any other
  * one (it has just come, or slept) makes a request of its own, exactly as an EventStream would, and follows from the
  * moment at which both stand at the same position: nothing is lost and nothing comes twice. So a tab follows only where
- * the server has let it in itself, and needs events with ids. When the leader's tab closes or crashes the browser gives
- * the lock to another one, which connects with the last event ID that it has.
+ * the server has let it in itself, and at an id that one event has carried. When the leader's tab closes or crashes the
+ * browser gives the lock to another one, which connects with the last event ID that it has.
  */
 
 const { EventStream, EventStreamParser } = /** @type {any} */ (globalThis).django_sse;
@@ -21,8 +21,8 @@ const PATIENCE = 1000;
 /** Bytes that a tab may be behind before it leaves the others, to come back when it has caught up. */
 const BEHIND = 1 << 20;
 
-/** @typedef {[position: string, text: string]} Frame the position after it, and what to hand on */
-/** @typedef {{ from: string, position: string, up: boolean }} Leader `position`: before the backlog */
+/** `clear`: one event has carried the position. @typedef {[position: string, text: string, clear: boolean]} Frame */
+/** Before the backlog. @typedef {{ from: string, position: string, clear: boolean, up: boolean }} Leader */
 
 /** @param {{ type: string, data: string, lastEventId: string }} event @param {number} [retry] milliseconds */
 function encode({ type, data, lastEventId }, retry) {
@@ -33,10 +33,8 @@ function encode({ type, data, lastEventId }, retry) {
 
 /** One answer, as the stream of this tab reads it: from a connection of its own, or from what the leader says. */
 class Feed {
-  /** Whether events come, from either. */ connected = false;
-  following = false;
-  #ended = false;
-  #encoder = new TextEncoder();
+  /** Whether events come, from either. */ connected = false; following = false; clear = true;
+  #ended = false; #encoder = new TextEncoder();
   /** @type {ReadableStreamDefaultController<Uint8Array>} */ #controller = /** @type {any} */ (null);
   /** @type {() => void} */ #pulled = () => {};
   #connection = new AbortController();
@@ -92,19 +90,25 @@ class Feed {
 
   /** @param {{ type: string, data: string, lastEventId: string }[]} events @param {number} [retry] */
   #take(events, retry) {
+    let { position, clear } = this;
     /** @type {Frame[]} */
-    const frames = events.map((event) => [event.lastEventId, encode(event, retry)]);
-    if (!frames.length) frames.push([this.position, ":\n"]); // a heartbeat, for the watchdogs of all
+    const frames = events.map((event) => {
+      // What only says that the connection is open stands where the event before it does.
+      clear = event.lastEventId !== position || (clear && event.type === "stream-open");
+      position = event.lastEventId;
+      return [position, encode(event, retry), clear];
+    });
+    if (!frames.length) frames.push([position, ":\n", clear]); // a heartbeat, for the watchdogs of all
     if (this.peer.leading) this.peer.tell(frames);
-    for (const [position, text] of frames) {
-      this.#push(position, text);
+    for (const frame of frames) {
+      this.#push(frame);
       if (this.#ended || this.match()) return; // the rest comes again, or from the leader
     }
   }
 
   /** Follows the leader if both stand, or have stood, at the same position. An empty one says nothing. */
   match() {
-    if (this.following || this.#ended || !this.position) return this.following;
+    if (this.following || this.#ended || !this.position || !this.clear) return this.following;
     const rest = this.peer.after(this.position);
     if (!rest) return false;
     this.following = this.connected = true;
@@ -117,7 +121,7 @@ class Feed {
   /** @param {Frame[]} frames from the leader */
   follow(frames) {
     if (this.#full()) return this.end();
-    for (const [position, text] of frames) this.#push(position, text);
+    for (const frame of frames) this.#push(frame);
   }
 
   /** @param {unknown} [reason] why what was not yet read is thrown away; none: it is not */
@@ -133,9 +137,10 @@ class Feed {
 
   #full() { return Number(this.#controller.desiredSize) <= 0; }
 
-  /** @param {string} position @param {string} text */
-  #push(position, text) {
+  /** @param {Frame} frame */
+  #push([position, text, clear]) {
     this.position = position;
+    this.clear = clear;
     this.#controller.enqueue(this.#encoder.encode(text));
     if (this.peer.leading && this.#full()) this.peer.leave(); // a tab that does not read must not lead
   }
@@ -144,10 +149,8 @@ class Feed {
 /** This tab among those that share the connection. */
 class Peer {
   leading = false;
-  /** @type {Feed | null} */ #feed = null;
-  /** @type {BroadcastChannel | null} */ #channel = null;
-  /** @type {Leader | null} */ #leader = null;
-  /** @type {Frame[]} */ #backlog = [];
+  /** @type {Feed | null} */ #feed = null; /** @type {BroadcastChannel | null} */ #channel = null;
+  /** @type {Leader | null} */ #leader = null; /** @type {Frame[]} */ #backlog = [];
   /** @type {(() => void)[]} */ #waiting = [];
   #me = Math.random().toString(36).slice(2);
   /** @type {() => void} */ #release = () => {};
@@ -165,8 +168,8 @@ class Peer {
     this.#join();
     await this.#until(() => this.leading || this.#leader, init.signal, PATIENCE);
     await this.#until(() => this.leading || !this.#leader || this.#leader.up, init.signal);
+    init.signal?.throwIfAborted(); // left while it waited: nobody would read the answer, nor end it
     const feed = (this.#feed = new Feed(this, resource, init, position));
-    if (init.signal?.aborted) feed.end(init.signal.reason);
     if (feed.match()) return feed.response;
     const response = await feed.request().catch((error) => this.#refused(feed, error));
     if (feed.following) return feed.response;
@@ -178,11 +181,12 @@ class Peer {
     return feed.response;
   }
 
-  /** The leader's frames after the position; null: it is not known to have stood there. @param {string} position */
+  /** The leader's frames after the position; null: it did not surely stand there. @param {string} position */
   after(position) {
     if (this.leading || !this.#leader?.up) return null;
     const index = this.#backlog.findLastIndex((frame) => frame[0] === position);
-    if (index < 0 && this.#leader.position !== position) return null;
+    const { position: stood, clear } = this.#leader;
+    if (index < 0 ? stood !== position || !clear : !this.#backlog[index][2]) return null;
     const rest = this.#backlog.slice(index + 1);
     this.#forgetBacklog(this.#backlog.length);
     return rest;
@@ -193,8 +197,8 @@ class Peer {
 
   /** Where the leader stands. */
   announce() {
-    const { position = "", connected: up = false } = this.#feed ?? {};
-    if (this.leading) this.#say({ type: "leader", position, up });
+    const { position = "", clear = true, connected: up = false } = this.#feed ?? {};
+    if (this.leading) this.#say({ type: "leader", position, clear, up });
   }
 
   /** @param {Feed} feed */
@@ -252,11 +256,11 @@ class Peer {
   }
 
   /** @param {any} message */
-  #hear({ type, from, position, up, frames }) {
+  #hear({ type, from, position, clear, up, frames }) {
     if (type === "who") return this.announce();
     if (this.leading) return; // what the leader before has left
-    if (type === "leader") this.#meet({ from, position, up });
-    else if (!this.#leader) this.#meet({ from, position: frames.at(-1)[0], up: true });
+    if (type === "leader") this.#meet({ from, position, clear, up });
+    else if (!this.#leader) this.#meet({ from, position: frames.at(-1)[0], clear: frames.at(-1)[2], up: true });
     else if (this.#leader.from === from) this.#listen(frames);
   }
 
@@ -286,7 +290,7 @@ class Peer {
   /** @param {number} count */
   #forgetBacklog(count) {
     const forgotten = this.#backlog.splice(0, Math.max(0, count)).at(-1);
-    if (forgotten && this.#leader) this.#leader.position = forgotten[0];
+    if (forgotten && this.#leader) [this.#leader.position, , this.#leader.clear] = forgotten;
   }
 
   /** @param {object} message */
@@ -327,7 +331,8 @@ export class SharedEventStream extends EventStream {
     }
     const name = `django_sse ${new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href)}`;
     const peer = new Peer(name, options.fetch);
-    const join = (/** @type {any[]} */ ...call) => peer.fetch(call[0], call[1], this.lastEventId);
+    const join = (/** @type {RequestInfo} */ resource, /** @type {RequestInit} */ init) =>
+      init.method === "GET" ? peer.fetch(resource, init, this.readPosition) : peer.request(resource, init);
     super(url, { ...options, fetch: join });
     this.#peer = peer;
     peers.add(peer);

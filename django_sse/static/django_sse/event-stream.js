@@ -125,9 +125,8 @@ export class EventStream extends EventTarget {
   /** @type {Record<string, ((event: any) => void) | null>} */ #handlers = {};
 
   /**
-   * @param {string | URL} url relative to the page
-   * @param {EventStreamOptions} [options]
-   * @throws {TypeError} the URL, the method, a header, the body or lastEventId cannot be sent
+   * @param {string | URL} url relative to the page @param {EventStreamOptions} [options]
+   * @throws {TypeError} the URL, the method, a header, the token, the body or lastEventId cannot be sent
    */
   constructor(url, options = {}) {
     super();
@@ -135,6 +134,7 @@ export class EventStream extends EventTarget {
     this.#options = { ...options };
     this.#request = describeRequest(options);
     new Request(this.#url, this.#request); // throws now what every fetch would throw
+    new Headers({ "X-CSRFToken": options.csrfToken ?? "" }); // the same
     this.#lastEventId = options.lastEventId ?? "";
     if (/[\0\r\n]/.test(this.#lastEventId)) throw new TypeError("lastEventId must not contain NUL, CR or LF");
     this.#run = options.run ? this.#url : null;
@@ -144,7 +144,7 @@ export class EventStream extends EventTarget {
   get url() { return this.#url.href; }
   /** Where the run's events are, once known. */ get runURL() { return this.#run?.href ?? null; }
   get readyState() { return this.#readyState; }
-  get lastEventId() { return this.#lastEventId; }
+  /** That of the newest event that was read. */ get lastEventId() { return this.#lastEventId; }
   /** What ended it for good. */ get error() { return this.#failure ?? null; }
   /** Milliseconds it has waited for the server; 0 when it does not. */
   get silence() { return this.#askedAt && Math.max(0, Date.now() - this.#askedAt); }
@@ -190,7 +190,7 @@ export class EventStream extends EventTarget {
     if (this.#readyState === CLOSED) return;
     const { signal } = (this.#abort = new AbortController());
     const init = /** @type {const} */ ({ ...this.#request, headers: this.headers(), signal, cache: "no-store" });
-    const answer = (this.#options.fetch ?? fetch)(this.#run ?? this.#url, init);
+    const answer = (async () => (this.#options.fetch ?? fetch)(this.#run ?? this.#url, init))(); // it may throw
     const message = `No answer from ${this.url}`;
     const response = await this.#heard(answer, (cause) => new EventStreamError("network", message, { cause }));
     if (this.#readyState === CLOSED || response.status === 204) return this.#end();

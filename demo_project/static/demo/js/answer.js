@@ -12,7 +12,7 @@ const ENDS = {
   aborted: ["Stopped:", "the upstream’s connection is closed, and what came until then is kept."],
   interrupted: ["Interrupted:", "the process that ran the answer is gone, and another one has noticed."],
 };
-const { EventStream } = /** @type {any} */ (globalThis).django_sse;
+const { EventStream, SharedEventStream } = /** @type {any} */ (globalThis).django_sse;
 
 export class Answer {
   /** What the window that asks knows its question by. */
@@ -59,11 +59,14 @@ export class Answer {
     this.#follow(new EventStream(url, { ...this.#options, body: { ...fields, key: this.key } }));
   }
 
-  /** From here, though the client could remember it: the server knows the run of every question. @param {string} location */
+  /**
+   * From here, though the client could remember it: the server knows the run of every question. All windows that did
+   * not ask share a connection: a browser has six. @param {string} location
+   */
   #join(location) {
     tell("Joined the run", "from its first event.");
     this.#startOver();
-    this.#follow(new EventStream(location, { ...this.#options, run: true }));
+    this.#follow(new SharedEventStream(location, { ...this.#options, run: true }));
   }
 
   /** The server's word on it, for who cannot follow its run. @param {Exchange} exchange */
@@ -112,9 +115,10 @@ export class Answer {
   #opened() {
     this.#page.frames.remark("connected");
     const { process } = this.#wire;
-    if (this.#lost) tell("Back,", `at process ${process}: goes on after event ${this.#position}.`, "back");
-    else tell("Connected", `to process ${process}.`);
-    this.#say(this.#lost ? `Connected again, to process ${process}.` : `Connected to process ${process}.`);
+    const peer = process ? `process ${process}` : "another window";
+    if (this.#lost) tell("Back,", `at ${peer}: goes on after event ${this.#position}.`, "back");
+    else tell("Connected", `to ${peer}.`);
+    this.#say(this.#lost ? `Connected again, to ${peer}.` : `Connected to ${peer}.`);
     this.#lost = false;
   }
 
@@ -153,6 +157,7 @@ export class Answer {
     const wait = `waits ${Math.round(reconnectIn).toLocaleString("en")} ms`;
     const seen = this.#lost ? "Not back yet" : "Connection lost";
     this.#lost = true;
+    this.#wire.process = "";
     this.#page.frames.remark("connection lost, coming back");
     tell(`${seen} (${error.code}),`, `after event ${this.#position}; ${wait}.`, "lost");
     this.#say(`${seen}: the client ${wait}, then goes on after event ${this.#position}.`);
@@ -188,8 +193,9 @@ export class Answer {
 
   cut() {
     if (this.#over) return;
-    tell("Killed the connection", `of this page, after event ${this.#position}.`, "lost");
-    this.#wire.cut();
+    const at = `after event ${this.#position}`;
+    if (this.#wire.cut()) tell("Killed the connection", `of this page, ${at}.`, "lost");
+    else tell("Nothing to kill:", "another window holds the connection.");
   }
 
   async #kill() {

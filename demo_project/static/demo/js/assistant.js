@@ -3,7 +3,7 @@ import { Frames, element } from "./connection.js";
 import { tell } from "./deeds.js";
 import { complain, post } from "./http.js";
 
-const { EventStream } = globalThis.django_sse;
+const { SharedEventStream } = globalThis.django_sse;
 const urls = element("[data-assistant]").dataset;
 const list = element("[data-conversation]");
 const scroller = element("[data-scroller]");
@@ -82,9 +82,9 @@ function forgotten() {
   showEmptiness();
 }
 
-/** The conversation of all windows: what is asked, and what was answered. */
+/** The conversation of all windows, on one connection: what is asked, and what was answered. */
 function listen() {
-  const stream = new EventStream(urls.events, { lastEventId: urls.cursor });
+  const stream = new SharedEventStream(urls.events, { lastEventId: urls.cursor });
   const on = (type, act) => stream.addEventListener(type, (event) => act(JSON.parse(event.data)));
   on("asked", asked);
   on("answered", (exchange) => find(exchange)?.take(exchange));

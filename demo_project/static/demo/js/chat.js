@@ -143,8 +143,18 @@ function depart({ username: name }, silent = false) {
 
 /** The log could not honour our position: the page itself says what counts now. */
 async function reload() {
-  const response = await fetch(location.href);
-  const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
+  let fresh;
+  try {
+    const response = await fetch(location.href);
+    if (!response.ok) throw new Error(`The server answered ${response.status}`);
+    fresh = new DOMParser().parseFromString(await response.text(), "text/html");
+  } catch {
+    // From the same cursor, the next connection is told the same.
+    connection.close();
+    restore.hidden = false; // the focus stays with who is writing
+    cut.hidden = true;
+    return tell("cut", "The log no longer knew your position, and the room could not be loaded anew. Restore to try again.");
+  }
   for (const selector of ["[data-log]", "[data-people]"]) {
     element(selector).replaceChildren(...fresh.querySelector(selector).children);
   }

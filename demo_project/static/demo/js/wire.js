@@ -26,9 +26,11 @@ export class Wire {
     return response;
   };
 
-  /** Tear the connection; the client is not told, as with a cable. */
+  /** Tear the connection; the client is not told, as with a cable. False: there is none. */
   cut() {
+    const any = this.#requests.size > 0;
     for (const cutter of this.#requests) cutter.abort();
     this.#requests.clear();
+    return any;
   }
 }
