@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import random
+import sys
 import threading
 import time
 import warnings
@@ -188,18 +189,40 @@ def may_be_tried_again(error: BaseException) -> bool:
     return "is locked" in str(error)
 
 
+@contextmanager
+def _interruptible(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Whatever interrupts the block is what it raises, and leaves a connection that works.
+
+    psycopg leaves the statement under way. Then Django's own clean-up fails, and where that error
+    takes the place of the interrupt, ``on_commit(robust=True)`` logs it and goes on.
+    """
+    handled = sys.exception()
+    try:
+        yield
+    except BaseException as error:
+        cause: BaseException | None = error
+        while cause is not handled and isinstance(cause, Exception):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None or cause is handled:
+            raise
+        if not connection.in_atomic_block:
+            connection.close()
+        raise cause  # noqa: B904 - without what only followed from it
+
+
 def run(alias: str, work: Callable[[], T]) -> T:
     """``work()``, which runs one transaction of its own, or one query, on ``alias``.
 
     It is run again, a bounded number of times, when the database gave up on it in favour of
     another (deadlock, serialization failure, a locked SQLite file). Inside a transaction of the
     caller's that would be of no use, so there it is run once. Raises ``LogUnavailable`` from the
-    database's error.
+    database's error, and what interrupted it (Ctrl-C) as it is.
     """
     connection = connections[alias]
     for attempt in range(1, TRIES + 1):
         try:
-            return work()
+            with _interruptible(connection):
+                return work()
         # An InternalError is PostgreSQL's for a transaction that is read-only or was given up.
         except (OperationalError, InterfaceError, InternalError) as error:
             inside = connection.in_atomic_block

@@ -29,6 +29,28 @@ pytestmark = [
 ]
 
 
+# -- Ctrl-C
+
+
+def test_an_interrupt_is_not_covered_by_an_error_that_follows_from_it(
+    model_log: ModelLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("of psycopg: between its steps it leaves the statement under way")
+    connection.ensure_connection()
+
+    def cut(self: Any) -> None:
+        self.pgconn.send_query(b"COMMIT")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(connection.connection), "commit", cut)
+        with pytest.raises(KeyboardInterrupt):
+            publish("c", "1")
+    publish("c", "2")
+    assert texts(model_log, "c")[-1] == "2"
+
+
 # -- large events
 
 

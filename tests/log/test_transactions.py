@@ -206,6 +206,16 @@ def test_other_errors_pass_as_they_are(error: Exception) -> None:
     assert len(runs) == 1
 
 
+@pytest.mark.django_db(transaction=True)
+def test_what_fails_while_an_interrupt_is_handled_is_a_failure() -> None:
+    work, _ = failing(1, wrapped(OperationalError, "gone", DriverError("gone")))
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        with pytest.raises(LogUnavailable):
+            run("default", work)
+
+
 @pytest.fixture(scope="module")
 def impatient(django_db_setup: None, django_db_blocker: Any) -> Iterator[str]:
     """The log on a connection that waits for SQLite's lock for next to no time."""

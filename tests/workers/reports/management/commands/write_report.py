@@ -6,6 +6,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand
+from django.db import connections
 
 from tests.workers.reports.jobs import STOPPED, run
 from tests.workers.reports.models import Report
@@ -23,4 +24,6 @@ class Command(BaseCommand):
         try:
             run(report, pages(report))
         except KeyboardInterrupt:
+            # It may have cut a statement, and then the connection is of no more use.
+            connections.close_all()
             report.end("aborted", STOPPED)
