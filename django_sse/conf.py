@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from functools import cache
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from django.conf import settings as django_settings
@@ -180,10 +179,20 @@ def parse(values: Mapping[str, Any]) -> Settings:
     return Settings(**values)
 
 
-@cache
+# How often the settings have changed, and what was read at which count. One thing, and not
+# functools.cache: a thread that has read the settings of before would put them there for all.
+_changes = 0
+_read: tuple[int, Settings] | None = None
+
+
 def current() -> Settings:
     """The settings in force. Raises ``ImproperlyConfigured`` where they are wrong."""
-    return parse(getattr(django_settings, NAME, None) or {})
+    global _read  # noqa: PLW0603 - one a process
+    read = _read
+    if read is None or read[0] != _changes:
+        changes = _changes
+        read = _read = changes, parse(getattr(django_settings, NAME, None) or {})
+    return read[1]
 
 
 def load(name: str, path: str, base: type[T], hint: str = "") -> type[T]:
@@ -204,8 +213,9 @@ def load(name: str, path: str, base: type[T], hint: str = "") -> type[T]:
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:
+    global _changes  # noqa: PLW0603
     if setting == NAME:
-        current.cache_clear()
+        _changes += 1
 
 
 setting_changed.connect(_forget, dispatch_uid="django_sse.conf")

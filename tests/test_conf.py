@@ -3,6 +3,10 @@ from __future__ import annotations
 import ast
 import inspect
 import math
+import threading
+from collections import UserDict
+from collections.abc import ItemsView
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError, fields
 from itertools import pairwise
 from typing import Any
@@ -44,6 +48,31 @@ def test_another_settings_change_costs_no_parsing() -> None:
         before = current()
         with override_settings(LANGUAGE_CODE="de"):
             assert current() is before
+
+
+class Slow(UserDict[str, Any]):
+    """Settings that are read until `go_on` is set."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(settings)
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def items(self) -> ItemsView[str, Any]:
+        self.begun.set()
+        assert self.go_on.wait(60)
+        return super().items()
+
+
+def test_who_has_read_the_settings_of_before_does_not_keep_them_for_all() -> None:
+    slow = Slow(RETRY=1)
+    with override_settings(DJANGO_SSE=slow), ThreadPoolExecutor() as pool:
+        late = pool.submit(current)
+        assert slow.begun.wait(60)
+        with override_settings(DJANGO_SSE={"RETRY": 2}):
+            assert current().RETRY == 2
+            slow.go_on.set()
+            assert late.result(60).RETRY == 1
+            assert current().RETRY == 2
 
 
 def test_nobody_changes_the_settings_of_others() -> None:
