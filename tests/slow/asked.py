@@ -64,7 +64,7 @@ def check(way: Way, label: str, **options: Any) -> None:
             after = resident(server) - before
     delays = [each.delay for each in chain.from_iterable(taken)]
     p50, p99 = quantile(delays, 0.5), quantile(delays, 0.99)
-    # On a machine with too much to do those that read are behind, too; what waits for them is theirs.
+    # On a busy machine those that read are behind, too: what waits for them is theirs.
     behind = sum(max(event.delay for event in each) for each in taken) * RATE * SIZE
     figures = {"grown": grown / MEGABYTE, "peak": most / MEGABYTE, "read": after / MEGABYTE}
     report(label, p50_ms=p50 * 1000, p99_ms=p99 * 1000, **figures)
