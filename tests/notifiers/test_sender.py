@@ -348,7 +348,7 @@ from django_sse.notifiers.sender import Sender
 @asynccontextmanager
 async def connect():
     # Slower than a process of any of them takes to end.
-    await asyncio.sleep(1.5)
+    await asyncio.sleep(1.1)
     async def send(message):
         print("sent", flush=True)
     yield send
