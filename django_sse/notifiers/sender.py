@@ -91,7 +91,7 @@ class Sender:
             self._too_many = True
             self._pending.clear()
 
-    def flush(self, timeout: float = _FLUSH_LIMIT) -> bool:
+    def flush(self, timeout: float) -> bool:
         """Wait until everything is sent. False after ``timeout`` seconds, and at once while the
         transport is away or there is no thread to send with."""
         deadline = time.monotonic() + timeout
@@ -226,7 +226,7 @@ def _make_loop() -> asyncio.AbstractEventLoop:
 
 def _flush_all(**_signal: object) -> None:
     for sender in list(_senders):
-        sender.flush()
+        sender.flush(_FLUSH_LIMIT)
 
 
 def _flush_at_the_end() -> None:

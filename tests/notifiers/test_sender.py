@@ -343,12 +343,14 @@ from contextlib import asynccontextmanager
 import django
 django.setup()
 from django_sse.notifiers import Wakeup
+from django_sse.notifiers import sender as module
 from django_sse.notifiers.sender import Sender
+module._FLUSH_LIMIT = 60
 
 @asynccontextmanager
 async def connect():
     # Slower than a process of any of them takes to end.
-    await asyncio.sleep(1.1)
+    await asyncio.sleep(2)
     async def send(message):
         print("sent", flush=True)
     yield send
