@@ -27,7 +27,7 @@ endif
 # Much of a test is waiting, so three workers for two cores; more than six gain nothing. One file
 # stays on one worker, because what a module starts (servers, a browser) is shared by its tests.
 PYTEST_ADDOPTS ?= --numprocesses=$(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); \
-    echo $$((n < 4 ? (3 * n + 1) / 2 : 6))) --dist=loadfile
+    echo $$((n < 4 ? (3 * n + 1) / 2 : 6))) --dist=loadfile --no-loadscope-reorder
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 

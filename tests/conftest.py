@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -11,6 +12,35 @@ from tests.processes import accept_interrupts
 from tests.proxy import Proxy
 from tests.requirements import REQUIREMENTS, demanded, is_present, require
 from tests.servers import KINDS, Server
+
+# The files that take minutes, the longest first: begun last, one keeps a worker busy while all
+# others have ended. (With xdist's own order, that of --loadscope-reorder, the files of few tests
+# come last, which are these.)
+LONG = (
+    "slow/test_vanished.py",
+    "many/test_runs.py",
+    "servers_suite/test_shutdown.py",
+    "browser/test_assistant.py",
+    "slow/test_slow_client.py",
+    "servers_suite/test_runs.py",
+    "slow/test_crowds.py",
+    "sdks/test_ends.py",
+    "notifiers/test_outages.py",
+    "many/test_servers.py",
+    "test_idle_streams.py",
+    "workers/test_workers.py",
+    "slow/test_trimmed.py",
+    "many/test_workers.py",
+    "sdks/test_resume.py",
+    "slow/test_window.py",
+)
+_ORDER = {f"tests/{name}": place for place, name in enumerate(LONG)}
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: _ORDER.get(item.nodeid.partition("::")[0], len(LONG)))
 
 
 def pytest_configure(config: pytest.Config) -> None:
