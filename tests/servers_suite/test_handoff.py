@@ -22,6 +22,10 @@ Serve = Callable[..., Server]
 # With GZipMiddleware and one that wraps on demand.
 SITE = Site("tests.project.middleware_settings", "tests.project", "DJANGO_SSE_TEST_DB", "/ok/")
 
+# What Django 6.1 and asgiref 3.13 make of any request, of a plain view as well, that is cancelled
+# while it is handed through a sync-only middleware.
+DJANGOS_OWN = "\nRuntimeError: CurrentThreadExecutor already quit or is broken"
+
 
 # -- the request's end
 
@@ -185,7 +189,8 @@ def test_clients_that_leave_at_any_moment_leave_no_generator_behind(
     assert get(server, "/ok/") == (200, b"ok")
     if IN_DJANGO not in server.kind:
         # (Django 5.2 has a traceback of its own for clients that leave.)
-        assert "Traceback" not in server.output()
+        output = server.output()
+        assert output.count("Traceback") == output.count(DJANGOS_OWN)
 
 
 @on("gunicorn-asgi", "hypercorn", "granian", "uvicorn-asyncio", "daphne")
