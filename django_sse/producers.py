@@ -335,9 +335,9 @@ def _wait_for_threads() -> None:
         producer.join(max(0.0, until - time.monotonic()))
 
 
-# Their threads are daemons: a generator that blocks for ever must not keep the process. Not by
-# atexit: a process of multiprocessing's, such as granian's worker, does not run that.
-Finalize(None, _wait_for_threads, exitpriority=0)
+# Their threads are daemons: a generator that blocks for ever must not keep the process. Not atexit:
+# a child of multiprocessing's does not run that. Before the sender's end, which sends their words.
+Finalize(None, _wait_for_threads, exitpriority=1)
 
 
 def _forget_after_fork() -> None:

@@ -331,4 +331,4 @@ on_tick.append(look)
 request_started.connect(_before_request, dispatch_uid="django_sse.shutdown")
 file_changed.connect(_before_reload, dispatch_uid="django_sse.shutdown")
 # Before the generators in threads are waited for (django_sse.producers).
-Finalize(None, end_streams, exitpriority=1)
+Finalize(None, end_streams, exitpriority=2)

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { test } from "node:test";
 import { setImmediate, setTimeout } from "node:timers/promises";
 
-import { EventStream, EventStreamError, PATIENT, answer, frames, hold, open, serve } from "./helpers.mjs";
+import { EventStream, EventStreamError, PATIENT, answer, closed, frames, hold, open, serve } from "./helpers.mjs";
 
 const END = "event: close\ndata: [DONE]\n\n";
 
@@ -199,4 +199,25 @@ test("a slow loop stops the reading, so the server is slowed and memory stays bo
     if (received === 1) assert.ok((await full) < total, "the server could write everything");
   }
   assert.equal(received, total);
+});
+
+test("a loop that is behind leaves alone what a newer stream has remembered", PATIENT, async (t) => {
+  const memory = new Map();
+  globalThis.sessionStorage = {
+    getItem: (key) => memory.get(key) ?? null,
+    setItem: (key, value) => memory.set(key, value),
+    removeItem: (key) => memory.delete(key),
+  };
+  t.after(() => delete globalThis.sessionStorage);
+  const { url } = await serve(t, frames(`id: 1\ndata: a\n\nid: 2\ndata: b\n\nid: 3\n${END}`), hold("id: 9\ndata: z\n\n"));
+  const options = { remember: "room", restores: true };
+  const old = open(t, url, options);
+  const loop = old[Symbol.asyncIterator]();
+  await loop.next();
+  await closed(old);
+  await once(open(t, url, { ...options, lastEventId: "3" }), "message");
+  const kept = memory.get("django_sse:room");
+  assert.equal(JSON.parse(kept).id, "9");
+  for (let done = false; !done; ({ done } = await loop.next())) assert.equal(memory.get("django_sse:room"), kept);
+  assert.equal(memory.get("django_sse:room"), kept);
 });

@@ -385,6 +385,35 @@ def test_a_process_that_ends_says_its_last_word(end: str) -> None:
     assert run_python(LAST_WORDS.format(epoch=EPOCH) + ENDS[end]) == (0, "sent\n")
 
 
+GENERATOR = """
+import threading, time
+from django_sse.producers import ThreadProducer
+
+class Nobody:
+    full = closed = wants_turn = True
+    def put(self, item): pass
+    def fail(self, error): return False
+    def report(self, error): pass
+    def complete(self, error=None): pass
+
+def pages():
+    try:
+        yield "one"
+    finally:
+        # The process has begun to end.
+        threading.main_thread().join()
+        time.sleep(0.2)
+        work()
+
+work()
+ThreadProducer(Nobody(), pages())
+"""
+
+
+def test_the_last_words_of_generators_are_among_them() -> None:
+    assert run_python(LAST_WORDS.format(epoch=EPOCH) + GENERATOR) == (0, "sent\nsent\n")
+
+
 def test_names_are_looked_up_without_a_thread() -> None:
     executor: Any = module._AtOnce()
     assert executor.submit(threading.current_thread).result() is threading.current_thread()

@@ -32,6 +32,8 @@ const KEY = "django_sse:";
 
 /** Those that are not closed. @type {Set<EventStream>} */
 const streams = new Set();
+/** By name, who has remembered something last. @type {Map<string, EventStream>} */
+const owners = new Map();
 const page = /** @type {Document | undefined} */ (globalThis.document);
 /** While the page is frozen or in the back/forward cache: settled when it returns. @type {Promise<void> | null} */
 let asleep = null;
@@ -290,6 +292,7 @@ export class EventStream extends Connection {
     if (!name || !repeatable || this.#left) return;
     // A loop that is behind goes on after the end; the name may be another stream's by then.
     if (this.readyState === EventStream.CLOSED && !this.#isRemembered(name)) return;
+    owners.set(name, this);
     store(name, { url: this.runURL ?? this.url, run, id: restores ? this.lastEventId : undefined });
   }
 
@@ -302,7 +305,9 @@ export class EventStream extends Connection {
   }
 
   /** @param {string} name */
-  #isRemembered(name) { return recall(name)?.url === (this.runURL ?? this.url); }
+  #isRemembered(name) {
+    return (owners.get(name) ?? this) === this && recall(name)?.url === (this.runURL ?? this.url);
+  }
 
   #closed() {
     streams.delete(this);

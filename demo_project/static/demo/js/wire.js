@@ -14,8 +14,9 @@ export class Wire {
    * @type {typeof fetch}
    */
   fetch = async (resource, init = {}) => {
+    if (!init.signal) return fetch(resource, init); // no stream: a stop
     const cutter = new AbortController();
-    init.signal?.addEventListener("abort", () => {
+    init.signal.addEventListener("abort", () => {
       cutter.abort();
       this.#requests.delete(cutter);
     });
