@@ -32,8 +32,9 @@ const KEY = "django_sse:";
 
 /** Those that are not closed. @type {Set<EventStream>} */
 const streams = new Set();
-/** By name, who has remembered something last. @type {Map<string, EventStream>} */
-const owners = new Map();
+/** By the name to remember it under: an older one with a loop that is behind must not touch what the newest has stored.
+ * @type {Map<string, EventStream>} */
+const newest = new Map();
 const page = /** @type {Document | undefined} */ (globalThis.document);
 /** While the page is frozen or in the back/forward cache: settled when it returns. @type {Promise<void> | null} */
 let asleep = null;
@@ -131,6 +132,7 @@ export class EventStream extends Connection {
     this.#options = { ...options };
     this.#position = options.lastEventId ?? "";
     streams.add(this);
+    if (options.remember) newest.set(options.remember, this);
     this.addEventListener("open", () => this.#remember());
     this.addEventListener("statechange", () => this.readyState === EventStream.CLOSED && this.#closed());
     const { watchdog = WATCHDOG } = options;
@@ -292,7 +294,6 @@ export class EventStream extends Connection {
     if (!name || !repeatable || this.#left) return;
     // A loop that is behind goes on after the end; the name may be another stream's by then.
     if (this.readyState === EventStream.CLOSED && !this.#isRemembered(name)) return;
-    owners.set(name, this);
     store(name, { url: this.runURL ?? this.url, run, id: restores ? this.lastEventId : undefined });
   }
 
@@ -306,7 +307,7 @@ export class EventStream extends Connection {
 
   /** @param {string} name */
   #isRemembered(name) {
-    return (owners.get(name) ?? this) === this && recall(name)?.url === (this.runURL ?? this.url);
+    return newest.get(name) === this && recall(name)?.url === (this.runURL ?? this.url);
   }
 
   #closed() {
