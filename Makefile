@@ -2,7 +2,7 @@
 #
 #   make demo           the demo site on http://127.0.0.1:8000
 #   make demo-workers   the same, served by two processes, of which one may be killed
-#   make test           the whole suite           (make test ARGS='tests/wire -x')
+#   make test           the whole suite           (make test ARGS='tests/unit/wire -x')
 #   make lint           ruff, ruff format, mypy
 #   make bench          against other servers: 25 minutes, writes docs/benchmarks.md
 #                       (ARGS='--quick' tries it out, ARGS='--only fanout --peers nchan,ours-uvicorn')

@@ -23,12 +23,12 @@ import psycopg
 import redis
 
 from tests.databases import POSTGRES_URL, fresh
-from tests.notifiers.publisher import Publisher
-from tests.notifiers.support import REDIS_CORE, REDIS_PUBSUB
+from tests.integration.servers.client import Stream
 from tests.processes import ROOT
 from tests.servers import Server
-from tests.servers_suite.client import Stream
 from tests.services import RedisServer
+from tests.unit.notifiers.publisher import Publisher
+from tests.unit.notifiers.support import REDIS_CORE, REDIS_PUBSUB
 
 COUNT = 200
 RATE = 20.0

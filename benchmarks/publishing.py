@@ -112,7 +112,7 @@ async def grouped(channel: str, data: Any, event: str) -> None:
 
 async def one_by_one(channel: str, data: Any, event: str) -> None:
     from django_sse import publish
-    from django_sse.hub import database
+    from django_sse.process import database
 
     await database.write(publish, channel, data, event)
 

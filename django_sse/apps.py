@@ -14,9 +14,7 @@ class DjangoSSEConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from django_sse import (
-            checks,  # noqa: F401 - registers the checks
-            shutdown,
-        )
+        from django_sse import checks  # noqa: F401 - registers the checks
+        from django_sse.process import stopping
 
-        shutdown.watch()
+        stopping.watch()

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from django_sse.exceptions import LogUnavailable
 from django_sse.hub.registry import announce, deliver
 from django_sse.log import get_log
-from django_sse.threads import DatabaseExecutor
+from django_sse.process.threads import DatabaseExecutor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

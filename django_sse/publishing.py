@@ -10,14 +10,14 @@ from asgiref.sync import sync_to_async
 from django_sse import group_commit
 from django_sse.dialects.plain import PlainEncoder
 from django_sse.exceptions import ChannelFinished, InvalidCursor, PublishNotAllowed
-from django_sse.hub import database
 from django_sse.hub.orphans import catch_up
 from django_sse.hub.registry import announce, look_again
-from django_sse.hub.stream import END
 from django_sse.log import get_log
 from django_sse.log.base import Kind, State, ids_of
 from django_sse.log.entries import as_event, make_entry, validate_channel
-from django_sse.threads import in_users_test, under_async_to_sync
+from django_sse.process import database
+from django_sse.process.threads import in_users_test, under_async_to_sync
+from django_sse.streams.stream import END
 from django_sse.wire.cursor import MAX_CHANNELS, Cursor
 from django_sse.wire.event import Event
 

@@ -12,8 +12,8 @@ from django_sse.exceptions import LogUnavailable
 from django_sse.http import event_stream
 from django_sse.http.answers import come_back_later
 from django_sse.http.resumable import run_response, run_url
-from django_sse.hub import database
 from django_sse.hub.subscription import Subscription, subscribe
+from django_sse.process import database
 from django_sse.runs import ends, store
 from django_sse.runs.hooks import ask
 from django_sse.runs.keeper import end_if_lost

@@ -9,7 +9,7 @@ from typing import Any
 
 from django_sse import Event
 from django_sse.publishing import DONE
-from django_sse.streaming import GeneratorStream
+from django_sse.streams.generator import GeneratorStream
 
 CLOSE = b"id: !end\nevent: close\ndata: [DONE]\n\n"
 FAILED = b'id: !end\nevent: error\ndata: {"error":"The stream failed.","code":"error"}\n\n'

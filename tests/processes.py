@@ -15,7 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests import ROOT
+
 KILL_TIMEOUT = 60.0
 START_TIMEOUT = 60.0
 

@@ -15,13 +15,11 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
-from pathlib import Path
 
 import pytest
 
-from tests import databases, services
+from tests import ROOT, databases, services
 
-ROOT = Path(__file__).resolve().parent.parent
 NODE_CLIENTS = ROOT / "tests" / "node"
 NODE_MAJOR = 20
 

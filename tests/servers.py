@@ -26,6 +26,7 @@ from functools import cache
 from pathlib import Path
 from typing import Self
 
+from tests import ROOT
 from tests.processes import (
     OpenFile,
     kill_session,
@@ -36,7 +37,6 @@ from tests.processes import (
 )
 from tests.settings import scratch_directory
 
-ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 ATTEMPTS = 3
 START_TIMEOUT = 90.0

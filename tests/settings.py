@@ -81,7 +81,7 @@ INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.staticfiles",
     "django_sse",
-    # For its tables; tests/demo takes the rest of the demo's settings from the demo itself.
+    # For its tables; integration/demo takes the rest of the settings from the demo itself.
     "demo_project.assistant",
     "demo_project.chat",
 ]

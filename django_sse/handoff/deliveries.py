@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator
 
-    from django_sse.handoff.outlets import Outlet
-    from django_sse.hub.stream import Stream
+    from django_sse.servers.outlets import Outlet
+    from django_sse.streams.stream import Stream
 
     Receive = Callable[[], Awaitable[dict[str, Any]]]
     Send = Callable[[dict[str, Any]], Coroutine[Any, Any, None]]

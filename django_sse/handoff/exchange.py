@@ -6,15 +6,15 @@ import asyncio
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
-from django_sse import shutdown
 from django_sse.handoff.deliveries import PulledDelivery, PushedDelivery
-from django_sse.handoff.outlets import outlet
+from django_sse.process import stopping
+from django_sse.servers.outlets import outlet
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
     from django_sse.handoff.deliveries import Delivery
-    from django_sse.hub.stream import Stream
+    from django_sse.streams.stream import Stream
 
     Message = dict[str, Any]
     Receive = Callable[[], Awaitable[Message]]
@@ -34,12 +34,12 @@ class Exchange:
         self.stream: Stream | None = None
         # Before any stream begins: a server that is told to stop while its first one is being
         # opened would wait for it.
-        shutdown.watch()
-        if stopping := self._outlet.stopping():
+        stopping.watch()
+        if stops := self._outlet.stopping():
             # Already here: a stream may stay in Django's hands.
-            shutdown.watch_worker(stopping, self._outlet.stop())
+            stopping.watch_worker(stops, self._outlet.stop())
         if self._outlet.worker is not None:
-            shutdown.watch_server(self._outlet.worker)
+            stopping.watch_server(self._outlet.worker)
 
     def take(self, stream: Stream) -> None:
         """Called in the place of the body's iteration: its headers are out."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django_sse import shutdown
+from django_sse.process import stopping
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -23,7 +23,7 @@ async def serve(
     application: Application, scope: dict[str, Any], receive: Receive, send: Send
 ) -> None:
     """The lifespan of ``application``, which may have none of its own, as Django's has not."""
-    shutdown.serves_lifespan()
+    stopping.serves_lifespan()
     asked = False
 
     async def receive_after_work() -> Message:
@@ -31,7 +31,7 @@ async def serve(
         asked = True
         message = await receive()
         if message["type"] == "lifespan.shutdown":
-            await shutdown.finish_work()
+            await stopping.finish_work()
         return message
 
     try:

@@ -8,8 +8,8 @@ from django.http import HttpResponse, HttpResponseBadRequest, JsonResponse
 
 from django_sse import conf
 from django_sse.http.headers import CONTENT_TYPE, comes_back, last_event_id, stream_headers
-from django_sse.hub.stream import TERMINAL_ID, retry_frame
-from django_sse.streaming import encode_error, encode_last_events, error_message
+from django_sse.streams.generator import encode_error, encode_last_events, error_message
+from django_sse.streams.stream import TERMINAL_ID, retry_frame
 from django_sse.wire.cursor import MAX_LENGTH
 
 if TYPE_CHECKING:

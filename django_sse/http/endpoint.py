@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 
-from django_sse import shutdown
 from django_sse.exceptions import (
     ImmediateHttpResponse,
     InvalidChannel,
@@ -27,7 +26,8 @@ from django_sse.http.answers import (
     too_many_runs,
 )
 from django_sse.http.response import EventStreamResponse
-from django_sse.threads import in_transaction
+from django_sse.process import stopping
+from django_sse.process.threads import in_transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +91,7 @@ class Endpoint:
     async def acall(self, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """The view's answer, on an event loop."""
         # What stops the server meanwhile has to reach the stream.
-        shutdown.watch()
+        stopping.watch()
         request = request_among(args)
         if answer := self.answer(request):
             return answer

@@ -15,23 +15,22 @@ from django.core.handlers.asgi import ASGIRequest
 from django.core.handlers.wsgi import WSGIRequest
 from django.http import RawPostDataException, StreamingHttpResponse, UnreadablePostError
 
-from django_sse import shutdown
-from django_sse.background import get_background_loop
 from django_sse.http import ahead
 from django_sse.http.headers import CONTENT_TYPE, last_event_id, stream_headers
-from django_sse.hub import database
-from django_sse.hub.stream import TERMINAL_ID, Stream
 from django_sse.hub.subscription import Subscription
-from django_sse.producers import Source
-from django_sse.publishing import DONE
-from django_sse.signals import stream_failed
-from django_sse.streaming import GeneratorStream
-from django_sse.threads import (
+from django_sse.process import database, stopping
+from django_sse.process.background import get_background_loop
+from django_sse.process.threads import (
     close_connections,
     close_request_connections,
     in_users_test,
     thread_in_users_test,
 )
+from django_sse.publishing import DONE
+from django_sse.signals import stream_failed
+from django_sse.streams.generator import GeneratorStream
+from django_sse.streams.producers import Source
+from django_sse.streams.stream import TERMINAL_ID, Stream
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -170,7 +169,7 @@ class EventStreamResponse(StreamingHttpResponse):
     # -- the body
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        shutdown.watch()
+        stopping.watch()
         if self._replaced:
             return super().__aiter__()
         if (take := self._taker()) is not None:

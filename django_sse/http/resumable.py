@@ -15,8 +15,6 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http.response import HttpResponseBase
 from django.urls import NoReverseMatch, reverse
 
-from django_sse import shutdown
-from django_sse.background import get_background_loop
 from django_sse.dialects.plain import PlainEncoder
 from django_sse.exceptions import LogUnavailable
 from django_sse.http import ahead
@@ -29,13 +27,14 @@ from django_sse.http.response import (
     is_still_read,
     report_failure,
 )
-from django_sse.hub import database
 from django_sse.hub.subscription import Subscription
+from django_sse.process import database, stopping
+from django_sse.process.background import get_background_loop
+from django_sse.process.threads import in_transaction, in_users_test
 from django_sse.runs import ends
 from django_sse.runs.owners import may_access, owner_of
 from django_sse.runs.start import find_by_position, start
 from django_sse.runs.subscription import RunSubscription
-from django_sse.threads import in_transaction, in_users_test
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,8 +43,8 @@ if TYPE_CHECKING:
 
     from django_sse.dialects import Dialect, Encoder
     from django_sse.models import Run
-    from django_sse.producers import Source
     from django_sse.runs.task import RunTask
+    from django_sse.streams.producers import Source
     from django_sse.wire.event import Event
 
     View = Callable[..., Any]
@@ -95,7 +94,7 @@ class ResumableEndpoint(Endpoint):
         return head(request) if refused is None and request.method == "HEAD" else refused
 
     async def acall(self, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        shutdown.watch()
+        stopping.watch()
         request = request_among(args)
         if answer := self.answer(request):
             return answer

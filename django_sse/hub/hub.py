@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from django_sse import conf
 from django_sse.exceptions import LogUnavailable
-from django_sse.hub import database, registry
+from django_sse.hub import registry
 from django_sse.hub.orphans import Orphans
-from django_sse.hub.supervision import RESTART_PAUSE, supervise
 from django_sse.hub.topic import Topic
 from django_sse.log import get_log
 from django_sse.notifiers import get_notifier
+from django_sse.process import database
+from django_sse.process.supervision import RESTART_PAUSE, supervise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
     from typing import ParamSpec, TypeVar
 
     from django_sse.hub.rounds import Waiter
-    from django_sse.hub.stream import Stream
     from django_sse.log.base import Appended, EventLog, Head
     from django_sse.notifiers import Wakeup
+    from django_sse.streams.stream import Stream
 
     P = ParamSpec("P")
     T = TypeVar("T")

@@ -15,10 +15,10 @@ from django_sse.hub.orphans import catch_up
 from django_sse.hub.place import Place
 from django_sse.hub.position import Settled, Since, check_since, rotate_rewound, settle
 from django_sse.hub.ring import join, leading
-from django_sse.hub.stream import END, TERMINAL_ID, Stream
 from django_sse.hub.topic import Hole
 from django_sse.log import get_log
 from django_sse.log.entries import validate_channel
+from django_sse.streams.stream import END, TERMINAL_ID, Stream
 from django_sse.wire.cursor import MAX_CHANNELS
 from django_sse.wire.encoder import dumps, encode, encode_body, with_id
 from django_sse.wire.event import Event

@@ -15,7 +15,7 @@ from django_sse.log import get_log
 from django_sse.log.base import State
 from django_sse.publishing import PLAIN, end, last_entries
 from django_sse.runs import store
-from django_sse.streaming import STOPPING
+from django_sse.streams.generator import STOPPING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

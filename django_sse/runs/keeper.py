@@ -17,9 +17,9 @@ from contextlib import suppress
 from contextvars import Context
 from typing import TYPE_CHECKING
 
-from django_sse import conf, shutdown
+from django_sse import conf
 from django_sse.exceptions import LogUnavailable
-from django_sse.hub import database
+from django_sse.process import database, stopping
 from django_sse.runs import ends, store
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ class _Grace:
             keeper.interrupt()
 
 
-shutdown.let_finish(_Grace())
+stopping.let_finish(_Grace())
 
 
 def _forget_after_fork() -> None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from django_sse import conf
 from django_sse.exceptions import Overloaded
-from django_sse.hub import database, registry
+from django_sse.hub import registry
 from django_sse.hub.hub import get_hub
+from django_sse.process import database
 from django_sse.runs import store
 from django_sse.runs.keeper import end_lost, get_keeper
 from django_sse.runs.task import RunTask
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from django_sse.dialects import Encoder
     from django_sse.models import Run
-    from django_sse.producers import Source
+    from django_sse.streams.producers import Source
 
 
 def _create(owner: str, dialect: str, while_connected: bool) -> Run:

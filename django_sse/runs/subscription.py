@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from django_sse.hub.subscription import Subscription
 from django_sse.runs.ends import last_events
 from django_sse.runs.keeper import end_if_lost, get_keeper
-from django_sse.streaming import STOPPING, encode_events, encode_last_events
+from django_sse.streams.generator import STOPPING, encode_events, encode_last_events
 from django_sse.wire.encoder import with_id
 
 if TYPE_CHECKING:

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from django_sse import group_commit
 from django_sse.exceptions import ChannelFinished, LogUnavailable
-from django_sse.first_item import FirstItem
-from django_sse.hub import database
 from django_sse.hub.hub import get_hub
 from django_sse.log import get_log
 from django_sse.log.base import State
-from django_sse.producers import produce
+from django_sse.process import database
+from django_sse.process.threads import in_users_test
 from django_sse.publishing import append
 from django_sse.runs import store
 from django_sse.runs.entries import Entries
 from django_sse.runs.pace import Pace
-from django_sse.streaming import STOPPING, error_message
-from django_sse.threads import in_users_test
+from django_sse.streams.first_item import FirstItem
+from django_sse.streams.generator import STOPPING, error_message
+from django_sse.streams.producers import produce
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from django_sse.hub.topic import Topic
     from django_sse.log.base import Entry
     from django_sse.models import Run
-    from django_sse.producers import Producer, Source
+    from django_sse.streams.producers import Producer, Source
     from django_sse.wire.event import Event
 
 logger = logging.getLogger("django_sse")

@@ -1,0 +1,1 @@
+"""All that is not in the ASGI or WSGI specification, a file a server."""

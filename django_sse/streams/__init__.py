@@ -1,0 +1,1 @@
+"""An open stream: from what makes its frames to the end of its body."""

@@ -1,0 +1,350 @@
+"""What runs a generator: a task for an async one, a thread for a sync one.
+
+Either way the generator lives in one place from its first step to its last: in one task (a time-out
+or task group it has open meets its own task, not the server's) or in one thread (a cursor it has
+open belongs to that thread's connection).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextvars
+import logging
+import os
+import threading
+import time
+from collections.abc import AsyncIterable, Iterable
+from contextlib import suppress
+from multiprocessing.util import Finalize
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from django.db import connections
+
+from django_sse import conf
+from django_sse.exceptions import EventStreamError, Overloaded, WireError
+from django_sse.process.stopping import GENERATOR
+from django_sse.process.threads import DatabaseExecutor, Surroundings, in_users_test
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+logger = logging.getLogger("django_sse")
+
+# Seconds that a process at its end waits for the generators in threads that it has closed.
+_GRACE = 2.0
+# Seconds between two looks of a thread whether anybody will ever take what it has made.
+_LOOK = 15.0
+# Seconds after which a generator gives way to the rest of the loop, whether or not it awaits.
+_TURN = 0.002
+
+_running_lock = threading.Lock()
+_running: set[ThreadProducer] = set()
+
+
+Source: TypeAlias = AsyncIterable[Any] | Iterable[Any]
+
+# What is wrong with an item that was yielded.
+_REFUSALS = (WireError, EventStreamError)
+_UNREPORTED = "The error of a generator could not be reported."
+
+
+class Sink(Protocol):
+    """Where a producer puts what it makes."""
+
+    @property
+    def full(self) -> bool: ...
+
+    @property
+    def wants_turn(self) -> bool: ...
+
+    @property
+    def closed(self) -> bool: ...
+
+    def put(self, item: Any) -> None: ...
+
+    def fail(self, error: BaseException) -> bool: ...
+
+    def report(self, error: BaseException) -> None: ...
+
+    def complete(self, error: BaseException | None = None) -> None: ...
+
+
+class TaskProducer:
+    """Iterates an async iterable in a task of its own on the running loop.
+
+    The task sees the request's context variables (the active language, say), but not the request's
+    thread: with ``own_thread`` its sync calls run in one of its own, which gives back its database
+    connection when idle.
+    """
+
+    def __init__(self, sink: Sink, source: AsyncIterable[Any], *, own_thread: bool) -> None:
+        self._sink = sink
+        self._source = source
+        self._own_thread = own_thread
+        self._room: asyncio.Future[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(
+            self._run(), name=GENERATOR, context=contextvars.copy_context()
+        )
+
+    def resume(self) -> None:
+        """The client took what was there."""
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
+    def stop(self) -> None:
+        """Cancel the generator: it gets CancelledError where it waits, or GeneratorExit at its
+        ``yield``, and its ``finally`` runs."""
+        self._task.cancel()
+
+    async def ended(self, timeout: float | None) -> None:
+        """Wait, ``timeout`` seconds at most, until the generator's ``finally`` has run."""
+        await asyncio.wait({self._task}, timeout=timeout)
+
+    async def _run(self) -> None:
+        if not self._own_thread:
+            return await self._work()
+        executor = DatabaseExecutor(name=GENERATOR, iterates=True)
+        try:
+            async with ThreadSensitiveContext(executor=executor):
+                await self._work()
+        finally:
+            executor.shutdown()
+
+    async def _work(self) -> None:
+        task = asyncio.current_task()
+        try:
+            await self._iterate()
+            self._sink.complete()
+        except asyncio.CancelledError as cancelled:
+            # Nobody cancelled this task: it came out of something that the generator awaited. An
+            # answer that broke off must not look complete.
+            error = RuntimeError("Something that the generator awaited was cancelled.")
+            error.__cause__ = cancelled
+            if task is not None and task.cancelling():
+                self._sink.complete(cancelled)
+                raise
+            await self._failed(error)
+        except BaseException as error:
+            if asyncio.current_task(self._loop) is not task:
+                # It is dropped with its loop, and nothing can be awaited.
+                raise
+            await self._failed(error)
+            if isinstance(error, SystemExit | KeyboardInterrupt):
+                # They end the loop, as out of every task.
+                raise
+
+    async def _failed(self, error: BaseException) -> None:
+        try:
+            if self._sink.fail(error):
+                # In a thread: who is told may want to use the database.
+                await sync_to_async(self._sink.report)(error)
+        except Exception:
+            logger.exception(_UNREPORTED)
+        finally:
+            self._sink.complete(error)
+
+    async def _iterate(self) -> None:
+        sink, now = self._sink, self._loop.time
+        turn_ends = now() + _TURN
+        try:
+            async for item in self._source:
+                try:
+                    sink.put(item)
+                except _REFUSALS as error:
+                    await self._refused(error)
+                # The client's write comes before the generator's next step; and one that never
+                # awaits must not keep the loop to itself.
+                if sink.wants_turn or now() > turn_ends:
+                    await asyncio.sleep(0)
+                    turn_ends = now() + _TURN
+                while sink.full and not sink.closed:
+                    self._room = self._loop.create_future()
+                    await self._room
+                if sink.closed:
+                    return
+        finally:
+            aclose = getattr(self._source, "aclose", None)
+            if aclose is not None:
+                await aclose()
+
+    async def _refused(self, error: Exception) -> None:
+        athrow = getattr(self._source, "athrow", None)
+        if athrow is None:
+            raise error
+        # At its yield: there the traceback names the line, and a generator may know better.
+        with suppress(StopAsyncIteration):
+            item = await athrow(error)
+            try:
+                self._sink.put(item)
+            except _REFUSALS as another:
+                await self._refused(another)
+
+
+class ThreadProducer:
+    """Iterates a sync iterable in a thread of its own, at most ``SYNC_GENERATORS`` in a process.
+
+    Raises ``Overloaded`` when there are as many already, or the system refuses a thread.
+    """
+
+    def __init__(self, sink: Sink, source: Iterable[Any]) -> None:
+        self._sink = sink
+        self._source = source
+        self._changed = threading.Condition()
+        self._finished: concurrent.futures.Future[None] = concurrent.futures.Future()
+        # Its own copy of the context: see TaskProducer.
+        run, args = contextvars.copy_context().run, (self._run, Surroundings.here())
+        thread = threading.Thread(target=run, args=args, name=GENERATOR, daemon=True)
+        self._take_place()
+        try:
+            thread.start()
+        except Exception as error:
+            _running.discard(self)
+            raise Overloaded(
+                "The system has no thread for a sync generator. With async def it needs none."
+            ) from error
+
+    def _take_place(self) -> None:
+        most = conf.current().SYNC_GENERATORS
+        with _running_lock:
+            if len(_running) >= most:
+                raise Overloaded(
+                    f"{len(_running)} sync generators stream, each in a thread; SYNC_GENERATORS "
+                    f"allows {most}. Raise it, or write the generator with async def."
+                )
+            _running.add(self)
+
+    def resume(self) -> None:
+        """The client took what was there."""
+        with self._changed:
+            self._changed.notify()
+
+    def stop(self) -> None:
+        """The generator is closed at its ``yield``; one that is blocked inside its own call is
+        closed when that returns: a thread cannot be interrupted."""
+        self.resume()
+
+    async def ended(self, timeout: float | None) -> None:
+        """Wait, ``timeout`` seconds at most, until the generator's ``finally`` has run."""
+        await asyncio.wait({asyncio.wrap_future(self._finished)}, timeout=timeout)
+
+    def join(self, timeout: float) -> None:
+        """``ended`` for a thread; of a generator that nobody has closed it would be in vain."""
+        if self._sink.closed:
+            concurrent.futures.wait({self._finished}, timeout)
+
+    def _run(self, surroundings: Surroundings) -> None:
+        try:
+            surroundings.enter()
+            self._iterate()
+            self._sink.complete()
+        except BaseException as error:
+            # SystemExit, too: it ends no process here, and the client must not wait for ever.
+            self._failed(error)
+        finally:
+            try:
+                connections.close_all()
+            except Exception:
+                # As with a driver that closes nothing twice.
+                logger.exception("The connections of a sync generator could not be closed.")
+            _running.discard(self)
+            self._finished.set_result(None)
+
+    def _failed(self, error: BaseException) -> None:
+        try:
+            if self._sink.fail(error):
+                self._sink.report(error)
+        except Exception:
+            logger.exception(_UNREPORTED)
+        finally:
+            self._sink.complete(error)
+
+    def _iterate(self) -> None:
+        try:
+            for item in self._source:
+                self._put(item)
+                with self._changed:
+                    while self._sink.full and not self._sink.closed:
+                        self._changed.wait(_LOOK)
+                if self._sink.closed:
+                    return
+        finally:
+            close = getattr(self._source, "close", None)
+            if close is not None:
+                close()
+
+    def _put(self, item: Any) -> None:
+        try:
+            self._sink.put(item)
+        except _REFUSALS as error:
+            if (instead := _throw(self._source, error)) is not _END:
+                self._put(instead)
+
+
+Producer: TypeAlias = TaskProducer | ThreadProducer
+
+
+async def produce(sink: Sink, source: Source) -> Producer:
+    """Iterate ``source`` where it has to be: in a task or a thread, or, inside a user's
+    ``TestCase``, where the test's transaction can be seen. Raises ``Overloaded``."""
+    in_test = await in_users_test()
+    if isinstance(source, AsyncIterable):
+        return TaskProducer(sink, source, own_thread=not in_test)
+    if in_test:
+        return TaskProducer(sink, _step_in_tests_thread(source), own_thread=False)
+    return ThreadProducer(sink, source)
+
+
+_END = object()
+
+
+async def _step_in_tests_thread(source: Iterable[Any]) -> AsyncIterator[Any]:
+    """The items of ``source``, made where the test's transaction can be seen."""
+    iterator = await sync_to_async(lambda: iter(source))()
+    step = sync_to_async(lambda: next(iterator, _END))
+    try:
+        item = await step()
+        while item is not _END:
+            try:
+                yield item
+            except _REFUSALS as error:
+                item = await sync_to_async(_throw)(iterator, error)
+            else:
+                item = await step()
+    finally:
+        close = getattr(iterator, "close", None)
+        if close is not None:
+            await sync_to_async(close)()
+
+
+def _throw(iterator: Any, error: Exception) -> Any:
+    throw = getattr(iterator, "throw", None)
+    if throw is None:
+        raise error
+    try:
+        return throw(error)
+    except StopIteration:
+        return _END
+
+
+def _wait_for_threads() -> None:
+    until = time.monotonic() + _GRACE
+    for producer in list(_running):
+        producer.join(max(0.0, until - time.monotonic()))
+
+
+# Their threads are daemons: a generator that blocks for ever must not keep the process. Not atexit:
+# a child of multiprocessing's does not run that. Before the sender's end, which sends their words.
+Finalize(None, _wait_for_threads, exitpriority=1)
+
+
+def _forget_after_fork() -> None:
+    # The threads are the parent's.
+    global _running_lock  # noqa: PLW0603
+    _running_lock = threading.Lock()
+    _running.clear()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)

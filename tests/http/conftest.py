@@ -1,7 +1,0 @@
-"""The fixtures of runs, for their tests over HTTP."""
-
-from __future__ import annotations
-
-from tests.runs.conftest import configure, live
-
-__all__ = ["configure", "live"]

@@ -1,0 +1,58 @@
+"""A page that lies in the back/forward cache, and comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.browser.client import Opener, open_client, publish, seen, wait
+from tests.integration.browser.conftest import ARGUMENTS
+from tests.requirements import chromium
+from tests.servers import Server
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+pytestmark = pytest.mark.needs("browser", "uvicorn")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One with the cache, which Playwright turns off."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        off = ["--disable-back-forward-cache"]
+        running = playwright.chromium.launch(
+            executable_path=chromium(), args=ARGUMENTS, ignore_default_args=off
+        )
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with Server("uvicorn") as running:
+        yield running
+
+
+@pytest.mark.parametrize("kind", ["EventStream", "SharedEventStream"])
+def test_a_page_that_is_gone_back_to_gets_what_it_missed(
+    open_page: Opener, server: Server, kind: str
+) -> None:
+    page = open_client(open_page, server.url)
+    page.evaluate(f"() => void follow(new django_sse.{kind}('/channels/{kind}/'))")
+    wait(page, "seen.types.includes('stream-open')")
+    publish(server, kind, "before")
+    wait(page, "seen.data.length === 1")
+    page.goto(f"{server.url}/client/?elsewhere")
+    publish(server, kind, "meanwhile")
+    # A page out of the cache fires no load event to wait for.
+    page.go_back(wait_until="commit")
+    wait(page, "window.seen?.data.length === 2")
+    assert seen(page, "data") == ["before", "meanwhile"]
+    assert seen(page, "types").count("open") == 2
+    publish(server, kind, "after")
+    wait(page, "seen.data.length === 3")

@@ -1,0 +1,52 @@
+"""One server with three workers: as with three servers, whatever dies, nobody loses an event."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import pytest
+
+from tests.integration.many.load import Load
+from tests.integration.many.site import CLIENTS, EVENTS, carry, server
+from tests.integration.many.stores import POSTGRES, SQLITE
+from tests.integration.servers.client import get
+from tests.integration.servers.looking import eventually
+from tests.requirements import require
+from tests.servers import KINDS, Server
+
+pytestmark = pytest.mark.needs("nginx")
+
+# Without this granian ends when a worker has died.
+RESPAWN = {"granian": ["--respawn-failed-workers"]}
+
+
+def _who_answers(running: Server) -> int:
+    return json.loads(get(running, "/streams/process/")[1])["pid"]
+
+
+@pytest.mark.parametrize("env", [SQLITE, POSTGRES], indirect=True, ids=lambda store: store.name)
+@pytest.mark.parametrize("kind", ["uvicorn", "granian"])
+def test_a_worker_is_killed_and_the_server_restarted_while_events_flow(
+    kind: str, env: dict[str, str]
+) -> None:
+    require(*KINDS[kind].needs)
+    events = EVENTS // 5
+    with server(kind, env, "--workers", "3", *RESPAWN.get(kind, [])) as running:
+
+        def disturb(load: Load) -> None:
+            load.wait_for_pids(3)
+            load.wait_for(load.total * 2 // 10)
+            before = set(load.pids)
+            os.kill(min(before), signal.SIGKILL)
+            load.wait_for(load.total * 4 // 10)
+            # A worker that begins while granian stops is never told.
+            eventually(lambda: _who_answers(running) not in before, running.output)
+            assert not running.stop().killed
+            running.start()
+
+        account = carry(env, [running], events, disturb, publishers=3)
+    account.check(events)
+    assert account.report.connections > CLIENTS
+    assert account.report.farewells

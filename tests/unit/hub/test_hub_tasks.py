@@ -1,0 +1,366 @@
+"""The tasks that all streams of a hub share, and when they begin and end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from django_sse.hub.hub import Hub, get_hub
+from django_sse.hub.topic import Topic
+from django_sse.log import get_log
+from django_sse.log.base import Appended
+from django_sse.notifiers import Wakeup
+from django_sse.streams.stream import Stream
+from django_sse.wire import HEARTBEAT, make_epoch
+from tests.unit.hub.support import (
+    TIMEOUT,
+    Client,
+    HandNotifier,
+    Reader,
+    WatchedLog,
+    commit,
+    commit_elsewhere,
+    end,
+    entries,
+    eventually,
+    listening,
+    numbers,
+    texts,
+)
+
+Configure = Callable[..., None]
+
+
+class Silent(Stream):
+    """A stream that never has anything to send."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended = 0
+
+    async def _start(self) -> None:
+        self.attach(get_hub())
+
+    def _take(self) -> bytes:
+        return b""
+
+    def _end(self) -> None:
+        self.ended += 1
+
+
+async def read_up_to(topic: Topic, seq: int) -> None:
+    await eventually(lambda: topic.ring.tail == seq)
+
+
+async def others() -> set[asyncio.Task[object]]:
+    """The tasks of this loop besides the test's own."""
+    current = asyncio.current_task()
+    assert current is not None
+    return asyncio.all_tasks() - {current}
+
+
+# -- the safety poll
+
+
+async def test_the_safety_poll_finds_what_nobody_told_and_says_so(
+    log: WatchedLog,
+    notifier: HandNotifier,
+    configure: Configure,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    configure(SAFETY_INTERVAL=0.01)
+    topic = await get_hub().topic("a", Reader())
+    commit_elsewhere("a", "1")
+    await eventually(lambda: topic.ring.tail == 1)
+    assert "events of channel 'a' that HandNotifier did not tell of" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "path", ["tests.unit.hub.support.PollingNotifier", "django_sse.notifiers.local.LocalNotifier"]
+)
+async def test_of_a_notifier_that_is_not_told_the_safety_poll_does_not_complain(
+    log: WatchedLog, configure: Configure, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    configure(SAFETY_INTERVAL=0.01, NOTIFIER=path)
+    topic = await get_hub().topic("a", Reader())
+    commit_elsewhere("a", "1")
+    await eventually(lambda: topic.ring.tail == 1)
+    assert "did not tell of" not in caplog.text
+
+
+async def test_a_wake_up_that_comes_after_the_safety_poll_is_no_repair(
+    log: WatchedLog,
+    notifier: HandNotifier,
+    configure: Configure,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    configure(SAFETY_INTERVAL=0.01)
+    topic = await get_hub().topic("a", Reader())
+    queries = log.head_queries
+    (appended,) = commit_elsewhere("a", "1")
+    await eventually(lambda: log.head_queries > queries + 1)
+    notifier.tell(Wakeup("a", appended.epoch, 1))
+    await eventually(lambda: topic.ring.tail == 1)
+    assert "did not tell of" not in caplog.text
+
+
+async def test_the_safety_poll_is_one_query_for_all_topics_and_one_for_all_orphans(
+    log: WatchedLog, notifier: HandNotifier, configure: Configure
+) -> None:
+    configure(SAFETY_INTERVAL=0.05)
+    for channel in numbers(1, 50):
+        await get_hub().topic(channel, Reader())
+    heads, orphans = log.head_queries, log.orphan_queries
+    await eventually(lambda: log.orphan_queries >= orphans + 5)
+    # The poll that is going on, or the one before, may be half done.
+    assert abs((log.head_queries - heads) - (log.orphan_queries - orphans)) <= 1
+
+
+# -- heartbeats
+
+
+# The second are more than are beaten in one turn of the loop.
+@pytest.mark.parametrize("count", [20, 1201])
+async def test_silent_streams_get_a_heartbeat_from_the_hub(
+    log: WatchedLog, notifier: HandNotifier, configure: Configure, count: int
+) -> None:
+    configure(HEARTBEAT=0.02)
+    streams = [Silent() for _ in range(count)]
+    chunks = await asyncio.gather(*[anext(stream) for stream in streams])
+    assert chunks == [HEARTBEAT] * count
+    for stream in streams:
+        stream.close()
+
+
+async def test_a_stream_that_leaves_during_the_tick_disturbs_nobody(
+    log: WatchedLog, notifier: HandNotifier, configure: Configure
+) -> None:
+    configure(HEARTBEAT=0.02)
+    streams = [Silent() for _ in range(1201)]
+    reads = [asyncio.create_task(Client(stream).chunk()) for stream in streams]
+    await asyncio.wait(reads, return_when=asyncio.FIRST_COMPLETED)
+    for stream in streams[::2]:
+        stream.close()
+    results = await asyncio.gather(*reads, return_exceptions=True)
+    assert results[1::2] == [HEARTBEAT] * 600
+    for stream in streams:
+        stream.close()
+
+
+# -- tasks that die
+
+
+async def test_a_notifier_that_fails_is_listened_to_again(
+    log: WatchedLog, notifier: HandNotifier, caplog: pytest.LogCaptureFixture
+) -> None:
+    notifier.failures = [RuntimeError("the transport is away")]
+    topic = await get_hub().topic("a", Reader())
+    await eventually(lambda: notifier.listeners)
+    assert "_listen died and is started again" in caplog.text
+    assert "the transport is away" in caplog.text
+    commit_elsewhere("a", "1")
+    notifier.tell(None)
+    await eventually(lambda: topic.ring.tail == 1)
+
+
+async def test_a_cancellation_that_a_notifier_lets_escape_does_not_end_the_listening(
+    log: WatchedLog, notifier: HandNotifier, caplog: pytest.LogCaptureFixture
+) -> None:
+    notifier.failures = [asyncio.CancelledError("of a task of the transport's")]
+    topic = await get_hub().topic("a", Reader())
+    await eventually(lambda: notifier.listeners)
+    assert "_listen died and is started again" in caplog.text
+    commit_elsewhere("a", "1")
+    notifier.tell(None)
+    await eventually(lambda: topic.ring.tail == 1)
+
+
+async def test_what_came_while_the_notifier_was_away_is_found_when_it_is_back(
+    log: WatchedLog, notifier: HandNotifier
+) -> None:
+    topic = await get_hub().topic("a", Reader())
+    notifier.fail(RuntimeError("the transport is away"))
+    notifier.greets = False
+    commit_elsewhere("a", "1")
+    await eventually(lambda: topic.ring.tail == 1)
+    assert notifier.listens == 2
+
+
+async def test_a_comparison_that_fails_is_logged_and_the_next_is_made(
+    log: WatchedLog, notifier: HandNotifier, caplog: pytest.LogCaptureFixture
+) -> None:
+    topic = await get_hub().topic("a", Reader())
+    log.failures = [ValueError("a row that makes no sense")]
+    notifier.tell(None)
+    await eventually(lambda: "_check died and is started again" in caplog.text)
+    commit_elsewhere("a", "1")
+    notifier.tell(None)
+    await eventually(lambda: topic.ring.tail == 1)
+
+
+async def test_a_comparison_that_failed_is_made_up_for(
+    log: WatchedLog, notifier: HandNotifier
+) -> None:
+    topic = await get_hub().topic("a", Reader())
+    commit_elsewhere("a", "1")
+    log.failures = [ValueError("a row that makes no sense")]
+    notifier.tell(None)
+    await eventually(lambda: topic.ring.tail == 1)
+
+
+async def test_a_safety_poll_that_fails_is_started_again(
+    log: WatchedLog,
+    notifier: HandNotifier,
+    configure: Configure,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    configure(SAFETY_INTERVAL=0.01)
+    await get_hub().topic("a", Reader())
+    log.failures = [ValueError("a row that makes no sense")]
+    await eventually(lambda: "_safety_poll died and is started again" in caplog.text)
+    before = log.orphan_queries
+    await eventually(lambda: log.orphan_queries > before)
+
+
+async def test_a_log_that_is_away_is_a_warning_without_a_traceback(
+    log: WatchedLog,
+    notifier: HandNotifier,
+    configure: Configure,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    configure(SAFETY_INTERVAL=0.01)
+    topic = await get_hub().topic("a", Reader())
+    log.away = True
+    await eventually(lambda: "_safety_poll waits for the log" in caplog.text)
+    assert [each for each in caplog.records if each.levelname != "WARNING" or each.exc_info] == []
+    log.away = False
+    commit_elsewhere("a", "1")
+    await eventually(lambda: topic.ring.tail == 1)
+
+
+class Broken(Silent):
+    """A stream that cannot be beaten, once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failed = False
+
+    def beat(self) -> None:
+        if not self.failed:
+            self.failed = True
+            raise ValueError("no pulse")
+        super().beat()
+
+
+async def test_a_tick_that_fails_is_logged_and_the_hearts_go_on_beating(
+    log: WatchedLog,
+    notifier: HandNotifier,
+    configure: Configure,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    configure(HEARTBEAT=0.02)
+    stream = Broken()
+    assert await Client(stream).chunk() == HEARTBEAT
+    assert "_tick died and is started again" in caplog.text
+    stream.close()
+
+
+# -- when nothing is left
+
+
+async def test_a_topic_without_streams_is_dropped_after_a_while(
+    log: WatchedLog, notifier: HandNotifier, configure: Configure
+) -> None:
+    configure(HEARTBEAT=0.02, TOPIC_LINGER=0.05)
+    async with listening("b"):
+        async with listening("a"):
+            pass
+        await eventually(lambda: list(get_hub().topics) == ["b"])
+
+
+async def test_a_stream_that_comes_back_in_time_finds_the_ring(
+    log: WatchedLog, notifier: HandNotifier
+) -> None:
+    async with listening("a") as client:
+        commit("a", *numbers(1, 100))
+        (*_, last) = await client.take(100)
+    reads = len(log.reads)
+    epoch = last.last_event_id.split("-")[0]
+    async with listening("a", since=f"{epoch}-50") as client:
+        assert texts(await client.take(50)) == numbers(51, 100)
+    assert len(log.reads) == reads
+
+
+async def test_with_the_last_stream_the_hub_stops(
+    log: WatchedLog, notifier: HandNotifier, configure: Configure
+) -> None:
+    configure(HEARTBEAT=0.02, TOPIC_LINGER=0.0)
+    async with listening("a", "b"):
+        assert len(await others()) >= 4
+    await eventually(lambda: not get_hub().topics)
+    async with asyncio.timeout(TIMEOUT):
+        while tasks := await others():
+            await asyncio.wait(tasks)
+    assert notifier.listeners == []
+
+
+async def test_after_it_has_stopped_the_next_stream_starts_it_again(
+    log: WatchedLog, notifier: HandNotifier, configure: Configure
+) -> None:
+    configure(HEARTBEAT=0.02, TOPIC_LINGER=0.0)
+    for number in numbers(1, 3):
+        async with listening("a") as client:
+            (appended,) = commit_elsewhere("a", number)
+            notifier.tell(Wakeup("a", appended.epoch, int(number)))
+            assert texts([await client.next()]) == [number]
+        async with asyncio.timeout(TIMEOUT):
+            while tasks := await others():
+                await asyncio.wait(tasks)
+
+
+async def test_what_nobody_streams_is_not_kept(log: WatchedLog, notifier: HandNotifier) -> None:
+    hub = get_hub()
+    async with listening("a"):
+        hub.deliver([Appended("b", make_epoch(), get_log().append(entries("b", "1"))[0].records)])
+        assert not hub._inbox
+
+
+async def test_the_hub_of_a_closed_loop_takes_everything_in_silence(
+    log: WatchedLog, notifier: HandNotifier
+) -> None:
+    async def use() -> Hub:
+        await get_hub().topic("a", Reader())
+        return get_hub()
+
+    hub = await asyncio.to_thread(asyncio.run, use())
+    hub.deliver(commit_elsewhere("a", "1"))
+    hub.check_soon()
+    hub.drain()
+
+
+# -- when the server stops
+
+
+async def test_draining_ends_every_stream(log: WatchedLog, notifier: HandNotifier) -> None:
+    async with listening("a") as first, listening("b") as second:
+        silent = Silent()
+        third = asyncio.create_task(Client(silent).next())
+        await eventually(lambda: silent in get_hub().streams)
+        await asyncio.to_thread(get_hub().drain)
+        for client in (first, second):
+            assert [event.type for event in await client.rest()] == ["stream-retry"]
+        assert (await third).type == "stream-retry"
+    assert get_hub().streams == set()
+    assert silent.ended == 1
+
+
+async def test_a_finished_channel_costs_no_topic_for_ever(
+    log: WatchedLog, notifier: HandNotifier, configure: Configure
+) -> None:
+    configure(HEARTBEAT=0.02, TOPIC_LINGER=0.0)
+    async with listening("a") as client:
+        end("a")
+        assert texts(await client.rest()) == ["[DONE]"]
+        await eventually(lambda: get_hub().topics == {})

@@ -1,0 +1,324 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from django_sse.exceptions import LogUnavailable
+from django_sse.hub.position import (
+    ROTATION_SECONDS,
+    Settled,
+    check_since,
+    rotate_rewound,
+    settle,
+)
+from django_sse.wire import Cursor, make_epoch
+from tests.unit.hub.support import WatchedLog, commit_elsewhere, end, numbers
+
+HOUR = timedelta(seconds=ROTATION_SECONDS)
+
+
+@pytest.fixture
+def ten(log: WatchedLog) -> WatchedLog:
+    """A log whose channel "a" has ten events."""
+    commit_elsewhere("a", *numbers(1, 10))
+    return log
+
+
+def at(log: WatchedLog, channel: str, seq: int) -> str:
+    return f"{log.epoch(channel)}-{seq}"
+
+
+def only(settled: Settled) -> tuple[int, str]:
+    """Cursor and reason of a stream of one channel."""
+    (cursor,) = settled.cursors
+    return cursor, settled.resets.get(0, "")
+
+
+# -- a client that brings nothing
+
+
+@pytest.mark.parametrize(
+    ("since", "cursor"),
+    [("now", 10), ("earliest", 0), (0, 10), (3, 7), (10, 0), (11, 0), (10**9, 0)],
+)
+def test_a_new_client_begins_where_since_says(ten: WatchedLog, since: Any, cursor: int) -> None:
+    assert only(settle(ten, ["a"], None, since)) == (cursor, "")
+
+
+@pytest.mark.parametrize(("since", "cursor"), [("earliest", 6), (3, 7), (9, 6)])
+def test_a_new_client_begins_at_what_is_still_stored(
+    ten: WatchedLog, since: Any, cursor: int
+) -> None:
+    ten.trim("a", count=4)
+    assert only(settle(ten, ["a"], None, since)) == (cursor, "")
+
+
+def test_a_new_client_begins_at_a_moment(ten: WatchedLog) -> None:
+    between = timezone.now()
+    commit_elsewhere("a", "11")
+    assert only(settle(ten, ["a"], None, between)) == (10, "")
+    assert only(settle(ten, ["a"], None, between - HOUR)) == (0, "")
+    assert only(settle(ten, ["a"], None, between + HOUR)) == (11, "")
+
+
+def test_since_may_be_a_cursor(ten: WatchedLog) -> None:
+    text = at(ten, "a", 4)
+    assert only(settle(ten, ["a"], None, text)) == (4, "")
+    assert only(settle(ten, ["a"], None, Cursor.parse(text))) == (4, "")
+
+
+def test_a_channel_that_is_not_there_is_made_and_has_an_epoch(log: WatchedLog) -> None:
+    settled = settle(log, ["new"], None, "now")
+    assert only(settled) == (0, "")
+    assert settled.heads[0].epoch == log.epoch("new")
+
+
+# -- a client that brings a position
+
+
+@pytest.mark.parametrize("seq", [0, 1, 9, 10])
+def test_a_client_goes_on_where_it_was(ten: WatchedLog, seq: int) -> None:
+    assert only(settle(ten, ["a"], at(ten, "a", seq), "now")) == (seq, "")
+
+
+def test_what_the_client_brings_goes_before_since(ten: WatchedLog) -> None:
+    for since in ("now", "earliest", 2, timezone.now(), at(ten, "a", 8)):
+        assert only(settle(ten, ["a"], at(ten, "a", 4), since)) == (4, "")
+
+
+def test_a_position_at_the_floor_misses_nothing(ten: WatchedLog) -> None:
+    ten.trim("a", count=4)
+    assert only(settle(ten, ["a"], at(ten, "a", 6), "now")) == (6, "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "x",
+        "4",
+        "-",
+        "a-4",
+        "!end",
+        "\x00",
+        "é",
+        "💥",
+        "abcdefghijk-04",
+        "abcdefghijk-+4",
+        "abcdefghijk--4",
+        "abcdefghijk-4.",
+        "abcdefghijk-4,abcdefghijk-4",
+        "abcdefghijk-٤",
+        "ABCDEFGHIJK-4",
+        "abcdefghijk-99999999999999999999",
+        "abcdefghijk-4\n",
+        "abcdefghijk-4" * 200,
+    ],
+)
+def test_a_position_that_makes_no_sense_is_malformed(ten: WatchedLog, text: str) -> None:
+    assert only(settle(ten, ["a"], text, "now")) == (10, "malformed")
+    if text not in ("now", "earliest"):
+        assert only(settle(ten, ["a"], None, text)) == (10, "malformed")
+
+
+def test_a_position_of_another_channel_or_log_is_unknown(ten: WatchedLog) -> None:
+    commit_elsewhere("b", *numbers(1, 10))
+    for epoch in (ten.epoch("b"), make_epoch()):
+        assert only(settle(ten, ["a"], f"{epoch}-4", "now")) == (10, "unknown")
+
+
+def test_a_position_in_a_log_that_was_wiped_is_unknown(ten: WatchedLog) -> None:
+    before = at(ten, "a", 4)
+    ten.clear()
+    commit_elsewhere("a", *numbers(1, 10))
+    assert only(settle(ten, ["a"], before, "now")) == (10, "unknown")
+
+
+def test_a_position_before_a_rotation_is_unknown(ten: WatchedLog) -> None:
+    before = at(ten, "a", 4)
+    assert ten.rotate("a", ten.epoch("a"))
+    assert only(settle(ten, ["a"], before, "now")) == (10, "unknown")
+
+
+def test_a_position_below_the_floor_is_trimmed(ten: WatchedLog) -> None:
+    ten.trim("a", count=4)
+    assert only(settle(ten, ["a"], at(ten, "a", 5), "now")) == (10, "trimmed")
+
+
+@pytest.mark.parametrize("seq", [11, 2**63 - 1])
+def test_a_position_beyond_the_head_is_rewound(ten: WatchedLog, seq: int) -> None:
+    settled = settle(ten, ["a"], at(ten, "a", seq), "now")
+    assert only(settled) == (10, "rewound")
+    assert settled.rewound == [0]
+
+
+def test_a_log_that_is_away_is_said_so(log: WatchedLog) -> None:
+    log.away = True
+    with pytest.raises(LogUnavailable):
+        settle(log, ["a"], None, "now")
+
+
+# -- several channels
+
+
+@pytest.fixture
+def three(ten: WatchedLog) -> WatchedLog:
+    commit_elsewhere("b", *numbers(1, 20))
+    commit_elsewhere("c", *numbers(1, 30))
+    return ten
+
+
+def test_each_channel_goes_on_where_it_was(three: WatchedLog) -> None:
+    text = ".".join([at(three, "a", 1), at(three, "b", 2), at(three, "c", 3)])
+    assert settle(three, ["a", "b", "c"], text, "now").cursors == [1, 2, 3]
+
+
+def test_the_order_of_the_channels_may_change(three: WatchedLog) -> None:
+    text = ".".join([at(three, "c", 3), at(three, "a", 1), at(three, "b", 2)])
+    settled = settle(three, ["b", "c", "a"], text, "now")
+    assert (settled.cursors, settled.resets) == ([2, 3, 1], {})
+
+
+def test_a_channel_the_client_did_not_have_is_reset_and_the_others_go_on(
+    three: WatchedLog,
+) -> None:
+    text = ".".join([at(three, "c", 3), at(three, "a", 1)])
+    settled = settle(three, ["a", "b", "c"], text, "now")
+    assert (settled.cursors, settled.resets) == ([1, 20, 3], {1: "unknown"})
+
+
+def test_a_channel_that_is_no_longer_asked_for_is_left_out(three: WatchedLog) -> None:
+    text = ".".join([at(three, "c", 3), at(three, "a", 1)])
+    settled = settle(three, ["a"], text, "now")
+    assert (settled.cursors, settled.resets) == ([1], {})
+
+
+def test_each_channel_has_a_reason_of_its_own(three: WatchedLog) -> None:
+    three.trim("b", count=1)
+    text = ".".join([at(three, "a", 11), at(three, "b", 2), at(three, "c", 3)])
+    settled = settle(three, ["a", "b", "c"], text, "now")
+    assert settled.cursors == [10, 20, 3]
+    assert settled.resets == {0: "rewound", 1: "trimmed"}
+
+
+def test_a_malformed_position_resets_every_channel(three: WatchedLog) -> None:
+    settled = settle(three, ["a", "b"], "nonsense", "now")
+    assert settled.resets == {0: "malformed", 1: "malformed"}
+
+
+# -- the end
+
+
+def test_a_client_that_has_everything_of_a_finished_channel_is_finished(ten: WatchedLog) -> None:
+    end("a")
+    assert settle(ten, ["a"], at(ten, "a", 11), "now").finished
+    assert settle(ten, ["a"], None, "now").finished
+
+
+def test_a_client_that_has_not_seen_the_end_is_not_finished(ten: WatchedLog) -> None:
+    end("a")
+    assert not settle(ten, ["a"], at(ten, "a", 10), "now").finished
+    assert not settle(ten, ["a"], None, "earliest").finished
+
+
+def test_a_client_that_has_to_be_told_of_a_reset_is_not_finished(ten: WatchedLog) -> None:
+    end("a")
+    assert not settle(ten, ["a"], "nonsense", "now").finished
+
+
+def test_several_channels_are_finished_when_the_last_is(three: WatchedLog) -> None:
+    end("a")
+    assert not settle(three, ["a", "b"], None, "now").finished
+    end("b")
+    assert settle(three, ["a", "b"], None, "now").finished
+
+
+# -- a client that is ahead of the log
+
+
+def told_rewound(log: WatchedLog, now: datetime) -> Settled:
+    settled = settle(log, ["a"], at(log, "a", 11), "now")
+    rotate_rewound(log, settled, now)
+    return settled
+
+
+def test_a_client_ahead_of_the_log_gives_the_channel_a_new_epoch(ten: WatchedLog) -> None:
+    before = ten.epoch("a")
+    settled = told_rewound(ten, timezone.now() + HOUR)
+    assert ten.epoch("a") != before
+    assert settled.heads[0].epoch == ten.epoch("a")
+    assert only(settled) == (10, "rewound")
+
+
+def test_an_epoch_is_rotated_at_most_once_an_hour_on_a_clients_word(ten: WatchedLog) -> None:
+    born = ten.heads(["a"])["a"].epoch_created
+    epochs = {ten.epoch("a")}
+    for minute in range(60):
+        told_rewound(ten, born + timedelta(minutes=minute))
+        epochs.add(ten.epoch("a"))
+    assert len(epochs) == 1
+    told_rewound(ten, born + HOUR)
+    assert ten.epoch("a") not in epochs
+
+
+def test_a_thousand_forged_positions_rotate_the_epoch_once(ten: WatchedLog) -> None:
+    ten.age_epoch("a", ROTATION_SECONDS)
+    epochs = set()
+    for _ in range(1000):
+        settled = told_rewound(ten, timezone.now())
+        assert only(settled) == (10, "rewound")
+        epochs.add(settled.heads[0].epoch)
+    assert epochs == {ten.epoch("a")}
+
+
+def test_of_several_channels_only_the_rewound_ones_are_rotated(three: WatchedLog) -> None:
+    for channel in "abc":
+        three.age_epoch(channel, ROTATION_SECONDS)
+    before = [three.epoch(channel) for channel in "abc"]
+    text = ".".join([at(three, "a", 1), at(three, "b", 21), at(three, "c", 3)])
+    settled = settle(three, ["a", "b", "c"], text, "now")
+    rotate_rewound(three, settled, timezone.now())
+    assert [three.epoch(c) == e for c, e in zip("abc", before, strict=True)] == [True, False, True]
+    assert (settled.cursors, settled.resets) == ([1, 20, 3], {1: "rewound"})
+    assert [head.epoch for head in settled.heads] == [three.epoch(c) for c in "abc"]
+
+
+def test_what_came_while_the_epoch_was_rotated_is_not_replayed_nor_lost(ten: WatchedLog) -> None:
+    ten.age_epoch("a", ROTATION_SECONDS)
+    settled = settle(ten, ["a"], at(ten, "a", 11), "now")
+    commit_elsewhere("a", "11")
+    rotate_rewound(ten, settled, timezone.now())
+    assert (settled.cursors, settled.heads[0].head) == ([11], 11)
+
+
+# -- since
+
+
+@pytest.mark.parametrize("since", ["now", "earliest", "x-1", 0, 5, datetime.now(UTC)])
+def test_what_since_may_be(since: Any) -> None:
+    check_since(since)
+
+
+@pytest.mark.parametrize("since", [None, 1.5, True, [], b"now"])
+def test_a_since_of_another_type_is_refused(since: Any) -> None:
+    with pytest.raises(TypeError, match=f"not {type(since).__name__}"):
+        check_since(since)
+
+
+def test_a_negative_number_of_events_is_refused() -> None:
+    with pytest.raises(ValueError, match="must not be negative"):
+        check_since(-1)
+
+
+@pytest.mark.parametrize("use_tz", [True, False])
+def test_a_moment_that_the_projects_own_cannot_be_compared_with_is_refused(
+    use_tz: bool, settings: Any
+) -> None:
+    settings.USE_TZ = use_tz
+    aware, naive = datetime.now(UTC), datetime.now()
+    check_since(aware if use_tz else naive)
+    with pytest.raises(ValueError, match=f"USE_TZ is {use_tz}"):
+        check_since(naive if use_tz else aware)

@@ -1,0 +1,282 @@
+from __future__ import annotations
+
+from argparse import ArgumentTypeError
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.management.base import CommandError
+from django.utils import timezone
+
+from django_sse import publish, publish_many
+from django_sse.log import get_log
+from django_sse.log.model import ModelLog
+from django_sse.management.commands.sse_trim import parse_duration
+from django_sse.models import Channel, Run, StoredEvent
+from django_sse.runs import store
+from django_sse.testing import memory_log, published
+from tests.unit.log.support import elsewhere
+from tests.unit.management.support import run
+
+pytestmark = pytest.mark.django_db
+
+
+def fill(channel: str, *ages: timedelta) -> None:
+    """An event for each age, oldest first; its data is its number."""
+    publish_many([(channel, str(number)) for number in range(1, len(ages) + 1)])
+    for number, age in enumerate(ages, start=1):
+        event = StoredEvent.objects.filter(channel__name=channel, seq=number)
+        event.update(created=timezone.now() - age)
+
+
+def left(channel: str) -> list[str]:
+    return [data for _, data in published(channel)]
+
+
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
+
+
+def test_events_that_are_too_old_go() -> None:
+    fill("room", 3 * DAY, 2 * DAY, HOUR)
+
+    assert run("sse_trim", "--age", "1d") == "2 removed.\n"
+    assert left("room") == ["3"]
+
+
+def test_all_but_the_newest_go() -> None:
+    fill("room", 3 * DAY, 2 * DAY, HOUR)
+
+    assert run("sse_trim", "--count", "2") == "1 removed.\n"
+    assert left("room") == ["2", "3"]
+
+
+def test_both_limits_hold() -> None:
+    fill("a", 3 * DAY, 2 * DAY, HOUR)
+    fill("b", HOUR, HOUR, HOUR)
+
+    assert run("sse_trim", "--age", "1d", "--count", "2") == "3 removed.\n"
+    assert (left("a"), left("b")) == (["3"], ["2", "3"])
+
+
+def test_only_the_named_channels_are_trimmed() -> None:
+    for name in "abc":
+        fill(name, HOUR, HOUR)
+
+    assert run("sse_trim", "a", "b", "--count", "0") == "4 removed.\n"
+    assert (left("a"), left("b"), left("c")) == ([], [], ["1", "2"])
+
+
+def test_the_settings_are_the_default(settings: Any) -> None:
+    settings.DJANGO_SSE = {"TRIM_AGE": 86400, "TRIM_COUNT": 2}
+    fill("a", 3 * DAY, 2 * DAY, HOUR)
+    fill("b", HOUR, HOUR, HOUR)
+
+    assert run("sse_trim") == "3 removed.\n"
+    assert (left("a"), left("b")) == (["3"], ["2", "3"])
+
+
+def test_a_limit_that_is_given_is_the_only_one(settings: Any) -> None:
+    settings.DJANGO_SSE = {"TRIM_AGE": 86400, "TRIM_COUNT": 1}
+    fill("room", 3 * DAY, 2 * DAY, HOUR)
+
+    assert run("sse_trim", "--count", "2") == "1 removed.\n"
+    assert left("room") == ["2", "3"]
+    assert run("sse_trim", "--age", "1d") == "1 removed.\n"
+    assert left("room") == ["3"]
+
+
+def test_settings_that_keep_everything_keep_everything(settings: Any) -> None:
+    settings.DJANGO_SSE = {"TRIM_AGE": None, "TRIM_COUNT": None}
+    fill("room", 1000 * DAY)
+
+    assert "keep everything" in run("sse_trim")
+    assert left("room") == ["1"]
+
+
+def test_an_age_in_the_settings_beyond_all_time_keeps_everything(settings: Any) -> None:
+    settings.DJANGO_SSE = {"TRIM_AGE": 1e15}
+    fill("room", 1000 * DAY)
+
+    assert run("sse_trim") == "0 removed.\n"
+    assert left("room") == ["1"]
+
+
+@pytest.mark.parametrize(
+    "limits", [("--age", "1d"), ("--count", "1"), ("--age", "1d", "--count", "2")]
+)
+def test_a_dry_run_says_how_many_and_removes_nothing(limits: tuple[str, ...]) -> None:
+    fill("room", 3 * DAY, 2 * DAY, HOUR)
+
+    assert run("sse_trim", *limits, "--dry-run") == "2 would go.\n"
+    assert left("room") == ["1", "2", "3"]
+    assert run("sse_trim", *limits) == "2 removed.\n"
+    assert run("sse_trim", *limits, "--dry-run") == "0 would go.\n"
+
+
+def test_a_dry_run_measures_age_by_the_logs_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    fill("room", 3 * DAY, HOUR, HOUR)
+    # This machine's clock is a day ahead of the database's.
+    ahead = timezone.now() + timedelta(days=1)
+    monkeypatch.setattr(timezone, "now", lambda: ahead)
+
+    assert run("sse_trim", "--age", "12h", "--dry-run") == "1 would go.\n"
+    assert run("sse_trim", "--age", "12h") == "1 removed.\n"
+
+
+def test_a_log_without_channels_is_trimmed() -> None:
+    assert run("sse_trim") == "0 removed.\n"
+    assert run("sse_trim", "--dry-run") == "0 would go.\n"
+
+
+def test_many_channels_are_trimmed_while_others_publish(transactional_db: None) -> None:
+    log = get_log()
+    log.open([f"room-{number}" for number in range(501)])
+    publish_many([("room-0", "1"), ("room-0", "2"), ("room-500", "1"), ("room-500", "2")])
+
+    for name in log.channels():
+        if name in ("room-0", "room-500"):
+            elsewhere(lambda: publish("busy", "x"))
+            assert log.trim(name, count=1) == 1
+    assert run("sse_trim", "--count", "0") == "4 removed.\n"
+
+
+def test_a_log_in_memory_is_trimmed() -> None:
+    with memory_log():
+        publish_many([("a", "1"), ("a", "2"), ("b", "3")])
+
+        assert run("sse_trim", "--count", "1", "--dry-run") == "1 would go.\n"
+        assert run("sse_trim", "--count", "1") == "1 removed.\n"
+        assert (left("a"), left("b")) == (["2"], ["3"])
+
+
+def test_an_unknown_channel_is_an_error_and_nothing_is_trimmed() -> None:
+    fill("room", HOUR)
+
+    with pytest.raises(CommandError, match="no channel 'rome', 'roam'"):
+        run("sse_trim", "room", "rome", "roam", "--count", "0")
+
+    assert left("room") == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--age", "7"), "no duration"),
+        (("--age", "7 d"), "no duration"),
+        (("--age", "-7d"), "expected one argument|no duration"),
+        (("--age", "d"), "no duration"),
+        (("--age", "1y"), "no duration"),
+        (("--age", "٣d"), "no duration"),
+        (("--age", ""), "no duration"),
+        (("--count", "-1"), "no number of events"),
+        (("--count", "1.5"), "no number of events"),
+        (("--count", ""), "no number of events"),
+        (("--count", "²"), "no number of events"),
+        (("a\nb", "--count", "0"), "control characters"),
+    ],
+)
+def test_bad_limits_are_a_clear_error_and_nothing_is_trimmed(
+    args: tuple[str, ...], message: str
+) -> None:
+    publish("room", "1")
+
+    with pytest.raises(CommandError, match=message):
+        run("sse_trim", *args)
+
+    assert left("room") == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "duration"),
+    [
+        ("30s", timedelta(seconds=30)),
+        ("90m", timedelta(minutes=90)),
+        ("12h", timedelta(hours=12)),
+        ("7d", timedelta(days=7)),
+        ("2w", timedelta(weeks=2)),
+        ("1.5h", timedelta(minutes=90)),
+        ("0s", timedelta(0)),
+    ],
+)
+def test_durations_are_understood(text: str, duration: timedelta) -> None:
+    assert parse_duration(text) == duration
+
+
+def test_a_duration_beyond_all_time_keeps_everything() -> None:
+    fill("room", 1000 * DAY)
+
+    assert run("sse_trim", "--age", "999999999w") == "0 removed.\n"
+    with pytest.raises(ArgumentTypeError):
+        parse_duration("9" * 400 + "d")
+
+
+# -- runs
+
+
+def a_run(*, ended: timedelta | None) -> Run:
+    run = store.create("user:1", dialect="", while_connected=False)
+    publish(run.channel, "token")
+    if ended is not None:
+        Run.objects.filter(pk=run.pk).update(ended=timezone.now() - ended, slot=None)
+    return run
+
+
+def test_runs_that_ended_long_ago_go_with_all_they_said(settings: Any) -> None:
+    settings.DJANGO_SSE = {"RUN_AGE": 86400, "TRIM_AGE": None}
+    old, new, running = a_run(ended=2 * DAY), a_run(ended=HOUR), a_run(ended=None)
+
+    assert run("sse_trim", "--dry-run").startswith("1 runs would go.\n")
+    assert Run.objects.count() == 3
+    assert run("sse_trim").startswith("1 runs removed.\n")
+    assert set(Run.objects.all()) == {new, running}
+    assert not Channel.objects.filter(name=old.channel).exists()
+    assert left(new.channel) == left(running.channel) == ["token"]
+
+
+@pytest.mark.parametrize("arguments", [("--age", "1d"), ("--count", "5"), ("room",)])
+def test_runs_are_left_alone_where_something_else_was_asked_for(arguments: tuple[str, ...]) -> None:
+    publish("room", "1")
+    a_run(ended=30 * DAY)
+    run("sse_trim", *arguments)
+    assert Run.objects.count() == 1
+
+
+def test_runs_are_kept_where_the_settings_say_so(settings: Any) -> None:
+    settings.DJANGO_SSE = {"RUN_AGE": None}
+    a_run(ended=1000 * DAY)
+    run("sse_trim")
+    assert Run.objects.count() == 1
+
+
+def test_a_run_that_has_lost_its_process_is_ended() -> None:
+    lost = a_run(ended=None)
+    Run.objects.filter(pk=lost.pk).update(lease=timezone.now() - HOUR)
+
+    run("sse_trim", "--dry-run")
+    assert store.state(lost)[0] == ""
+    run("sse_trim")
+    assert store.state(lost)[0] == "error"
+    run("sse_trim")
+    assert len(left(lost.channel)) == 2
+
+
+class BusyLog(ModelLog):
+    """While it is trimmed, a run begins in another process."""
+
+    begun: list[Run] = []
+
+    def trim(self, channel: str, **limits: Any) -> int:
+        if not self.begun:
+            self.begun.append(store.create("user:1", dialect="", while_connected=False))
+            publish_many([(self.begun[0].channel, str(number)) for number in range(9)])
+        return super().trim(channel, **limits)
+
+
+def test_a_run_that_begins_meanwhile_keeps_its_beginning(settings: Any) -> None:
+    settings.DJANGO_SSE = {"LOG": f"{__name__}.BusyLog"}
+    BusyLog.begun = []
+    fill("room", HOUR, HOUR)
+
+    assert run("sse_trim", "--count", "1") == "1 removed.\n"
+    (begun,) = BusyLog.begun
+    assert left(begun.channel) == [str(number) for number in range(9)]

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+
+from django_sse import conf
+from django_sse.notifiers import get_notifier, notifier_path, postgres
+from django_sse.notifiers.channel_layer import ChannelLayerNotifier
+from django_sse.notifiers.database import DatabaseNotifier
+from django_sse.notifiers.local import LocalNotifier
+from django_sse.notifiers.postgres import PostgresNotifier
+from tests.unit.log.support import another_database
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("local", LocalNotifier),
+        ("database", DatabaseNotifier),
+        ("postgres", PostgresNotifier),
+        ("channel_layer", ChannelLayerNotifier),
+        ("django_sse.notifiers.local.LocalNotifier", LocalNotifier),
+    ],
+)
+def test_a_notifier_is_named_or_pointed_at(name: str, kind: type, settings: Any) -> None:
+    settings.DJANGO_SSE = {"NOTIFIER": name}
+    assert type(get_notifier()) is kind
+
+
+REDIS = {"default": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {}}}
+IN_MEMORY = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+
+
+@pytest.fixture
+def chosen(settings: Any) -> Callable[..., type]:
+    """What ``auto`` is, with these values in ``DJANGO_SSE``, layers and log's database."""
+
+    def choose(layers: Any = None, database: Any = None, **values: Any) -> type:
+        settings.CHANNEL_LAYERS = layers or {}
+        with another_database("log", **(database or SQLITE)) as alias:
+            settings.DJANGO_SSE = {"DATABASE": alias, **values}
+            found = type(get_notifier())
+            assert connections[alias].connection is None
+        return found
+
+    return choose
+
+
+SQLITE = {"ENGINE": "django.db.backends.sqlite3", "NAME": "x.sqlite3"}
+POSTGRES = {"ENGINE": "django.db.backends.postgresql", "NAME": "x", "HOST": "192.0.2.1"}
+
+
+def test_by_default_the_database_is_looked_at(chosen: Callable[..., type]) -> None:
+    assert chosen() is DatabaseNotifier
+
+
+def test_a_channel_layer_that_crosses_processes_comes_first(chosen: Callable[..., type]) -> None:
+    assert chosen(REDIS) is ChannelLayerNotifier
+    assert chosen(REDIS, POSTGRES) is ChannelLayerNotifier
+    assert chosen({"other": REDIS["default"]}) is DatabaseNotifier
+    assert chosen({"other": REDIS["default"]}, CHANNEL_LAYER="other") is ChannelLayerNotifier
+
+
+def test_a_layer_in_memory_or_a_broken_one_is_not_taken(chosen: Callable[..., type]) -> None:
+    assert chosen(IN_MEMORY) is DatabaseNotifier
+    assert chosen({"default": {"BACKEND": "no.such.Layer"}}) is DatabaseNotifier
+
+
+def test_then_comes_postgresql(
+    chosen: Callable[..., type], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert chosen(IN_MEMORY, POSTGRES) is PostgresNotifier
+    assert chosen(NOTIFIER_DSN="host=192.0.2.1") is PostgresNotifier
+    monkeypatch.setattr(postgres, "has_psycopg", lambda: False)
+    assert chosen(None, POSTGRES) is DatabaseNotifier
+    assert chosen(NOTIFIER_DSN="host=192.0.2.1") is DatabaseNotifier
+
+
+def test_through_a_pooler_in_transaction_mode_nobody_can_listen(
+    chosen: Callable[..., type],
+) -> None:
+    behind = {**POSTGRES, "DISABLE_SERVER_SIDE_CURSORS": True}
+    assert chosen(None, behind) is DatabaseNotifier
+    assert chosen(None, behind, NOTIFIER_DSN="host=192.0.2.1") is PostgresNotifier
+
+
+def test_a_database_that_is_not_there_is_for_the_checks(settings: Any) -> None:
+    settings.CHANNEL_LAYERS = {}
+    settings.DJANGO_SSE = {"DATABASE": "no such database"}
+    assert type(get_notifier()) is DatabaseNotifier
+
+
+def test_a_log_in_memory_has_nothing_to_tell_other_processes(settings: Any) -> None:
+    settings.CHANNEL_LAYERS = REDIS
+    settings.DJANGO_SSE = {"LOG": "django_sse.log.memory.MemoryLog"}
+    assert type(get_notifier()) is LocalNotifier
+
+
+def test_a_process_has_one_instance(settings: Any) -> None:
+    settings.DJANGO_SSE = {"NOTIFIER": "local"}
+    first = get_notifier()
+    settings.DJANGO_SSE = {"NOTIFIER": "database"}
+    assert get_notifier() is not first
+    settings.DJANGO_SSE = {"NOTIFIER": "local", "HEARTBEAT": 1.0}
+    assert get_notifier() is first
+
+
+def test_the_path_is_known_without_importing_it() -> None:
+    settings = conf.parse({"NOTIFIER": "project.carrier.Pigeon"})
+    assert notifier_path(settings) == "project.carrier.Pigeon"
+
+
+@pytest.mark.parametrize(
+    "name", ["carrier pigeon", "django_sse.nothing", "django_sse.conf.Nothing"]
+)
+def test_what_cannot_be_imported_is_said_with_the_names_that_are_known(
+    name: str, settings: Any
+) -> None:
+    settings.DJANGO_SSE = {"NOTIFIER": name}
+    with pytest.raises(
+        ImproperlyConfigured, match="auto, local, database, postgres, channel_layer"
+    ):
+        get_notifier()
+
+
+@pytest.mark.parametrize("name", ["django_sse.conf.Settings", "django_sse.conf.current"])
+def test_what_is_no_notifier_is_said(name: str, settings: Any) -> None:
+    settings.DJANGO_SSE = {"NOTIFIER": name}
+    with pytest.raises(ImproperlyConfigured, match="is not a Notifier"):
+        get_notifier()

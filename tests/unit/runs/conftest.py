@@ -1,0 +1,46 @@
+"""Runs over the log that a project has by default, and threads that let go of the database."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from django_sse.runs.keeper import get_keeper
+from tests.unit.log.conftest import database, migrated
+
+__all__ = ["configure", "database", "live", "migrated"]
+
+OPTIONS = {"HEARTBEAT": 600.0, "THREAD_IDLE": 0.05, "NOTIFIER": "local"}
+
+
+@pytest.fixture
+def configure(settings: Any) -> Callable[..., None]:
+    """Changes settings of ``DJANGO_SSE`` on top of ``OPTIONS``."""
+
+    def change(**options: Any) -> None:
+        settings.DJANGO_SSE = {**OPTIONS, **options}
+
+    change()
+    return change
+
+
+@pytest.fixture
+async def live(configure: Callable[..., None], transactional_db: None) -> AsyncIterator[None]:
+    """Afterwards nothing of the test's runs goes on."""
+    yield
+    keeper = get_keeper()
+    tasks = list(keeper.tasks.values())
+    for task in tasks:
+        task.interrupt()
+    for task in tasks:
+        await task.ended(60)
+    for each in keeper._keeping.values():
+        each.cancel()
+    await asyncio.gather(*keeper._keeping.values(), return_exceptions=True)
+    for thread in threading.enumerate():
+        if thread.name.startswith("django_sse-") and thread.name != "django_sse-loop":
+            await asyncio.to_thread(thread.join, 60)

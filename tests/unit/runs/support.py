@@ -1,0 +1,160 @@
+"""What the tests of runs share: runs without a view, and clients of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.db.models import F
+
+from django_sse.dialects import Dialect, Encoder, get_dialect
+from django_sse.dialects.plain import PlainEncoder
+from django_sse.exceptions import UpstreamError
+from django_sse.log import get_log
+from django_sse.log.base import Kind, Record
+from django_sse.models import Run
+from django_sse.process import database
+from django_sse.publishing import DONE
+from django_sse.runs import ends, store
+from django_sse.runs.start import start
+from django_sse.runs.subscription import RunSubscription
+from django_sse.runs.task import RunTask
+from django_sse.wire import Event
+from tests.unit.hub.support import Client
+from tests.unit.log.support import everything
+
+TIMEOUT = 60.0
+OWNER = "user:1"
+INTERRUPTED = {
+    "error": "The server was stopped before the answer was complete.",
+    "code": "interrupted",
+}
+ABORTED = {"error": "The stream was aborted.", "code": "aborted"}
+
+
+class Answer:
+    """A generator whose test says when it goes on, and that notes how it ended."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.began = asyncio.Event()
+        self.ended = asyncio.Event()
+        self._more = asyncio.Semaphore(0)
+
+    def go_on(self, items: int = 1) -> None:
+        for _ in range(items):
+            self._more.release()
+
+    async def items(self, count: int = 1_000_000) -> AsyncIterator[str]:
+        """The first at once, each other when it is let."""
+        self.began.set()
+        try:
+            for number in range(count):
+                yield f"token {number}"
+                await self._more.acquire()
+        except asyncio.CancelledError:
+            self.notes.append("cancelled")
+            raise
+        finally:
+            await asyncio.sleep(0)
+            self.notes.append("ended")
+            self.ended.set()
+
+
+async def tokens(count: int) -> AsyncIterator[str]:
+    for number in range(count):
+        yield f"token {number}"
+
+
+async def begin(
+    source: Any,
+    *,
+    owner: str = OWNER,
+    dialect: str | Dialect | None = None,
+    while_connected: bool = False,
+    on_error: Callable[[BaseException], None] = lambda error: None,
+    encoder: Encoder | None = None,
+) -> RunTask:
+    """A run of ``source`` in this process."""
+    spoken = None if dialect is None else get_dialect(dialect)
+    if encoder is None:
+        encoder = PlainEncoder(DONE) if spoken is None else spoken.encoder()
+    return await start(
+        source,
+        encoder,
+        owner=owner,
+        dialect=ends.name_of(spoken),
+        while_connected=while_connected,
+        on_error=on_error,
+    )
+
+
+async def over(task: RunTask) -> None:
+    """Returns when the run has its end and its generator has left."""
+    async with asyncio.timeout(TIMEOUT):
+        await task.ended()
+
+
+async def arecords(run: Run) -> list[Record]:
+    """All that the log has of a run."""
+    return await database.run(everything, get_log(), run.channel)
+
+
+async def atexts(run: Run) -> list[str]:
+    return [record.data for record in await arecords(run)]
+
+
+async def astate(run: Run) -> str:
+    return (await database.run(store.state, run))[0]
+
+
+def terminals(records: list[Record]) -> list[Record]:
+    return [record for record in records if record.kind == Kind.TERMINAL]
+
+
+def age(seconds: float, *runs: Run) -> None:
+    """So much time goes by for the rows of these runs, or of all."""
+    by = timedelta(seconds=seconds)
+    rows = Run.objects.filter(pk__in=[run.pk for run in runs]) if runs else Run.objects.all()
+    rows.update(lease=F("lease") - by, watched=F("watched") - by, ended=F("ended") - by)
+
+
+aage = sync_to_async(age)
+
+
+@asynccontextmanager
+async def watching(
+    run: Run, last_event_id: str | None = None, **options: Any
+) -> AsyncIterator[Client]:
+    """A client of a run, whose request has been answered with a stream."""
+    stream = RunSubscription(run, **options)
+    assert await database.run(stream.settle, last_event_id), "the run has nothing to give"
+    try:
+        yield Client(stream)
+    finally:
+        stream.close()
+
+
+async def settles(run: Run, last_event_id: str | None) -> bool:
+    """Whether a client that brings this is given a stream; else 204."""
+    stream = RunSubscription(run)
+    try:
+        return await database.run(stream.settle, last_event_id)
+    finally:
+        stream.close()
+
+
+def failures(name: str, events: Iterable[Event]) -> int:
+    """How many of the events tell, in the dialect, that the answer broke off."""
+    decoder = get_dialect(name).decoder()
+    count = 0
+    for event in events:
+        try:
+            decoder.decode(event)
+        except UpstreamError:
+            count += 1
+    return count

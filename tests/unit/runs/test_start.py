@@ -1,0 +1,292 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.core.exceptions import PermissionDenied
+from django.http import Http404
+
+from django_sse import apublish
+from django_sse.exceptions import EventTooLarge, LogUnavailable, Overloaded, TooManyRuns
+from django_sse.hub import registry
+from django_sse.hub.hub import get_hub
+from django_sse.log import get_log
+from django_sse.log.base import Head
+from django_sse.log.model import ModelLog
+from django_sse.models import Channel, Run
+from django_sse.process import database
+from django_sse.runs import store
+from django_sse.runs.keeper import get_keeper
+from django_sse.runs.start import find_by_position
+from tests.unit.hub.support import eventually
+from tests.unit.runs.support import OWNER, Answer, aage, astate, atexts, begin, over, tokens
+
+pytestmark = pytest.mark.usefixtures("live")
+
+Configure = Callable[..., None]
+
+
+async def nothing_is_left() -> bool:
+    rows = await Run.objects.acount(), await Channel.objects.acount()
+    return rows == (0, 0) and not get_hub().topics and not get_keeper().tasks
+
+
+# -- what goes wrong before the first item
+
+
+@pytest.mark.parametrize("error", [Http404("no"), PermissionDenied(), RuntimeError("broken")])
+@pytest.mark.parametrize("sync", [False, True])
+async def test_what_is_raised_before_the_first_item_is_raised_and_there_was_no_run(
+    error: Exception, sync: bool
+) -> None:
+    async def failing() -> AsyncIterator[str]:
+        raise error
+        yield "never"
+
+    def failing_sync() -> Iterator[str]:
+        raise error
+        yield "never"
+
+    reported: list[BaseException] = []
+    with pytest.raises(type(error)) as raised:
+        await begin(failing_sync() if sync else failing(), on_error=reported.append)
+    assert raised.value is error
+    assert reported == []
+    assert await nothing_is_left()
+
+
+async def test_a_first_value_that_cannot_be_is_raised_too() -> None:
+    with pytest.raises(ValueError, match="openai-chat"):
+        await begin([object()], dialect="openai-chat")
+    assert await nothing_is_left()
+
+
+async def test_a_first_value_that_the_log_refuses_is_raised_after_all_that_is_done_about_it(
+    configure: Configure,
+) -> None:
+    async def careful() -> AsyncIterator[str]:
+        try:
+            yield "x" * 2000
+        finally:
+            # The run's end is in the log before the generator has left.
+            (topic,) = get_hub().topics.values()
+            await eventually(lambda: topic.terminal)
+
+    configure(MAX_EVENT_BYTES=1000)
+    with pytest.raises(EventTooLarge):
+        await begin(careful(), dialect="openai-chat")
+    assert await nothing_is_left()
+
+
+async def test_a_thread_too_many_begins_no_run(configure: Configure) -> None:
+    configure(SYNC_GENERATORS=0)
+    with pytest.raises(Overloaded, match="SYNC_GENERATORS"):
+        await begin(iter(["never"]))
+    assert await nothing_is_left()
+
+
+async def test_a_server_that_stops_begins_no_run() -> None:
+    registry.drain()
+    try:
+        with pytest.raises(Overloaded, match="stops"):
+            await begin(tokens(1))
+    finally:
+        registry._forget_after_fork()
+    assert await nothing_is_left()
+
+
+class AwayLog(ModelLog):
+    """Cannot make a channel; or only the first time it is asked."""
+
+    opened = 0
+    may = 0
+
+    def open(self, channels: Any) -> list[Head]:
+        type(self).opened += 1
+        if type(self).opened > self.may:
+            raise LogUnavailable("away")
+        return super().open(channels)
+
+
+@pytest.mark.parametrize("may", [0, 1])
+async def test_without_its_log_a_run_does_not_begin(configure: Configure, may: int) -> None:
+    began: list[bool] = []
+
+    async def answer() -> AsyncIterator[str]:
+        began.append(True)
+        yield "never"
+
+    configure(LOG=f"{__name__}.AwayLog")
+    AwayLog.opened, AwayLog.may = 0, may
+    with pytest.raises(LogUnavailable):
+        await begin(answer())
+    assert began == []
+
+
+# -- the first item
+
+
+async def test_it_is_begun_when_there_is_a_first_item() -> None:
+    answer = Answer()
+    task = await begin(answer.items())
+    assert answer.began.is_set()
+    assert list(get_keeper().tasks.values()) == [task]
+    assert task.run.owner == OWNER
+
+
+async def test_a_first_item_that_takes_its_time_is_not_waited_for(configure: Configure) -> None:
+    async def late() -> AsyncIterator[str]:
+        await go_on.wait()
+        yield "late"
+
+    configure(OPEN_TIMEOUT=0.01)
+    go_on = asyncio.Event()
+    task = await begin(late())
+    assert await atexts(task.run) == []
+    go_on.set()
+    await over(task)
+    assert await atexts(task.run) == ["late", "[DONE]"]
+
+
+async def test_an_error_that_comes_later_than_that_is_the_runs(configure: Configure) -> None:
+    async def late() -> AsyncIterator[str]:
+        await go_on.wait()
+        raise Http404
+        yield "never"
+
+    configure(OPEN_TIMEOUT=0.01)
+    go_on = asyncio.Event()
+    reported: list[BaseException] = []
+    task = await begin(late(), on_error=reported.append)
+    go_on.set()
+    await over(task)
+    assert await astate(task.run) == "error"
+    assert [type(error) for error in reported] == [Http404]
+
+
+async def test_the_run_of_a_client_that_left_meanwhile_goes_on(configure: Configure) -> None:
+    async def slow() -> AsyncIterator[str]:
+        began.set()
+        await go_on.wait()
+        yield "one"
+
+    configure(OPEN_TIMEOUT=60.0)
+    began, go_on = asyncio.Event(), asyncio.Event()
+    request = asyncio.create_task(begin(slow()))
+    await began.wait()
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    go_on.set()
+    await eventually(lambda: get_keeper().tasks)
+    (task,) = get_keeper().tasks.values()
+    await over(task)
+    assert await atexts(task.run) == ["one", "[DONE]"]
+
+
+async def test_what_it_raises_then_is_reported_and_there_was_no_run(configure: Configure) -> None:
+    async def fails() -> AsyncIterator[str]:
+        began.set()
+        await go_on.wait()
+        raise RuntimeError("nobody is there to be told")
+        yield "never"
+
+    configure(OPEN_TIMEOUT=60.0)
+    began, go_on = asyncio.Event(), asyncio.Event()
+    reported: list[BaseException] = []
+    request = asyncio.create_task(begin(fails(), on_error=reported.append))
+    await began.wait()
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    go_on.set()
+    await eventually(lambda: reported)
+    assert str(reported[0]) == "nobody is there to be told"
+    assert await nothing_is_left()
+
+
+async def test_with_its_end_the_process_lets_go_of_it() -> None:
+    task = await begin(tokens(3))
+    await over(task)
+    await eventually(lambda: not get_keeper().tasks)
+    (topic,) = get_hub().topics.values()
+    assert topic.waiters == set()
+    assert topic.unused_since is not None
+
+
+# -- as many as one owner may have
+
+
+async def test_a_run_too_many_is_not_begun(configure: Configure) -> None:
+    configure(RUNS_PER_OWNER=2)
+    answers = [Answer() for _ in range(3)]
+    tasks = [await begin(answer.items()) for answer in answers[:2]]
+    with pytest.raises(TooManyRuns):
+        await begin(answers[2].items())
+    assert not answers[2].began.is_set()
+    await begin(tokens(1), owner="user:2")
+    tasks[0].abort()
+    await over(tasks[0])
+    await begin(answers[2].items())
+    assert answers[2].began.is_set()
+
+
+async def test_the_dead_do_not_count(configure: Configure) -> None:
+    configure(RUNS_PER_OWNER=1)
+    dead = await database.run(
+        lambda: store.create(OWNER, dialect="", while_connected=False),
+    )
+    await aage(1000, dead)
+    task = await begin(tokens(1))
+    await over(task)
+    assert (await astate(dead), await astate(task.run)) == ("error", "done")
+
+
+async def test_one_that_failed_at_once_leaves_its_place(configure: Configure) -> None:
+    async def failing() -> AsyncIterator[str]:
+        raise Http404
+        yield "never"
+
+    configure(RUNS_PER_OWNER=1)
+    for _ in range(3):
+        with pytest.raises(Http404):
+            await begin(failing())
+    await begin(tokens(1))
+
+
+# -- back to it
+
+
+async def test_a_run_is_found_by_the_id_of_any_of_its_events() -> None:
+    task = await begin(tokens(2))
+    other = await begin(tokens(2))
+    for run in (task.run, other.run):
+        for seq in (0, 1, 3):
+            found = await sync_to_async(find_by_position)(f"{run.epoch}-{seq}")
+            assert found == run
+
+
+@pytest.mark.parametrize(
+    "position", ["", "x", "!end", "AAAAAAAAAAA-1", "a-1", "1", "AAAAAAAAAAA-", "ü-1", "\0", "a.b"]
+)
+async def test_what_is_no_position_of_a_run_finds_none(position: str) -> None:
+    await begin(tokens(1))
+    assert await sync_to_async(find_by_position)(position) is None
+
+
+async def test_the_position_of_several_channels_or_of_another_is_none_of_a_run() -> None:
+    task = await begin(tokens(1))
+    published = await apublish("room", "hello")
+    for position in (published, f"{task.run.epoch}-1.{published}"):
+        assert await sync_to_async(find_by_position)(str(position)) is None
+
+
+async def test_a_run_that_was_removed_is_not_found() -> None:
+    task = await begin(tokens(1))
+    await over(task)
+    await sync_to_async(store.discard)([task.run])
+    assert await sync_to_async(find_by_position)(f"{task.run.epoch}-1") is None
+    assert await database.run(get_log().heads, [task.run.channel]) == {}

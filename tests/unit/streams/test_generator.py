@@ -1,0 +1,457 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Iterator
+from datetime import date
+from typing import Any
+
+import pytest
+
+from django_sse import Event
+from django_sse.dialects import DIALECTS, Finish, get_dialect
+from django_sse.exceptions import (
+    InexpressibleValue,
+    InvalidEvent,
+    Overloaded,
+    StreamError,
+    UpstreamError,
+)
+from django_sse.publishing import DONE
+from django_sse.streams.generator import (
+    GeneratorStream,
+    encode_error,
+    encode_events,
+    encode_item,
+    encode_last_events,
+    encode_terminal,
+)
+from django_sse.wire import Decoder
+from tests.generators import CLOSE, FAILED, HEARTBEAT, Errors, Walk, chunk_of, frame, make, read
+
+
+@pytest.fixture
+def errors() -> Errors:
+    return Errors()
+
+
+# -- frames
+
+
+def test_the_terminal_frame_has_the_reserved_id_and_no_other() -> None:
+    assert encode_terminal(DONE) == CLOSE
+    with pytest.raises(InvalidEvent, match="no id of its own"):
+        encode_terminal(Event("x", id="7"))
+    assert encode_terminal(Event("x", retry=5)) == b"id: !end\nretry: 5\ndata: x\n\n"
+    assert encode_terminal(None) == b""
+
+
+def test_an_error_frame_says_no_more_than_it_should(settings: Any) -> None:
+    assert encode_error(RuntimeError("secret")) == FAILED
+    assert b'{"error":"out of paper","code":"error"}' in encode_error(StreamError("out of paper"))
+    settings.DEBUG = True
+    assert b'{"error":"RuntimeError: secret","code":"error"}' in encode_error(
+        RuntimeError("secret")
+    )
+
+
+def test_an_error_frame_can_be_made_of_broken_text() -> None:
+    assert encode_error(StreamError("half \ud83d")) == (
+        b'id: !end\nevent: error\ndata: {"error":"half ?","code":"error"}\n\n'
+    )
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_an_error_frame_can_be_made_of_an_error_without_a_text(settings: Any, debug: bool) -> None:
+    class Textless(StreamError):
+        def __str__(self) -> str:
+            raise AttributeError("detail")
+
+    class Unprintable(ValueError):
+        __str__ = Textless.__str__
+
+    settings.DEBUG = debug
+    assert encode_error(Textless()) == FAILED
+    assert encode_error(Unprintable()) == FAILED
+
+
+def test_a_str_is_data_an_event_is_itself_and_all_else_is_json() -> None:
+    assert encode_item("a\nb", json.JSONEncoder) == b"data: a\ndata: b\n\n"
+    assert encode_item(Event("a", "b", id="c"), json.JSONEncoder) == (
+        b"id: c\nevent: b\ndata: a\n\n"
+    )
+    assert encode_item({"a": [1, None]}, json.JSONEncoder) == b'data: {"a":[1,null]}\n\n'
+    assert encode_item(None, json.JSONEncoder) == b"data: null\n\n"
+
+
+async def test_data_for_json_is_encoded_as_the_settings_say() -> None:
+    async def days() -> AsyncIterator[Any]:
+        yield {"day": date(2026, 11, 21)}
+
+    assert await read(make(days(), terminal=None)) == b'data: {"day":"2026-11-21"}\n\n'
+
+
+# -- order, pace and bounds
+
+
+@pytest.mark.parametrize("count", [0, 1, 100, 1000])
+async def test_everything_comes_in_order_and_once(count: int) -> None:
+    async def numbers() -> AsyncIterator[int]:
+        for number in range(count):
+            yield number
+
+    expected = b"".join(map(frame, range(count))) + CLOSE
+    assert await read(make(numbers())) == expected
+    assert await read(make(iter(range(count)))) == expected
+
+
+async def test_an_item_is_sent_before_the_next_one_is_made() -> None:
+    walk = Walk()
+    stream = make(walk.endless())
+    assert (await anext(stream)).startswith(frame(1))
+    stream.close()
+    await walk.wait_for_end()
+
+
+async def test_items_that_come_in_quick_succession_go_out_in_one_write(settings: Any) -> None:
+    settings.DJANGO_SSE = {"COALESCE": 60.0}
+    more = asyncio.Event()
+
+    async def answer() -> AsyncIterator[int]:
+        yield 1
+        await more.wait()
+        for number in range(2, 6):
+            await asyncio.sleep(0)
+            yield number
+
+    stream = make(answer(), terminal=None)
+    # The first is not held back, and neither is what stands before the end.
+    assert await anext(stream) == frame(1)
+    more.set()
+    assert await read(stream) == b"".join(map(frame, range(2, 6)))
+
+
+async def test_items_wait_for_others_three_times_coalesce_and_no_longer(settings: Any) -> None:
+    settings.DJANGO_SSE = {"COALESCE": 0.05}
+    more = asyncio.Event()
+
+    async def answer() -> AsyncIterator[int]:
+        yield 1
+        await more.wait()
+        yield 2
+        await asyncio.Event().wait()
+
+    stream = make(answer())
+    loop = asyncio.get_running_loop()
+    assert await anext(stream) == frame(1)
+    began = loop.time()
+    more.set()
+    assert await anext(stream) == frame(2)
+    assert loop.time() - began >= 0.14
+    stream.close()
+
+
+async def test_a_full_buffer_is_sent_without_waiting(settings: Any) -> None:
+    settings.DJANGO_SSE = {"COALESCE": 60.0}
+
+    async def fast() -> AsyncIterator[int]:
+        for number in range(1000):
+            yield number
+
+    assert await read(make(fast(), terminal=None)) == b"".join(map(frame, range(1000)))
+
+
+@pytest.mark.parametrize("name", ["endless", "endless_sync"])
+async def test_a_generator_is_a_few_items_ahead_of_a_client_that_does_not_read(name: str) -> None:
+    walk = Walk()
+    stream = make(getattr(walk, name)())
+    first = await anext(stream)
+    read = first.count(b"data:")
+    # It stops somewhere; how far it is tells what is kept in memory.
+    stopped = -1
+    while stopped != walk.made:
+        stopped = walk.made
+        await asyncio.sleep(0.05)
+    assert walk.made - read <= 17
+    stream.close()
+    await walk.wait_for_end()
+
+
+async def test_large_items_are_not_piled_up(settings: Any) -> None:
+    settings.DJANGO_SSE = {"WRITE_BYTES": 1000}
+    made = []
+
+    async def large() -> AsyncIterator[str]:
+        for number in range(10):
+            made.append(number)
+            yield "x" * 1000
+
+    stream = make(large())
+    await anext(stream)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert len(made) <= 3
+    stream.close()
+
+
+async def test_a_generator_that_never_awaits_leaves_others_their_turn() -> None:
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    walk = Walk()
+    stream = make(walk.endless())
+    task = asyncio.create_task(other())
+    for _ in range(100):
+        await anext(stream)
+    assert turns >= 100
+    task.cancel()
+    stream.close()
+    await walk.wait_for_end()
+
+
+# -- heartbeats
+
+
+async def test_heartbeats_go_out_while_an_item_is_made_and_do_not_cancel_it(settings: Any) -> None:
+    settings.DJANGO_SSE = {"HEARTBEAT": 0.02}
+    gate = asyncio.Event()
+
+    async def slow() -> AsyncIterator[str]:
+        yield "before"
+        await gate.wait()
+        yield "after"
+
+    stream = make(slow())
+    assert await chunk_of(stream) == frame("before")
+    assert [await anext(stream) for _ in range(3)] == [HEARTBEAT] * 3
+    gate.set()
+    assert await read(stream) == frame("after") + CLOSE
+
+
+async def test_the_same_of_a_sync_generator(settings: Any) -> None:
+    settings.DJANGO_SSE = {"HEARTBEAT": 0.02}
+    gate = threading.Event()
+
+    def slow() -> Iterator[str]:
+        yield "before"
+        gate.wait(30)
+        yield "after"
+
+    stream = make(slow())
+    assert await chunk_of(stream) == frame("before")
+    assert [await anext(stream) for _ in range(3)] == [HEARTBEAT] * 3
+    gate.set()
+    assert await read(stream) == frame("after") + CLOSE
+
+
+# -- opening
+
+
+async def test_open_returns_with_the_first_item() -> None:
+    walk = Walk()
+    stream = make(walk.waiting())
+    await stream.open()
+    assert await chunk_of(stream) == frame("first")
+    stream.close()
+    await walk.wait_for_end()
+
+
+@pytest.mark.parametrize("error", [ValueError("early"), SystemExit(3)])
+async def test_open_raises_what_comes_before_the_first_item_and_reports_nothing(
+    error: BaseException, errors: Errors
+) -> None:
+    def failing() -> Iterator[str]:
+        raise error
+        yield "never"
+
+    with pytest.raises(type(error)) as raised:
+        await make(failing(), errors).open()
+    assert raised.value is error
+    assert errors == []
+
+
+async def test_open_raises_overloaded(settings: Any) -> None:
+    settings.DJANGO_SSE = {"SYNC_GENERATORS": 0}
+    closed = []
+
+    class Items:
+        def __iter__(self) -> Iterator[str]:
+            raise AssertionError("not to be iterated")
+
+        def close(self) -> None:
+            closed.append(True)
+
+    with pytest.raises(Overloaded, match="SYNC_GENERATORS allows 0"):
+        await make(Items()).open()
+    assert closed == [True]
+
+
+async def test_open_gives_up_waiting_but_not_the_item(settings: Any, errors: Errors) -> None:
+    settings.DJANGO_SSE = {"OPEN_TIMEOUT": 0.01}
+    gate = asyncio.Event()
+
+    async def late() -> AsyncIterator[str]:
+        await gate.wait()
+        yield "late"
+
+    stream = make(late(), errors)
+    await stream.open()
+    gate.set()
+    assert await read(stream) == frame("late") + CLOSE
+
+
+async def test_an_error_that_open_did_not_wait_for_is_reported_and_sent(
+    settings: Any, errors: Errors
+) -> None:
+    settings.DJANGO_SSE = {"OPEN_TIMEOUT": 0.01}
+    gate = asyncio.Event()
+    error = ValueError("late")
+
+    async def late() -> AsyncIterator[str]:
+        await gate.wait()
+        raise error
+        yield "never"
+
+    stream = make(late(), errors)
+    await stream.open()
+    gate.set()
+    assert await read(stream) == FAILED
+    assert errors == [error]
+
+
+async def test_cancelling_open_ends_the_generator() -> None:
+    walk = Walk()
+    stream = make(walk.opening())
+    opening = asyncio.create_task(stream.open())
+    await walk.began.wait()
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    await walk.wait_for_end()
+
+
+def test_opened_in_a_thread_it_streams_on_a_loop_later() -> None:
+    stream = make(iter(["one", "two"]))
+    stream.open_in_thread()
+    assert asyncio.run(read(stream)) == frame("one") + frame("two") + CLOSE
+
+
+def test_opened_in_a_thread_it_raises_what_comes_before_the_first_item(errors: Errors) -> None:
+    def failing() -> Iterator[str]:
+        raise ValueError("early")
+        yield "never"
+
+    with pytest.raises(ValueError, match="early"):
+        make(failing(), errors).open_in_thread()
+    assert errors == []
+
+
+def test_opened_in_a_thread_and_never_read_it_can_be_closed() -> None:
+    walk = Walk()
+    stream = make(walk.endless_sync())
+    stream.open_in_thread()
+    stream.close()
+    assert walk.ended.wait(30)
+
+
+# -- in a dialect
+
+
+def answer_in(name: str, source: Any, errors: Errors | None = None) -> GeneratorStream:
+    report = Errors() if errors is None else errors
+    encoder = get_dialect(name).encoder()
+    return GeneratorStream(source, terminal=None, on_error=report.append, encoder=encoder)
+
+
+def heard(name: str, body: bytes) -> list[Any]:
+    """What a client of the dialect makes of it; it has to be whole."""
+    decoder = get_dialect(name).decoder()
+    values = [
+        value
+        for event in Decoder().feed(body)
+        for value in decoder.decode(Event(event.data, event.type))
+    ]
+    decoder.end()
+    return values
+
+
+def broken(name: str, body: bytes) -> bool:
+    """Whether a client of the dialect hears that it broke off."""
+    try:
+        heard(name, body)
+    except UpstreamError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+async def test_in_a_dialect_values_and_the_end_are_the_dialects(name: str) -> None:
+    async def answer() -> AsyncIterator[Any]:
+        yield "Hel"
+        yield "lo"
+        yield Finish("stop")
+
+    body = await read(answer_in(name, answer()))
+    values = heard(name, body)
+    assert "".join(value for value in values if isinstance(value, str)) == "Hello"
+    last = Decoder().feed(body)[-1]
+    assert last.last_event_id == "!end"
+    assert body.count(b"id: ") == 1
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+async def test_an_error_is_told_in_the_dialect_and_reported(name: str, errors: Errors) -> None:
+    error = StreamError("out of paper")
+
+    async def failing() -> AsyncIterator[Any]:
+        yield "Hel"
+        raise error
+
+    body = await read(answer_in(name, failing(), errors))
+    assert broken(name, body)
+    assert b"out of paper" in body
+    assert errors == [error]
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+@pytest.mark.parametrize("sync", [False, True])
+async def test_a_value_that_cannot_be_is_an_error_at_its_yield(name: str, sync: bool) -> None:
+    async def answer() -> AsyncIterator[Any]:
+        with pytest.raises(InexpressibleValue, match=name):
+            yield {1, 2}
+        yield "instead"
+
+    def answer_sync() -> Iterator[Any]:
+        with pytest.raises(InexpressibleValue, match=name):
+            yield {1, 2}
+        yield "instead"
+
+    stream = answer_in(name, answer_sync() if sync else answer())
+    values = heard(name, await read(stream))
+    assert [value for value in values if isinstance(value, str)] == ["instead"]
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+async def test_told_to_stop_it_does_not_look_whole(name: str) -> None:
+    walk = Walk()
+    stream = answer_in(name, walk.waiting())
+    body = await chunk_of(stream)
+    stream.drain()
+    body += await read(stream)
+    assert broken(name, body)
+    assert b"stream-retry" not in body
+    assert Decoder().feed(body)[-1].last_event_id == "!end"
+    await walk.wait_for_end()
+
+
+def test_without_events_there_are_no_frames() -> None:
+    assert encode_events([]) == b""
+    events = [Event("a"), Event("b", event="last")]
+    assert encode_events(events) == b"data: a\n\nevent: last\ndata: b\n\n"
+    assert encode_last_events(events) == b"data: a\n\nid: !end\nevent: last\ndata: b\n\n"

@@ -1,0 +1,55 @@
+"""The documentation says what the code does."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+import django_sse
+from django_sse.conf import Settings
+from tests import ROOT
+from tests.requirements import GROUPS, REQUIREMENTS
+
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+EVERYTHING = "\n".join(page.read_text() for page in PAGES)
+
+
+def test_every_setting_is_in_the_table_with_its_default():
+    table = (ROOT / "docs" / "settings.md").read_text()
+    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| `(.+?)` \|", table, re.MULTILINE))
+    assert rows == {field.name: repr(field.default) for field in fields(Settings)}
+
+
+@pytest.mark.parametrize("name", sorted(set(django_sse.__all__)))
+def test_every_public_name_is_explained(name: str):
+    if name.startswith("a") and name[1:] in django_sse.__all__:
+        name = name[1:]
+    # Neither the data `[DONE]`, nor the `last_event_id` of a query.
+    called = r"\(" if inspect.isfunction(getattr(django_sse, name)) else r"(?!\])"
+    assert re.search(rf"\b(?<!\[){name}\b{called}", EVERYTHING)
+
+
+def test_every_requirement_of_a_test_is_in_the_table():
+    table = (ROOT / "CONTRIBUTING.md").read_text()
+    rows = re.findall(r"^\| (`.+?`) \|", table, re.MULTILINE)
+    named = re.findall(r"`([\w-]+)`", " ".join(rows))
+    resolved = {each for name in named for each in GROUPS.get(name, (name,))}
+    assert resolved == set(REQUIREMENTS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page: Path):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_examples_parse(page: Path):
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+        ast.parse(block)

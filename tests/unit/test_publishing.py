@@ -1,0 +1,866 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync, sync_to_async
+from django.db import OperationalError, connection, connections, transaction
+from django.dispatch import Signal
+from django.test import AsyncClient, TestCase
+
+from django_sse import (
+    Event,
+    Subscription,
+    acursor,
+    afinish,
+    apublish,
+    apublish_many,
+    aredact,
+    cursor,
+    finish,
+    publish,
+    publish_many,
+    redact,
+    subscribe,
+)
+from django_sse.exceptions import (
+    ChannelFinished,
+    DataNotSerializable,
+    EventTooLarge,
+    InvalidChannel,
+    InvalidCursor,
+    InvalidEvent,
+    LogUnavailable,
+    PublishNotAllowed,
+)
+from django_sse.hub.registry import hubs
+from django_sse.log import get_log
+from django_sse.log.base import Kind, State
+from django_sse.log.entries import make_entry
+from django_sse.models import Channel, OutboxEvent, StoredEvent
+from django_sse.notifiers import get_notifier
+from django_sse.publishing import append, end, last_entries
+from django_sse.wire.cursor import Cursor
+from django_sse.wire.decoder import Decoder, MessageEvent
+from tests.unit.log.support import (
+    assert_dense,
+    dropped,
+    elsewhere,
+    everything,
+    hooks_lost,
+    in_threads,
+    publish_and_die,
+    rolled_back,
+    run_python,
+    second_database,
+    texts,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+TIMEOUT = 60
+
+
+@pytest.fixture(scope="module")
+def other(
+    django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    with django_db_blocker.unblock(), second_database(tmp_path_factory.mktemp("other")) as alias:
+        yield alias
+
+
+def stored(channel: str = "c") -> list[str]:
+    return texts(get_log(), channel)
+
+
+async def astored(channel: str = "c") -> list[str]:
+    return await asyncio.to_thread(elsewhere, partial(stored, channel))
+
+
+def epoch(channel: str) -> str:
+    return get_log().open([channel])[0].epoch
+
+
+class Reader:
+    """A client of a subscription; skips heartbeats."""
+
+    def __init__(self, *channels: str, since: str = "now") -> None:
+        self.stream: Subscription = subscribe(*channels, since=since)
+        self._decoder, self._events = Decoder(), list[MessageEvent]()
+
+    async def __aenter__(self) -> Reader:
+        assert (await self.next()).type == "stream-open"
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.stream.aclose()
+
+    async def next(self) -> MessageEvent:
+        async with asyncio.timeout(TIMEOUT):
+            while not self._events:
+                self._events += self._decoder.feed(await anext(self.stream))
+        return self._events.pop(0)
+
+
+# -- outside a transaction
+
+
+def test_publish_returns_the_id_that_clients_see() -> None:
+    first = publish("c", "1")
+    assert first == f"{epoch('c')}-1"
+    assert publish("c", {"n": 2}, event="type") == f"{epoch('c')}-2"
+    assert publish("c", Event("3", event="type")) == f"{epoch('c')}-3"
+    records = everything(get_log(), "c")
+    assert [(each.type, each.data) for each in records] == [
+        ("", "1"),
+        ("type", '{"n":2}'),
+        ("type", "3"),
+    ]
+
+
+def test_publish_many_returns_ids_in_the_order_given() -> None:
+    publish("b", "first")
+    ids = publish_many([("a", "1"), ("b", "2"), ("c", "3"), ("b", "4"), ("a", "5"), ("a", "6")])
+    a, b, c = map(epoch, "abc")
+    assert ids == [f"{a}-1", f"{b}-2", f"{c}-1", f"{b}-3", f"{a}-2", f"{a}-3"]
+
+
+def test_ids_are_right_with_deferred_events_in_front() -> None:
+    with hooks_lost():
+        publish_many([("a", "x"), ("b", "x"), ("a", "y"), ("d", "other")])
+    ids = publish_many([("b", "2"), ("a", "1"), ("c", "3"), ("a", "4")])
+    a, b, c = map(epoch, "abc")
+    assert ids == [f"{b}-2", f"{a}-3", f"{c}-1", f"{a}-4"]
+    assert stored("a") == ["x", "y", "1", "4"]
+    assert stored("d") == []
+    assert publish("d", "z") == f"{epoch('d')}-2"
+
+
+def test_publish_many_takes_any_iterable_and_nothing_for_nothing() -> None:
+    assert len(publish_many((name, name) for name in "abc") or []) == 3
+    assert publish_many([]) == []
+    assert publish_many(iter(())) == []
+
+
+def test_publish_many_is_all_or_none() -> None:
+    finish("z")
+    for bad in [("z", "x"), ("", "x"), ("c", object())]:
+        with pytest.raises((ChannelFinished, InvalidChannel, DataNotSerializable)):
+            publish_many([("c", "never"), bad, ("c", "never")])
+    assert stored() == []
+
+
+def test_publishers_in_many_threads_each_get_their_own_ids() -> None:
+    def write(name: int) -> list[tuple[str, str]]:
+        pairs = [(f"{name}:{number}", publish("c", f"{name}:{number}")) for number in range(10)]
+        return [(text, id) for text, id in pairs if id]
+
+    told = [pair for pairs in in_threads(*[partial(write, n) for n in range(6)]) for pair in pairs]
+    found = {each.data: f"{epoch('c')}-{each.seq}" for each in everything(get_log(), "c")}
+    assert dict(told) == found
+    assert_dense(everything(get_log(), "c"))
+    assert len(found) == 60
+
+
+def test_names_that_differ_only_by_case_are_different_channels() -> None:
+    publish_many([("Order-A", "1"), ("order-a", "2")])
+    assert stored("Order-A") == ["1"]
+    assert stored("order-a") == ["2"]
+
+
+# -- bad input
+
+BAD = [
+    ("", "x", None, InvalidChannel),
+    ("x" * 201, "x", None, InvalidChannel),
+    ("a\nb", "x", None, InvalidChannel),
+    ("a\0b", "x", None, InvalidChannel),
+    ("\ud800", "x", None, InvalidChannel),
+    (7, "x", None, InvalidChannel),
+    ("c", "x", "a\nb", InvalidEvent),
+    ("c", "x", "a\rb", InvalidEvent),
+    ("c", "x", "a\0b", InvalidEvent),
+    ("c", "x", "", InvalidEvent),
+    ("c", "x", "t" * 201, InvalidEvent),
+    ("c", Event("x", id="7"), None, InvalidEvent),
+    ("c", Event("x", retry=7), None, InvalidEvent),
+    ("c", Event("x"), "type", InvalidEvent),
+    ("c", object(), None, DataNotSerializable),
+    ("c", {"a": {1}}, None, DataNotSerializable),
+    ("c", ["\ud800"], None, DataNotSerializable),
+    ("c", "\ud800", None, InvalidEvent),
+    ("c", "a\0b", None, InvalidEvent),
+    ("c", b"x", None, InvalidEvent),
+    ("c", "x" * 300_000, None, EventTooLarge),
+]
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["outside", "inside"])
+@pytest.mark.parametrize(("channel", "data", "type", "error"), BAD)
+def test_bad_input_is_named_at_the_publisher_and_writes_nothing(
+    channel: Any, data: object, type: str | None, error: type[Exception], inside: bool
+) -> None:
+    if inside:
+        with transaction.atomic():
+            with pytest.raises(error):
+                publish(channel, data, type)
+            # The caller's transaction is as good as it was.
+            publish("c", "good")
+    else:
+        with pytest.raises(error):
+            publish(channel, data, type)
+        publish("c", "good")
+    assert stored() == ["good"]
+    assert list(get_log().channels()) == ["c"]
+    assert not OutboxEvent.objects.exists()
+
+
+async def test_a_coroutine_gets_the_same_errors() -> None:
+    with pytest.raises(InvalidChannel):
+        await apublish("", "x")
+    with pytest.raises(DataNotSerializable):
+        await apublish_many([("c", "never"), ("c", object())])
+    with pytest.raises(ValueError, match="'finished'"):
+        await afinish("c", "finished")
+    assert await astored() == []
+
+
+# -- inside a transaction
+
+
+def test_inside_a_transaction_there_is_no_id_yet() -> None:
+    with transaction.atomic():
+        assert publish("c", "1") is None
+        assert publish_many([("c", "2"), ("d", "3")]) is None
+        assert finish("d") is None
+        assert elsewhere(stored) == []
+    assert stored() == ["1", "2"]
+    assert stored("d") == ["3", "[DONE]"]
+
+
+def test_what_is_rolled_back_is_seen_by_nobody() -> None:
+    with rolled_back():
+        publish("c", "never")
+        finish("d")
+    publish("c", "1")
+    publish("d", "1")
+    assert stored() == ["1"]
+    assert stored("d") == ["1"]
+
+
+@pytest.mark.parametrize("place", ["first", "middle", "last"])
+def test_a_savepoint_that_rolls_back_takes_only_its_own_events(place: str) -> None:
+    def nested() -> None:
+        with rolled_back():
+            publish("c", "never")
+            with transaction.atomic():
+                publish("c", "never")
+
+    with transaction.atomic():
+        for name in ("first", "middle", "last"):
+            if name == place:
+                nested()
+            else:
+                with transaction.atomic():
+                    publish("c", name)
+    assert stored() == [name for name in ("first", "middle", "last") if name != place]
+    assert not OutboxEvent.objects.exists()
+
+
+async def test_a_client_sees_an_event_after_the_commit_and_never_before() -> None:
+    written, go_on = threading.Event(), threading.Event()
+
+    def pay() -> None:
+        with transaction.atomic():
+            publish("c", "paid")
+            # A page that is rendered in the same transaction.
+            cursor("c")
+            subscribe("c").settle()
+            written.set()
+            assert go_on.wait(TIMEOUT)
+
+    async with Reader("c") as reader:
+        paying = asyncio.create_task(asyncio.to_thread(elsewhere, pay))
+        await asyncio.to_thread(written.wait, TIMEOUT)
+        coming = asyncio.create_task(reader.next())
+        done, _ = await asyncio.wait([coming], timeout=0.3)
+        assert not done
+        go_on.set()
+        await paying
+        assert (await coming).data == "paid"
+
+
+async def test_a_client_never_sees_what_is_rolled_back() -> None:
+    def fail() -> None:
+        with rolled_back():
+            publish("c", "never")
+            cursor("c")
+
+    async with Reader("c") as reader:
+        await asyncio.to_thread(elsewhere, fail)
+        await apublish("c", "1")
+        event = await reader.next()
+    assert event.data == "1"
+    assert event.last_event_id.endswith("-1")
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "other"])
+@pytest.mark.parametrize("call", ["publish", "publish_many", "finish"])
+def test_inside_a_transaction_of_another_database_the_callers_line_is_warned_of(
+    other: str, call: str
+) -> None:
+    calls: dict[str, Callable[[], object]] = {
+        "publish": lambda: publish("c", "1"),
+        "publish_many": lambda: publish_many([("c", "1")]),
+        "finish": lambda: finish("c"),
+    }
+    with rolled_back(other):
+        with pytest.warns(RuntimeWarning, match=r"'other'.*'default'.*on_commit") as caught:
+            calls[call]()
+        assert [each.filename for each in caught] == [__file__]
+        assert len(stored()) == 1
+    assert len(stored()) == 1
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "other"])
+def test_the_fate_is_shared_with_the_logs_database(other: str, settings: Any) -> None:
+    settings.DJANGO_SSE = {**settings.DJANGO_SSE, "DATABASE": other}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with transaction.atomic(), rolled_back(other):
+            publish("c", "never")
+        with transaction.atomic(), transaction.atomic(using=other):
+            assert publish("c", "1") is None
+    assert stored() == ["1"]
+    assert not StoredEvent.objects.using("default").exists()
+
+
+def unable(wakeups: object) -> None:
+    raise OSError("no way to tell")
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (partial(publish, "c", "x"), str),
+        (partial(publish_many, [("c", "x")]), list),
+        (partial(finish, "c"), bool),
+    ],
+    ids=["publish", "publish_many", "finish"],
+)
+def test_who_published_is_told_so_though_other_processes_cannot_be(
+    call: Callable[[], object],
+    told: type,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(get_notifier(), "notify", unable)
+    assert isinstance(call(), told)
+    assert len(stored()) == 1
+    assert "no way to tell" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "call",
+    [partial(publish, "c", "x"), partial(publish_many, [("c", "x")]), partial(finish, "c")],
+    ids=["publish", "publish_many", "finish"],
+)
+def test_with_autocommit_off_the_way_out_is_named(call: Callable[[], object]) -> None:
+    transaction.set_autocommit(False)
+    try:
+        with pytest.raises(PublishNotAllowed, match=r"transaction\.atomic\(\)"):
+            call()
+    finally:
+        transaction.rollback()
+        transaction.set_autocommit(True)
+    assert stored() == []
+
+
+def test_an_earlier_hook_that_raises_loses_no_event() -> None:
+    with hooks_lost():
+        publish("c", "1")
+    assert stored() == []
+    publish("c", "2")
+    assert stored() == ["1", "2"]
+
+
+# -- a process that died between commit and hook
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: publish("c", "next"),
+        lambda: publish_many([("d", "x"), ("c", "next")]),
+        lambda: finish("c"),
+        lambda: cursor("d", "c"),
+        lambda: subscribe("c", "d").settle(),
+        lambda: async_to_sync(acursor)("c"),
+    ],
+    ids=["publish", "publish_many", "finish", "cursor", "subscribe", "acursor"],
+)
+def test_what_a_killed_process_committed_is_sequenced_by(call: Callable[[], object]) -> None:
+    publish_and_die("publish('c', 'committed'); publish('c', 'too')")
+    assert get_log().orphans() == ["c"]
+    call()
+    assert stored()[:2] == ["committed", "too"]
+    assert_dense(everything(get_log(), "c"))
+    assert get_log().orphans() == []
+
+
+def test_the_end_that_a_killed_process_committed_is_the_end() -> None:
+    publish_and_die("publish('c', 'last'); finish('c', 'error')")
+    with pytest.raises(ChannelFinished, match="error"):
+        publish("c", "late")
+    # Whoever learns of the end from an error must find it in the log.
+    assert [each.kind for each in everything(get_log(), "c")] == [Kind.EVENT, Kind.TERMINAL]
+
+
+def test_a_finish_that_loses_to_a_killed_process_leaves_the_winners_end() -> None:
+    publish_and_die("finish('c', 'error')")
+    assert finish("c", "done") is False
+    assert [each.kind for each in everything(get_log(), "c")] == [Kind.TERMINAL]
+    assert get_log().open(["c"])[0].state == "error"
+
+
+async def test_the_safety_poll_of_any_process_finds_it(settings: Any) -> None:
+    settings.DJANGO_SSE = {**settings.DJANGO_SSE, "NOTIFIER": "local", "SAFETY_INTERVAL": 0.2}
+    async with Reader("a", "b") as reader:
+        await asyncio.to_thread(publish_and_die, "publish('a', '1'); publish('nobody', '2')")
+        assert (await reader.next()).data == "1"
+    # Of all channels, not only of those that somebody reads here.
+    assert await astored("nobody") == ["2"]
+
+
+async def test_a_client_that_comes_back_gets_it(settings: Any) -> None:
+    await asyncio.to_thread(publish_and_die, "publish('c', 'committed')")
+    async with Reader("c", since="earliest") as reader:
+        assert (await reader.next()).data == "committed"
+
+
+def test_another_process_sees_what_was_published_at_once() -> None:
+    publish("c", "1")
+    code, output = run_python("print(publish('c', '2'))")
+    assert (code, output) == (0, f"{epoch('c')}-2\n")
+    assert stored() == ["1", "2"]
+
+
+# -- finish
+
+
+@pytest.mark.parametrize("state", ["done", "error", "aborted"])
+def test_finish_stores_the_one_terminal_event(state: str) -> None:
+    publish("c", "1")
+    assert finish("c", state, Event({"why": state}, event="finished")) is True
+    record = everything(get_log(), "c")[-1]
+    assert (record.seq, record.type, record.kind) == (2, "finished", Kind.TERMINAL)
+    assert record.data == f'{{"why":"{state}"}}'
+    assert get_log().open(["c"])[0].state == state
+
+
+@pytest.mark.parametrize(
+    ("state", "type", "data"),
+    [
+        ("done", "close", "[DONE]"),
+        ("error", "error", '{"error":"The stream failed.","code":"error"}'),
+        ("aborted", "error", '{"error":"The stream was aborted.","code":"aborted"}'),
+    ],
+)
+def test_only_a_stream_that_was_completed_looks_complete(state: str, type: str, data: str) -> None:
+    finish("c", state)
+    (record,) = everything(get_log(), "c")
+    assert (record.type, record.data, record.kind) == (type, data, Kind.TERMINAL)
+
+
+def test_of_many_that_finish_exactly_one_is_told_true() -> None:
+    for number in range(4):
+        results = in_threads(*[partial(finish, f"channel-{number}")] * 6)
+        assert sorted(map(bool, results)) == [False] * 5 + [True]
+        assert all(result is not None for result in results)
+
+
+@pytest.mark.parametrize("state", ["", "open", "DONE", "finished", None])
+def test_an_unknown_state_is_refused(state: Any) -> None:
+    with pytest.raises(ValueError, match="'done', 'error' or 'aborted'"):
+        finish("c", state)
+    assert publish("c", "1")
+
+
+def test_a_finished_channel_takes_no_more() -> None:
+    finish("c")
+    for call in (publish, partial(publish, event="type")):
+        with pytest.raises(ChannelFinished, match="'c'"):
+            call("c", "late")
+    with transaction.atomic(), pytest.raises(ChannelFinished):
+        publish("c", "late")
+    assert finish("c") is False
+    assert stored() == ["[DONE]"]
+
+
+def test_a_channel_that_finishes_in_this_transaction_takes_no_more() -> None:
+    with transaction.atomic():
+        assert finish("c", "error") is None
+        with pytest.raises(ChannelFinished, match="'c'"):
+            publish("c", "late")
+        assert finish("c") is False
+        publish("d", "1")
+    assert len(stored()) == 1
+    assert "failed" in stored()[0]
+    assert stored("d") == ["1"]
+
+
+def test_what_commits_after_the_end_is_dropped_logged_and_signalled(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with hooks_lost():
+        finish("c")
+    late = OutboxEvent.objects.get()
+    # From a transaction that began before the end was committed, and could not see it.
+    late.pk, late.kind, late.state, late.data = None, Kind.EVENT, "", "late"
+    late.save()
+    with dropped() as heard:
+        assert finish("c") is False
+    assert stored() == ["[DONE]"]
+    assert heard == [("c", 1)]
+    assert "'c'" in caplog.text
+
+
+# -- in coroutines
+
+
+@pytest.mark.parametrize(
+    ("call", "twin"),
+    [
+        (partial(publish, "c", "x"), "apublish"),
+        (partial(publish_many, [("c", "x")]), "apublish_many"),
+        (partial(publish_many, []), "apublish_many"),
+        (partial(finish, "c"), "afinish"),
+        (partial(redact, "c", 1), "aredact"),
+    ],
+    ids=["publish", "publish_many", "publish_many nothing", "finish", "redact"],
+)
+async def test_on_the_loops_thread_the_twin_is_named(call: Callable[[], object], twin: str) -> None:
+    with pytest.raises(PublishNotAllowed, match=rf"await {twin}\("):
+        call()
+    assert await astored() == []
+
+
+async def test_the_twins_do_the_same() -> None:
+    id = await apublish("c", {"n": 1}, event="type")
+    assert id is not None and id.endswith("-1")
+    ids = await apublish_many((name, "x") for name in "cd")
+    assert [each.rpartition("-")[2] for each in ids or []] == ["2", "1"]
+    assert await aredact("c", 2) is True
+    assert Cursor.parse(await acursor("c")).positions[0][1] == 2
+    assert await afinish("c") is True
+    assert await afinish("c") is False
+    with pytest.raises(ChannelFinished):
+        await apublish("c", "late")
+    assert await astored() == ['{"n":1}', "", "[DONE]"]
+
+
+async def test_many_coroutines_publish_at_once() -> None:
+    ids = await asyncio.gather(*[apublish("c", str(number)) for number in range(40)])
+    assert len(set(ids)) == 40
+    records = await asyncio.to_thread(elsewhere, partial(everything, get_log(), "c"))
+    assert_dense(records)
+    assert {each.data for each in records} == {str(number) for number in range(40)}
+
+
+async def test_an_async_view_publishes() -> None:
+    response = await AsyncClient().post("/apublish/c/", data="hi", content_type="text/plain")
+    assert response.json()["id"].endswith("-1")
+    assert await astored() == ["hi"]
+
+
+@pytest.mark.parametrize(
+    "coroutine",
+    [
+        lambda: apublish("c", "x"),
+        lambda: apublish_many([("c", "x")]),
+        lambda: afinish("c"),
+        lambda: asyncio.create_task(apublish("c", "x")),
+    ],
+    ids=["apublish", "apublish_many", "afinish", "a task"],
+)
+@pytest.mark.parametrize("commit", [True, False], ids=["commit", "rollback"])
+def test_under_async_to_sync_a_coroutine_shares_its_callers_transaction(
+    coroutine: Callable[[], Any], commit: bool
+) -> None:
+    async def work() -> object:
+        return await coroutine()
+
+    with transaction.atomic() if commit else rolled_back():
+        assert async_to_sync(work)() is None
+        assert elsewhere(stored) == []
+    assert len(stored()) == commit
+    assert not OutboxEvent.objects.exists()
+
+
+def test_an_async_receiver_shares_the_senders_transaction() -> None:
+    saved = Signal()
+
+    async def on_saved(**kwargs: Any) -> None:
+        await apublish("c", "saved")
+
+    saved.connect(on_saved)
+    with rolled_back():
+        saved.send(None)
+    assert stored() == []
+    with transaction.atomic():
+        saved.send(None)
+    assert stored() == ["saved"]
+
+
+async def test_inside_sync_to_async_a_transaction_is_shared() -> None:
+    def pay(block: AbstractContextManager[None]) -> None:
+        with block:
+            assert publish("c", "paid") is None
+
+    await sync_to_async(pay)(rolled_back())
+    assert await astored() == []
+    await sync_to_async(pay)(transaction.atomic())
+    assert await astored() == ["paid"]
+    await sync_to_async(connections.close_all)()
+
+
+# -- cursor
+
+
+def test_a_cursor_is_the_position_of_its_channels_in_order() -> None:
+    publish_many([("a", "1"), ("b", "1"), ("b", "2")])
+    assert cursor("b", "a", "new") == f"{epoch('b')}-2.{epoch('a')}-1.{epoch('new')}-0"
+
+
+def test_a_cursor_continues_where_it_was_taken() -> None:
+    publish("c", "before")
+    since = cursor("c")
+    publish("c", "after")
+
+    async def read() -> str:
+        async with Reader("c", since=since) as reader:
+            return (await reader.next()).data
+
+    assert asyncio.run(asyncio.wait_for(read(), TIMEOUT)) == "after"
+
+
+def test_a_cursor_of_a_page_that_is_rendered_in_a_transaction_locks_nobody_out() -> None:
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has one writer at a time: run this on PostgreSQL")
+    publish("c", "1")
+    with hooks_lost():
+        publish("c", "2")
+    with transaction.atomic():
+        publish("c", "mine")
+        before = cursor("c")
+        elsewhere(lambda: publish("c", "3"))
+    assert before == f"{epoch('c')}-1"
+    assert stored() == ["1", "2", "3", "mine"]
+
+
+def test_a_cursor_of_a_new_channel_makes_no_publisher_to_it_wait() -> None:
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has one writer at a time: run this on PostgreSQL")
+    with rolled_back():
+        before = cursor("new")
+        assert elsewhere(partial(publish, "new", "1")) == f"{before.partition('-')[0]}-1"
+        assert cursor("new") == f"{before.partition('-')[0]}-1"
+    assert stored("new") == ["1"]
+
+
+def test_a_cursor_asks_nothing_of_the_callers_transaction() -> None:
+    publish("old", "1")
+    transaction.set_autocommit(False)
+    try:
+        assert cursor("old") == f"{epoch('old')}-1"
+        assert cursor("new").endswith("-0")
+    finally:
+        transaction.rollback()
+        transaction.set_autocommit(True)
+
+
+@pytest.mark.parametrize(
+    ("channels", "error"),
+    [
+        ([], InvalidCursor),
+        ([""], InvalidChannel),
+        (["a\n"], InvalidChannel),
+        (["a", "a"], InvalidCursor),
+        ([str(number) for number in range(33)], InvalidCursor),
+    ],
+)
+def test_a_cursor_that_cannot_be_is_refused(channels: list[str], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        cursor(*channels)
+    assert not Channel.objects.exists()
+
+
+# -- redact
+
+
+def test_redact_empties_the_event_for_good() -> None:
+    publish_many([("c", "secret"), ("c", "open")])
+    assert redact("c", 1) is True
+    assert stored() == ["", "open"]
+    assert redact("c", 1) is False
+    assert redact("c", 3) is False
+    assert redact("nobody", 1) is False
+    with pytest.raises(InvalidChannel):
+        redact("", 1)
+
+
+def test_the_terminal_event_cannot_be_redacted() -> None:
+    finish("c")
+    assert redact("c", 1) is False
+    assert stored() == ["[DONE]"]
+
+
+def test_redact_inside_a_transaction_names_the_way_out() -> None:
+    publish("c", "secret")
+    with transaction.atomic():
+        with pytest.raises(PublishNotAllowed, match="on_commit"):
+            redact("c", 1)
+        transaction.on_commit(partial(redact, "c", 1))
+        assert stored() == ["secret"]
+    assert stored() == [""]
+
+
+# -- telling this process
+
+
+async def test_a_publish_in_any_thread_reaches_the_streams_of_this_process(settings: Any) -> None:
+    settings.DJANGO_SSE = {**settings.DJANGO_SSE, "NOTIFIER": "local", "SAFETY_INTERVAL": 600}
+    async with Reader("c") as reader:
+        assert hubs()
+        await asyncio.to_thread(elsewhere, partial(publish, "c", "from a thread"))
+        assert (await reader.next()).data == "from a thread"
+        await apublish("c", "from a coroutine")
+        assert (await reader.next()).data == "from a coroutine"
+
+
+def test_a_log_that_is_away_is_told(settings: Any) -> None:
+    def gone(execute: Any, *args: Any) -> Any:
+        raise OperationalError("no route to host")
+
+    for call in (partial(publish, "c", "x"), partial(finish, "c"), partial(cursor, "c")):
+        with connection.execute_wrapper(gone), pytest.raises(LogUnavailable, match="no route"):
+            call()
+    assert publish("c", "1") == f"{epoch('c')}-1"
+
+
+# -- users' tests
+
+
+class InsideTestCase(TestCase):
+    @classmethod
+    def setUpTestData(cls) -> None:
+        publish("set-up", "1")
+
+    def test_publishes_are_sequenced_inline(self) -> None:
+        with self.captureOnCommitCallbacks() as hooks:
+            assert publish("c", "1") == f"{epoch('c')}-1"
+            assert publish_many([("c", "2"), ("d", "3")]) == [f"{epoch('c')}-2", f"{epoch('d')}-1"]
+            assert finish("d") is True
+            assert finish("d") is False
+        assert hooks == []
+        assert stored() == ["1", "2"]
+        assert not OutboxEvent.objects.exists()
+
+    def test_and_so_they_are_inside_a_block(self) -> None:
+        with self.captureOnCommitCallbacks() as hooks, transaction.atomic():
+            assert publish("c", "1") == f"{epoch('c')}-1"
+            with transaction.atomic():
+                assert publish("c", "2") == f"{epoch('c')}-2"
+            assert stored() == ["1", "2"]
+        assert hooks == []
+
+    def test_a_block_that_rolls_back_takes_them_along(self) -> None:
+        with rolled_back():
+            publish("c", "never")
+        assert stored() == []
+        assert publish("c", "1") == f"{epoch('c')}-1"
+
+    def test_what_was_set_up_is_there(self) -> None:
+        assert stored("set-up") == ["1"]
+        assert publish("set-up", "2") == f"{epoch('set-up')}-2"
+
+    def test_each_test_begins_with_the_same_log(self) -> None:
+        assert stored("set-up") == ["1"]
+        assert stored() == []
+
+    def test_a_finished_channel_is_refused_and_the_test_goes_on(self) -> None:
+        finish("c")
+        with pytest.raises(ChannelFinished):
+            publish("c", "late")
+        assert stored() == ["[DONE]"]
+
+    def test_a_cursor_is_taken_inline(self) -> None:
+        publish("c", "1")
+        with transaction.atomic():
+            assert cursor("c") == f"{epoch('c')}-1"
+
+    async def test_coroutines_publish_inline_too(self) -> None:
+        id = await apublish("c", "1")
+        assert id is not None and id.endswith("-1")
+        assert await sync_to_async(stored)() == ["1"]
+        assert (await acursor("c")).endswith("-1")
+        assert await afinish("c") is True
+
+    def test_coroutines_publish_inline_under_async_to_sync(self) -> None:
+        with transaction.atomic():
+            assert async_to_sync(apublish)("c", "1") == f"{epoch('c')}-1"
+        assert stored() == ["1"]
+
+
+# -- ends of several events
+
+
+def test_the_last_of_several_events_is_the_end() -> None:
+    events = [Event("sorry", event="text"), Event("bye", event="error")]
+    before, last = last_entries("c", State.ERROR, events)
+    assert (before.kind, before.type, before.data) == (Kind.EVENT, "text", "sorry")
+    assert (last.kind, last.type, last.data, last.state) == (
+        Kind.TERMINAL,
+        "error",
+        "bye",
+        "error",
+    )
+    assert {before.channel, last.channel} == {"c"}
+
+
+def test_a_channel_ends_with_all_of_them_or_with_none() -> None:
+    publish("c", "one")
+    events = [Event("sorry"), Event("bye", event="error")]
+    assert end("c", State.ERROR, events) is True
+    assert stored() == ["one", "sorry", "bye"]
+    assert end("c", State.DONE, [Event("late"), Event("[DONE]")]) is False
+    assert stored() == ["one", "sorry", "bye"]
+    assert Channel.objects.get(name="c").state == "error"
+
+
+def test_of_several_that_end_it_at_once_one_does() -> None:
+    def one(number: int) -> bool:
+        return end("c", State.ERROR, [Event(f"sorry {number}"), Event(f"bye {number}")])
+
+    done = in_threads(*[partial(one, number) for number in range(6)])
+    winner = done.index(True)
+    assert done.count(True) == 1
+    assert stored() == [f"sorry {winner}", f"bye {winner}"]
+
+
+async def test_entries_are_appended_together_or_not_at_all() -> None:
+    entries = [make_entry("c", Event("one")), make_entry("c", Event("two"))]
+    ids = await append(entries)
+    assert ids is not None
+    assert [each.rpartition("-")[2] for each in ids] == ["1", "2"]
+    assert await astored() == ["one", "two"]
+    behind_an_end = [*last_entries("c", State.DONE, [Event("bye")]), *entries]
+    with pytest.raises(ChannelFinished):
+        await append(behind_an_end)
+    assert await astored() == ["one", "two"]
