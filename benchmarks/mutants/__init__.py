@@ -1,0 +1,1 @@
+"""Seeded mutation tests: what the tests notice when the code is wrong."""
