@@ -10,7 +10,7 @@
         ├── LineTooLong
         └── EventTooLong
     EventStreamError (Exception)       everything else of ours
-    ├── InvalidChannel (ValueError)    a name that no channel may have
+    ├── InvalidChannel (ValueError)    a name that no channel of a project's may have
     ├── EventTooLarge (ValueError)     more than MAX_EVENT_BYTES
     ├── InexpressibleValue (ValueError)    a value that the stream's dialect has no form for
     ├── ChannelFinished                a publish that can see the channel's end
@@ -79,7 +79,8 @@ class EventStreamError(Exception):
 
 
 class InvalidChannel(EventStreamError, ValueError):
-    """The name is empty, too long, or has characters no channel name may have."""
+    """The name is empty, too long, has characters no channel name may have, or is that of one of
+    the library's own channels."""
 
 
 class EventTooLarge(EventStreamError, ValueError):

@@ -127,6 +127,7 @@ class OutboxEvent(models.Model):
         return self.name
 
 
+RUN_PREFIX = "run:"
 OWNER_LENGTH = 100
 DIALECT_LENGTH = 200
 
@@ -178,4 +179,4 @@ class Run(models.Model):
     @property
     def channel(self) -> str:
         """The name of the channel that has its events."""
-        return f"run:{self.id}"
+        return f"{RUN_PREFIX}{self.id}"

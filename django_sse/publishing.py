@@ -14,7 +14,7 @@ from django_sse.hub.orphans import catch_up
 from django_sse.hub.registry import announce, look_again
 from django_sse.log import get_log
 from django_sse.log.base import Kind, State, ids_of
-from django_sse.log.entries import as_event, make_entry, validate_channel
+from django_sse.log.entries import as_event, entry_of, make_entry, validate_channel
 from django_sse.process import database
 from django_sse.process.threads import in_users_test, under_async_to_sync
 from django_sse.streams.stream import END
@@ -99,19 +99,24 @@ def publish_many(events: Iterable[tuple[str, Any]]) -> list[str] | None:
 def _terminal(channel: str, state: str, event: Event | None) -> Entry:
     if state not in (State.DONE, State.ERROR, State.ABORTED):
         raise ValueError(f"A channel finishes as 'done', 'error' or 'aborted', not {state!r}.")
-    (entry,) = last_entries(channel, State(state), [event] if event else _ENDS[State(state)])
+    events = [event] if event else _ENDS[State(state)]
+    (entry,) = last_entries(validate_channel(channel), State(state), events)
     return entry
 
 
 def last_entries(channel: str, state: State, events: Sequence[Event]) -> list[Entry]:
-    """The entries that end ``channel``: of the last event the one that is terminal."""
+    """The entries that end ``channel``, which was validated or is the library's own: of the last
+    event the one that is terminal."""
     *before, last = events
-    terminal = make_entry(channel, last, kind=Kind.TERMINAL, state=state.value)
-    return [*(make_entry(channel, event) for event in before), terminal]
+    terminal = entry_of(channel, last, Kind.TERMINAL, state.value)
+    return [*(entry_of(channel, event) for event in before), terminal]
 
 
 def end(channel: str, state: State, events: Sequence[Event]) -> bool:
-    """``finish`` with several events, outside of any transaction: all of them or, False, none."""
+    """``finish`` with several events, outside of any transaction: all of them or, False, none.
+
+    Takes what ``last_entries`` does: it ends runs, too.
+    """
     try:
         _publish(last_entries(channel, state, events))
     except ChannelFinished:
@@ -221,13 +226,14 @@ def redact(channel: str, seq: int) -> bool:
     it would lock the channel to the transaction's end and processes would look too early.
     """
     _refuse_event_loop("redact")
+    validate_channel(channel)
     log = get_log()
     if log.in_transaction():
         raise PublishNotAllowed(
             "redact() inside a transaction. Call it after the commit: "
             "transaction.on_commit(lambda: redact(channel, seq))."
         )
-    done = log.redact(validate_channel(channel), seq)
+    done = log.redact(channel, seq)
     if done:
         look_again([channel])
     return done

@@ -152,7 +152,7 @@ def published(channel: str) -> list[tuple[str, str]]:
     that nobody published to.
     """
     log = get_log()
-    head = log.heads([validate_channel(channel)]).get(channel)
+    head = log.heads([validate_channel(channel, internal=True)]).get(channel)
     events: list[tuple[str, str]] = []
     seq = head.floor if head else 0
     while head and (page := log.read(head.key, seq, _PAGE)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextvars import Context
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from django.utils import timezone
 
@@ -36,6 +36,9 @@ class Subscription(Stream):
     """Made by ``subscribe``. Replay, catching up after a stall and live are one path: take what is
     after the cursor, from the ring or, behind it, from a page of the log."""
 
+    internal: ClassVar[bool] = False
+    """Whether it may read the library's own channels."""
+
     def __init__(
         self,
         *channels: str,
@@ -44,7 +47,7 @@ class Subscription(Stream):
         on_close: Callable[[], object] | None = None,
     ) -> None:
         super().__init__()
-        self.channels = tuple(validate_channel(channel) for channel in channels)
+        self.channels = tuple(validate_channel(each, internal=self.internal) for each in channels)
         if not self.channels:
             raise ValueError("subscribe() needs the name of at least one channel.")
         if len(self.channels) > MAX_CHANNELS:

@@ -5,22 +5,35 @@ from __future__ import annotations
 import json
 import re
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 from django_sse import conf
 from django_sse.exceptions import EventTooLarge, InvalidChannel, InvalidEvent
 from django_sse.log.base import Entry, Kind, State, new_entry
-from django_sse.models import NAME_LENGTH, TYPE_LENGTH
+from django_sse.models import NAME_LENGTH, RUN_PREFIX, TYPE_LENGTH
 from django_sse.wire.encoder import data_text
 from django_sse.wire.event import Event, check_data
 
 _EVENT, _OPEN = int(Kind.EVENT), State.OPEN.value
 # C0, DEL, C1; and surrogates, which no database can store as UTF-8.
 _REFUSED_IN_NAMES = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+# What the names of the library's own channels begin with, and what to do instead. A view may make a
+# channel's name of what a client wrote: whoever guesses or learns such a name must neither read nor
+# write there.
+_INTERNAL: Final = {
+    RUN_PREFIX: (
+        "a run's channel. Only its generator writes to it; to read or stop the run use its own "
+        "views (django_sse.urls), which check whose it is"
+    ),
+}
 
 
-def validate_channel(name: object) -> str:
-    """``name`` itself, or ``InvalidChannel``."""
+def validate_channel(name: object, *, internal: bool = False) -> str:
+    """``name`` itself, or ``InvalidChannel``.
+
+    ``internal`` lets the library's own channels pass: for the library itself, an operator's
+    commands and tests, never for a name that may come from a request.
+    """
     if not isinstance(name, str):
         raise InvalidChannel(f"A channel's name must be a str, not {type(name).__name__}.")
     if not name:
@@ -31,7 +44,18 @@ def validate_channel(name: object) -> str:
         )
     if _REFUSED_IN_NAMES.search(name):
         raise InvalidChannel(f"A channel's name has no control characters: {name!r}.")
+    if not internal:
+        _refuse_internal(name)
     return name
+
+
+def _refuse_internal(name: str) -> None:
+    for prefix, what in _INTERNAL.items():
+        if name.startswith(prefix):
+            raise InvalidChannel(
+                f"{name!r} is {what}. Names that begin with {prefix!r} are the library's own: "
+                "give your channel another name."
+            )
 
 
 def json_encoder() -> type[json.JSONEncoder]:

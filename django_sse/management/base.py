@@ -54,7 +54,7 @@ def _as_command_errors() -> Iterator[None]:
 def existing(log: EventLog, channels: Sequence[str]) -> list[Head]:
     """The heads of ``channels``, in their order. Raises ``CommandError`` for one that is not
     there."""
-    heads = log.heads(validate_channel(channel) for channel in channels)
+    heads = log.heads(validate_channel(channel, internal=True) for channel in channels)
     if missing := [repr(channel) for channel in channels if channel not in heads]:
         raise CommandError(f"There is no channel {', '.join(missing)}.")
     return [heads[channel] for channel in channels]

@@ -28,6 +28,8 @@ class RunSubscription(Subscription):
     does so by itself, and needs no error when the server stops.
     """
 
+    internal = True
+
     def __init__(self, run: Run, *, comes_back: bool = True) -> None:
         super().__init__(run.channel, since="earliest")
         self._run = run

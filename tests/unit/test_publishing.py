@@ -4,9 +4,10 @@ import asyncio
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
@@ -41,11 +42,12 @@ from django_sse.exceptions import (
 )
 from django_sse.hub.registry import hubs
 from django_sse.log import get_log
-from django_sse.log.base import Kind, State
+from django_sse.log.base import Entry, Kind, State
 from django_sse.log.entries import make_entry
 from django_sse.models import Channel, OutboxEvent, StoredEvent
 from django_sse.notifiers import get_notifier
 from django_sse.publishing import append, end, last_entries
+from django_sse.testing import apublished, published
 from django_sse.wire.cursor import Cursor
 from django_sse.wire.decoder import Decoder, MessageEvent
 from tests.unit.log.support import (
@@ -183,6 +185,7 @@ BAD = [
     ("a\0b", "x", None, InvalidChannel),
     ("\ud800", "x", None, InvalidChannel),
     (7, "x", None, InvalidChannel),
+    ("run:7", "x", None, InvalidChannel),
     ("c", "x", "a\nb", InvalidEvent),
     ("c", "x", "a\rb", InvalidEvent),
     ("c", "x", "a\0b", InvalidEvent),
@@ -219,6 +222,43 @@ def test_bad_input_is_named_at_the_publisher_and_writes_nothing(
     assert stored() == ["good"]
     assert list(get_log().channels()) == ["c"]
     assert not OutboxEvent.objects.exists()
+
+
+RUN = f"run:{UUID(int=7)}"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: publish_many([("c", "x"), (RUN, "x")]),
+        lambda: finish(RUN),
+        lambda: finish(RUN, "error", Event("forged")),
+        lambda: redact(RUN, 1),
+    ],
+    ids=["publish_many", "finish", "finish with an event", "redact"],
+)
+@pytest.mark.parametrize("inside", [False, True], ids=["outside", "inside"])
+def test_nobody_writes_into_the_channel_of_a_run(call: Callable[[], object], inside: bool) -> None:
+    get_log().append([Entry(RUN, "", "said")])
+    with transaction.atomic() if inside else nullcontext(), pytest.raises(InvalidChannel):
+        call()
+    assert published(RUN) == [("message", "said")]
+    assert list(get_log().channels()) == [RUN]
+    assert not OutboxEvent.objects.exists()
+
+
+async def test_no_coroutine_does_either() -> None:
+    await sync_to_async(get_log().append)([Entry(RUN, "", "said")])
+    for refused in (
+        apublish(RUN, "forged"),
+        apublish_many([("c", "x"), (RUN, "forged")]),
+        afinish(RUN),
+        aredact(RUN, 1),
+        acursor(RUN),
+    ):
+        with pytest.raises(InvalidChannel):
+            await refused
+    assert await apublished(RUN) == [("message", "said")]
 
 
 async def test_a_coroutine_gets_the_same_errors() -> None:
@@ -691,6 +731,7 @@ def test_a_cursor_asks_nothing_of_the_callers_transaction() -> None:
         ([], InvalidCursor),
         ([""], InvalidChannel),
         (["a\n"], InvalidChannel),
+        (["a", "run:7"], InvalidChannel),
         (["a", "a"], InvalidCursor),
         ([str(number) for number in range(33)], InvalidCursor),
     ],

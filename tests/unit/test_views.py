@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import User
@@ -9,8 +10,10 @@ from django.http import HttpRequest
 from django.test import AsyncClient, TestCase, override_settings
 from django.urls import path
 
-from django_sse import ChannelStreamView, Event, apublish, event_stream, publish
+from django_sse import ChannelStreamView, Event, apublish, event_stream, publish, subscribe
 from django_sse.hub.registry import hubs
+from django_sse.log import get_log
+from django_sse.log.base import Entry
 from django_sse.testing import aread, memory_log
 from tests.integration.servers.looking import eventually
 from tests.unit.http.forms import call, call_in_thread
@@ -46,6 +49,26 @@ class Members(ChannelStreamView):
         return User.objects.filter(username=self.kwargs["name"]).exists()
 
 
+class Named(ChannelStreamView):
+    """The channel that the URL names, as a view that is careless of names has it."""
+
+    since = "earliest"
+
+    def get_channels(self) -> list[str]:
+        return [self.kwargs["name"]]
+
+
+@event_stream
+async def named(request: HttpRequest, name: str) -> Any:
+    return subscribe(name, since="earliest")
+
+
+@event_stream
+async def named_inside(request: HttpRequest, name: str) -> Any:
+    async for chunk in subscribe(name, since="earliest"):
+        yield chunk.decode()
+
+
 @event_stream
 async def users(request: HttpRequest) -> Any:
     async for user in User.objects.order_by("username"):
@@ -69,6 +92,9 @@ urlpatterns = [
     path("everything/", Everything.as_view()),
     path("rooms/<room>/", Rooms.as_view()),
     path("members/<name>/", Members.as_view()),
+    path("named/<name>/", Named.as_view()),
+    path("named_function/<name>/", named),
+    path("named_inside/<name>/", named_inside),
     path("users/", users),
     path("users_sync/", users_sync),
     path("users_of_a_function/", users_of_a_function),
@@ -118,6 +144,19 @@ async def test_permission_is_asked_on_a_replay_too(client: AsyncClient) -> None:
     response = await client.get("/rooms/7/", headers={"Last-Event-ID": str(sent)})
     assert response.status_code == 403
     assert b"secret" not in response.content
+
+
+@pytest.mark.parametrize("method", ["get", "head"])
+@pytest.mark.parametrize("view", ["named", "named_function"])
+async def test_the_run_of_somebody_is_no_channel_for_a_view(
+    client: AsyncClient, view: str, method: str
+) -> None:
+    run = f"run:{uuid4()}"
+    get_log().append([Entry(run, "", "secret")])
+    response = await getattr(client, method)(f"/{view}/{run}/")
+    assert (response.status_code, response.streaming) == (404, False)
+    if method == "get":
+        assert (await client.get("/named_inside/" + run + "/")).status_code == 404
 
 
 async def test_head_has_the_headers_only(client: AsyncClient) -> None:

@@ -16,7 +16,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from django_sse.exceptions import LogUnavailable
-from django_sse.hub.subscription import Subscription, subscribe
+from django_sse.hub.subscription import Subscription
 from django_sse.management.base import EventStreamCommand
 from django_sse.process.threads import close_connections
 from django_sse.wire.cursor import Cursor
@@ -58,7 +58,7 @@ class Command(EventStreamCommand):
     def work(self, options: dict[str, Any]) -> None:
         names = dict.fromkeys(options["channels"])
         # A subscription each: on one of several channels a frame does not say whose it is.
-        subscriptions = [subscribe(name, since=options["since"]) for name in names]
+        subscriptions: list[Subscription] = [_Tail(name, since=options["since"]) for name in names]
         # Here a log that is away is an error of the command; from now on it is waited for.
         live = [each for each in subscriptions if self._settle(each)]
         close_connections()
@@ -76,6 +76,12 @@ class Command(EventStreamCommand):
             return live
         self.stderr.write(f"{subscription.channels[0]!r} has finished: nothing more will come.")
         return False
+
+
+class _Tail(Subscription):
+    """Reads runs, too: whoever may run commands on the server may read the log anyway."""
+
+    internal = True
 
 
 class _Printer:

@@ -49,7 +49,7 @@ def test_what_no_stream_can_carry_is_refused(channels: tuple[str, ...], message:
         subscribe(*channels)
 
 
-@pytest.mark.parametrize("name", ["", "a\n", "x" * 201, "\x85", 7, None])
+@pytest.mark.parametrize("name", ["", "a\n", "x" * 201, "\x85", 7, None, "run:7"])
 def test_a_name_that_no_channel_may_have_is_refused(name: Any) -> None:
     with pytest.raises(InvalidChannel):
         subscribe("a", name)

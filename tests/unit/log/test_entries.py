@@ -79,6 +79,26 @@ def test_a_lone_surrogate_in_a_name_is_refused_and_can_be_told() -> None:
     assert str(caught.value).encode()
 
 
+@pytest.mark.parametrize("name", ["run:", "run:7", f"run:{uuid.UUID(int=7)}"])
+def test_a_name_of_the_librarys_own_channels_is_refused_and_told_what_to_do(name: str) -> None:
+    with pytest.raises(InvalidChannel, match=r"django_sse\.urls.*'run:'.*another name"):
+        validate_channel(name)
+    with pytest.raises(InvalidChannel, match="another name"):
+        make_entry(name, Event("x"))
+    assert validate_channel(name, internal=True) == name
+
+
+@pytest.mark.parametrize("name", ["run", "run-7", "Run:7", "a run:7", " run:7", "runs:7"])
+def test_names_that_only_look_like_them_are_everybodys(name: str) -> None:
+    assert validate_channel(name) == name
+
+
+def test_a_name_of_the_librarys_own_keeps_the_other_rules() -> None:
+    for name in ("run:\n", "run:" + "x" * 200):
+        with pytest.raises(InvalidChannel, match=r"control|200"):
+            validate_channel(name, internal=True)
+
+
 def test_a_refused_name_is_a_value_error_of_ours() -> None:
     assert issubclass(InvalidChannel, ValueError)
     assert issubclass(InvalidChannel, EventStreamError)

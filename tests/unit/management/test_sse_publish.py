@@ -44,6 +44,13 @@ def test_json_is_sent_compactly_and_stays_json(text: str, data: str) -> None:
     assert json.loads(data) == json.loads(text)
 
 
+def test_nothing_is_published_into_a_run() -> None:
+    with pytest.raises(CommandError, match="another name"):
+        run("sse_publish", "run:7", "forged")
+
+    assert published("run:7") == []
+
+
 def test_data_that_looks_like_json_stays_text_without_the_option() -> None:
     run("sse_publish", "room", '{"a":  1}')
 

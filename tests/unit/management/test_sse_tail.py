@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from django_sse import Event, cursor, finish, publish, publish_many
 from django_sse.log import get_log
+from django_sse.log.base import Entry
 from django_sse.management.commands.sse_tail import parse_since
 from django_sse.models import StoredEvent
 from django_sse.testing import published
@@ -51,6 +52,14 @@ def test_events_are_printed_as_the_frames_that_clients_get() -> None:
         f"id: {epoch}-2\ndata: a\ndata: b\n\n"
         f"id: {epoch}-3\nevent: close\ndata: [DONE]\n\n"
     )
+
+
+def test_an_operator_may_read_a_run() -> None:
+    get_log().append([Entry("run:7", "", "said"), Entry("run:7", "close", "x", 1, "done")])
+
+    out = run("sse_tail", "run:7", "--since", "earliest")
+
+    assert decoded(out) == [("message", "said"), ("close", "x")]
 
 
 def test_events_are_printed_as_lines_of_json() -> None:

@@ -17,6 +17,7 @@ from django_sse.runs import store
 from django_sse.testing import memory_log, published
 from tests.unit.log.support import elsewhere
 from tests.unit.management.support import run
+from tests.unit.runs.support import say
 
 pytestmark = pytest.mark.django_db
 
@@ -215,7 +216,7 @@ def test_a_duration_beyond_all_time_keeps_everything() -> None:
 
 def a_run(*, ended: timedelta | None) -> Run:
     run = store.create("user:1", dialect="", while_connected=False)
-    publish(run.channel, "token")
+    say(run, "token")
     if ended is not None:
         Run.objects.filter(pk=run.pk).update(ended=timezone.now() - ended, slot=None)
     return run
@@ -268,7 +269,8 @@ class BusyLog(ModelLog):
     def trim(self, channel: str, **limits: Any) -> int:
         if not self.begun:
             self.begun.append(store.create("user:1", dialect="", while_connected=False))
-            publish_many([(self.begun[0].channel, str(number)) for number in range(9)])
+            for number in range(9):
+                say(self.begun[0], str(number))
         return super().trim(channel, **limits)
 
 

@@ -14,11 +14,13 @@ from django.db.models import F
 from django_sse.dialects import Dialect, Encoder, get_dialect
 from django_sse.dialects.plain import PlainEncoder
 from django_sse.exceptions import UpstreamError
+from django_sse.hub.registry import announce
 from django_sse.log import get_log
-from django_sse.log.base import Kind, Record
+from django_sse.log.base import Kind, Record, State
+from django_sse.log.entries import as_event, entry_of
 from django_sse.models import Run
 from django_sse.process import database
-from django_sse.publishing import DONE
+from django_sse.publishing import DONE, end
 from django_sse.runs import ends, store
 from django_sse.runs.start import start
 from django_sse.runs.subscription import RunSubscription
@@ -114,6 +116,20 @@ async def astate(run: Run) -> str:
 
 def terminals(records: list[Record]) -> list[Record]:
     return [record for record in records if record.kind == Kind.TERMINAL]
+
+
+def say(run: Run, data: Any) -> None:
+    """Append to what ``run`` has said; ``publish`` refuses its channel."""
+    announce(get_log().append([entry_of(run.channel, as_event(data))]))
+
+
+async def asay(run: Run, data: Any) -> None:
+    await database.write(say, run, data)
+
+
+async def aend(run: Run, state: State, event: Event) -> bool:
+    """End ``run`` as another process does."""
+    return await database.write(end, run.channel, state, [event])
 
 
 def age(seconds: float, *runs: Run) -> None:

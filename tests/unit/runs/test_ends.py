@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from django_sse import publish
 from django_sse.dialects import DIALECTS, Decoder, Dialect, Encoder, get_dialect
 from django_sse.dialects.plain import PlainEncoder
 from django_sse.log import get_log
@@ -20,7 +19,7 @@ from django_sse.runs import ends, store
 from django_sse.runs.keeper import end_if_lost
 from django_sse.wire import Event
 from tests.unit.log.support import everything, in_threads
-from tests.unit.runs.support import ABORTED, INTERRUPTED, age, failures, terminals
+from tests.unit.runs.support import ABORTED, INTERRUPTED, age, failures, say, terminals
 
 pytestmark = [
     pytest.mark.usefixtures("database", "configure"),
@@ -81,7 +80,7 @@ def test_no_dialect_is_none() -> None:
 
 def test_a_stop_ends_the_run_as_aborted() -> None:
     run = create()
-    publish(run.channel, "one")
+    say(run, "one")
     assert ends.stop(run) is True
     (_, (kind, data)) = said(run)
     assert (kind, json.loads(data)) == ("error", ABORTED)
@@ -116,7 +115,7 @@ def test_a_stop_is_said_in_the_runs_dialect(name: str) -> None:
     run = create(name)
     encoder = dialect.encoder()
     for event in encoder.encode("Hel"):
-        publish(run.channel, event)
+        say(run, event)
     assert ends.stop(run)
     records = everything(get_log(), run.channel)
     assert terminals(records) == [records[-1]]
@@ -139,7 +138,7 @@ def as_text(event: Event) -> str:
 
 def test_a_run_whose_lease_is_over_ends_as_interrupted() -> None:
     run = create()
-    publish(run.channel, "one")
+    say(run, "one")
     end_if_lost(run)
     assert how(run) == ("", False)
     age(1000)
@@ -151,7 +150,7 @@ def test_a_run_whose_lease_is_over_ends_as_interrupted() -> None:
 
 def test_whoever_finds_it_it_ends_once() -> None:
     run = create()
-    publish(run.channel, "one")
+    say(run, "one")
     age(1000)
     found = store.expired()
     in_threads(*[partial(ends.end_expired, found)] * 8, *[partial(end_if_lost, run)] * 4)
@@ -175,7 +174,7 @@ def test_a_run_that_had_ended_and_could_not_note_it_keeps_its_end() -> None:
 def test_the_death_is_told_in_the_runs_dialect(name: str) -> None:
     run = create(name)
     for event in encoder_events(name):
-        publish(run.channel, event)
+        say(run, event)
     age(1000)
     ends.end_expired(store.expired())
     records = everything(get_log(), run.channel)
@@ -185,8 +184,8 @@ def test_the_death_is_told_in_the_runs_dialect(name: str) -> None:
 
 def test_a_dialect_of_the_projects_is_told_how_many_events_there_were() -> None:
     run = create(f"{__name__}.Counting")
-    publish(run.channel, "one")
-    publish(run.channel, "two")
+    say(run, "one")
+    say(run, "two")
     assert ends.stop(run)
     assert said(run)[-1] == ("", "aborted after 2")
 

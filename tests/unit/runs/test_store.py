@@ -12,7 +12,6 @@ import pytest
 from django.db import OperationalError, connection
 from django.db.models import F
 
-from django_sse import publish
 from django_sse.exceptions import LogUnavailable, TooManyRuns
 from django_sse.log import get_log
 from django_sse.log.base import State
@@ -20,6 +19,7 @@ from django_sse.models import Channel, Run, StoredEvent
 from django_sse.publishing import PLAIN, end
 from django_sse.runs import store
 from tests.unit.log.support import elsewhere, in_threads, start_python
+from tests.unit.runs.support import say
 
 TIMEOUT = 90.0
 
@@ -187,7 +187,7 @@ def test_an_end_is_noted_once_by_the_databases_clock() -> None:
 def test_the_state_is_that_of_the_channel() -> None:
     run = create()
     assert store.state(run) == ("", 0)
-    publish(run.channel, "one")
+    say(run, "one")
     assert store.state(run) == ("", 1)
     end(run.channel, State.ABORTED, PLAIN.aborted())
     assert store.state(run) == ("aborted", 2)
@@ -292,7 +292,7 @@ def test_clients_of_runs_that_go_on_without_them_are_not_written_down() -> None:
 def test_a_run_goes_with_all_that_it_said() -> None:
     gone, kept = create(), create()
     for run in (gone, kept):
-        publish(run.channel, "text")
+        say(run, "text")
     store.discard([gone])
     assert list(Run.objects.all()) == [kept]
     assert list(Channel.objects.values_list("name", flat=True)) == [kept.channel]
@@ -304,7 +304,7 @@ def test_a_run_goes_with_all_that_it_said() -> None:
 def test_old_are_those_that_ended_long_ago() -> None:
     old, new, running = create(), create(), create()
     for run in (old, new, running):
-        publish(run.channel, "text")
+        say(run, "text")
     store.ended([old.pk, new.pk])
     later(61, old, running)
     later(59, new)

@@ -13,12 +13,12 @@ from django_sse import apublish
 from django_sse.dialects import DIALECTS, get_dialect
 from django_sse.exceptions import LogUnavailable
 from django_sse.hub.hub import get_hub
+from django_sse.hub.registry import look_again
 from django_sse.log import get_log
 from django_sse.log.base import Head
 from django_sse.log.model import ModelLog
 from django_sse.models import Channel, Run
 from django_sse.process import database
-from django_sse.publishing import aredact
 from django_sse.runs import store
 from django_sse.runs.keeper import get_keeper
 from django_sse.runs.subscription import RunSubscription
@@ -28,6 +28,7 @@ from tests.unit.runs.support import (
     INTERRUPTED,
     Answer,
     aage,
+    asay,
     begin,
     failures,
     over,
@@ -179,7 +180,8 @@ async def test_trimmed_while_it_is_read_the_client_is_told(configure: Configure)
 
 async def test_a_redacted_event_is_left_out() -> None:
     run = await finished(3)
-    assert await aredact(run.channel, 2)
+    assert await database.write(get_log().redact, run.channel, 2)
+    await database.write(look_again, [run.channel])
     await eventually(lambda: get_hub().topics[run.channel].redactions)
     async with watching(run) as client:
         await client.opened()
@@ -197,7 +199,7 @@ async def test_of_a_run_that_was_discarded_nothing_is_left() -> None:
 
 async def test_a_run_that_lost_its_process_ends_when_somebody_asks_for_it() -> None:
     run = await database.run(lambda: store.create("user:1", dialect="", while_connected=False))
-    await apublish(run.channel, "one")
+    await asay(run, "one")
     await aage(1000, run)
     async with watching(run) as client:
         await client.opened()

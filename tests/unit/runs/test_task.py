@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 
-from django_sse import Event, afinish, apublish
+from django_sse import DONE, Event
 from django_sse.dialects import DIALECTS, Finish, Reasoning, get_dialect
 from django_sse.exceptions import EventTooLarge, InexpressibleValue, LogUnavailable, StreamError
 from django_sse.log import get_log
@@ -31,7 +31,9 @@ from tests.unit.runs.support import (
     INTERRUPTED,
     TIMEOUT,
     Answer,
+    aend,
     arecords,
+    asay,
     astate,
     atexts,
     begin,
@@ -407,7 +409,7 @@ async def test_a_process_that_stalled_writes_nothing_behind_the_end_of_others() 
     stalled, left = asyncio.Event(), asyncio.Event()
     task = await begin(answer())
     await eventually(lambda: task._seq == 1)
-    assert await afinish(task.run.channel, "error", Event({"code": "interrupted"}))
+    assert await aend(task.run, State.ERROR, Event({"code": "interrupted"}))
     stalled.set()
     await over(task)
     assert left.is_set()
@@ -443,10 +445,10 @@ async def test_nobody_waits_for_the_first_item_of_one_that_is_stopped() -> None:
     await asyncio.wait_for(first, 1)
 
 
-async def test_a_project_may_end_a_run_with_the_means_of_every_channel() -> None:
+async def test_whatever_ends_its_channel_ends_the_run() -> None:
     answer = Answer()
     task = await begin(answer.items())
-    assert await afinish(task.run.channel)
+    assert await aend(task.run, State.DONE, DONE)
     await over(task)
     assert answer.notes == ["cancelled", "ended"]
     assert await astate(task.run) == "done"
@@ -684,14 +686,14 @@ async def test_a_log_that_breaks_ends_the_generator_and_says_so(
     assert "is given up" in caplog.text
 
 
-async def test_others_who_publish_into_its_channel_do_it_no_harm() -> None:
+async def test_what_others_say_in_its_channel_does_it_no_harm() -> None:
     answer = Answer()
     task = await begin(answer.items(2))
     await eventually(lambda: task._seq == 1)
-    await apublish(task.run.channel, "a word from a worker")
+    await asay(task.run, "a word from elsewhere")
     answer.go_on(2)
     await over(task)
-    assert await atexts(task.run) == ["token 0", "a word from a worker", "token 1", "[DONE]"]
+    assert await atexts(task.run) == ["token 0", "a word from elsewhere", "token 1", "[DONE]"]
 
 
 async def test_one_that_is_given_up_is_not_kept_alive(
