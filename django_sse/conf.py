@@ -143,7 +143,8 @@ class Settings:
 
     RUN_ACCESS: str | None = None
     """Dotted path of ``def may_access(request, run) -> bool``, sync or async: whether somebody else
-    than its owner may read and stop a run. None: nobody."""
+    than its owner may read and stop a run. Only True is yes; a response is sent as it is. None:
+    nobody."""
 
 
 def _check_type(name: str, value: Any, expected: Any) -> None:

@@ -8,14 +8,14 @@ from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.http import Http404, JsonResponse
 from django.views import View
 
-from django_sse.exceptions import LogUnavailable
+from django_sse.exceptions import ImmediateHttpResponse, LogUnavailable
 from django_sse.http import event_stream
 from django_sse.http.answers import come_back_later
 from django_sse.http.resumable import run_response, run_url
 from django_sse.hub.subscription import Subscription, subscribe
 from django_sse.process import database
 from django_sse.runs import ends, store
-from django_sse.runs.hooks import ask
+from django_sse.runs.hooks import allows, ask
 from django_sse.runs.keeper import end_if_lost
 from django_sse.runs.owners import may_access
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from django.http import HttpRequest, HttpResponse
+    from django.http import HttpRequest
+    from django.http.response import HttpResponseBase
 
     from django_sse.http import EventStreamResponse
     from django_sse.hub.position import Since
@@ -58,13 +59,15 @@ class ChannelStreamView(View):
         return self.channels
 
     def has_permission(self) -> Any:
-        """Whether this request may read the channels; no: 403."""
+        """Whether this request may read the channels: only ``True`` is yes, False and None are 403,
+        a response is sent as it is, and anything else is an error."""
         return True
 
     @event_stream
     async def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Subscription:
         """The stream."""
-        if not await ask(self.has_permission):
+        name = f"{type(self).__name__}.has_permission()"
+        if not await allows(name, self.has_permission):
             raise PermissionDenied
         return subscribe(*await ask(self.get_channels), since=self.since)
 
@@ -99,11 +102,13 @@ class RunStopView(View):
 
     http_method_names = ("post", "options")
 
-    async def post(self, request: HttpRequest, run_id: UUID) -> HttpResponse:
+    async def post(self, request: HttpRequest, run_id: UUID) -> HttpResponseBase:
         """The stop."""
         try:
             run = await _found(request, run_id)
             return JsonResponse({"stopped": await database.write(ends.stop, run)})
+        except ImmediateHttpResponse as error:
+            return error.response
         except LogUnavailable:
             return come_back_later(request)
 
@@ -117,12 +122,14 @@ class RunStatusView(View):
 
     http_method_names = ("get", "head", "options")
 
-    async def get(self, request: HttpRequest, run_id: UUID) -> HttpResponse:
+    async def get(self, request: HttpRequest, run_id: UUID) -> HttpResponseBase:
         """The status."""
         try:
             run = await _found(request, run_id)
             await database.write(end_if_lost, run)
             state, events = await database.run(store.state, run)
+        except ImmediateHttpResponse as error:
+            return error.response
         except LogUnavailable:
             return come_back_later(request)
         return JsonResponse(

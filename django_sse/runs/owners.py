@@ -12,7 +12,7 @@ from django.utils.crypto import salted_hmac
 from django.utils.module_loading import import_string
 
 from django_sse import conf
-from django_sse.runs.hooks import ask
+from django_sse.runs.hooks import allows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,13 +62,18 @@ def _claims(request: HttpRequest) -> set[str]:
 
 
 async def may_access(request: HttpRequest, run: Run) -> bool:
-    """Whether ``run`` exists for who sent ``request``: its owner, or who ``RUN_ACCESS`` lets in."""
+    """Whether ``run`` exists for who sent ``request``: its owner, or who ``RUN_ACCESS`` lets in.
+
+    Raises ``ImmediateHttpResponse`` with a response that ``RUN_ACCESS`` returned, and ``TypeError``
+    for what is neither yes nor no.
+    """
     if run.owner in await sync_to_async(_claims)(request):
         return True
     hook = access_hook()
     if hook is None:
         return False
-    return bool(await ask(hook, request, run))
+    name = f'DJANGO_SSE["RUN_ACCESS"] ({conf.current().RUN_ACCESS})'
+    return await allows(name, hook, request, run)
 
 
 def access_hook() -> Callable[..., Any] | None:

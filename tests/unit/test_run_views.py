@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.contrib.auth.models import User
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponseRedirect
 from django.test import AsyncClient
 from django.urls import include, path
 from django.utils.dateparse import parse_datetime
@@ -51,6 +51,14 @@ async def long(request: HttpRequest) -> AsyncIterator[str]:
 
 def let_friends_in(request: HttpRequest, run: Run) -> bool:
     return request.GET.get("password") == "friend"
+
+
+def send_to_log_in(request: HttpRequest, run: Run) -> Any:
+    return HttpResponseRedirect("/login/")
+
+
+def say_yes(request: HttpRequest, run: Run) -> Any:
+    return "yes"
 
 
 urlpatterns = [
@@ -270,6 +278,32 @@ async def test_the_project_may_let_others_in(client: AsyncClient, configure: Any
     friend = AsyncClient()
     assert await answers(friend, run_id, "?password=friend") == [200] * 4
     assert await answers(friend, run_id, "?password=foe") == [404] * 4
+
+
+async def test_a_response_of_the_projects_is_the_answer(
+    client: AsyncClient, configure: Any
+) -> None:
+    configure(RUN_ACCESS=f"{__name__}.send_to_log_in")
+    run_id = await begun(client, "long")
+    assert await answers(AsyncClient(), run_id) == [302] * 4
+    # The view that began it, too, for who comes back with a position of it.
+    epoch = (await Run.objects.aget(pk=run_id)).epoch
+    response = await AsyncClient().get("/long/", headers={"Last-Event-ID": f"{epoch}-1"})
+    assert (response.status_code, response["Location"]) == (302, "/login/")
+    assert await answers(client, run_id) == [200] * 4
+
+
+async def test_a_hook_that_says_neither_yes_nor_no_lets_nobody_in(
+    client: AsyncClient, configure: Any
+) -> None:
+    configure(RUN_ACCESS=f"{__name__}.say_yes")
+    run_id = await begun(client, "long")
+    epoch = (await Run.objects.aget(pk=run_id)).epoch
+    stranger = AsyncClient(raise_request_exception=False)
+    assert await answers(stranger, run_id) == [500] * 4
+    response = await stranger.get("/long/", headers={"Last-Event-ID": f"{epoch}-1"})
+    assert response.status_code == 500
+    assert left == []
 
 
 async def test_a_run_that_never_was_or_is_gone_is_not_found(client: AsyncClient) -> None:

@@ -5,9 +5,14 @@ from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import User
-from django.core.exceptions import ImproperlyConfigured
-from django.http import HttpRequest
-from django.test import AsyncClient, TestCase, override_settings
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseForbidden,
+    HttpResponseRedirect,
+)
+from django.test import AsyncClient, AsyncRequestFactory, TestCase, override_settings
 from django.urls import path
 
 from django_sse import ChannelStreamView, Event, apublish, event_stream, publish, subscribe
@@ -47,6 +52,21 @@ class Members(ChannelStreamView):
 
     def has_permission(self) -> bool:
         return User.objects.filter(username=self.kwargs["name"]).exists()
+
+
+class Answering(ChannelStreamView):
+    """What ``has_permission`` returns."""
+
+    channels = ("news",)
+    answer: Any = None
+
+    async def has_permission(self) -> Any:
+        return self.answer() if callable(self.answer) else self.answer
+
+
+class AnsweringSync(Answering):
+    def has_permission(self) -> Any:
+        return self.answer() if callable(self.answer) else self.answer
 
 
 class Named(ChannelStreamView):
@@ -144,6 +164,53 @@ async def test_permission_is_asked_on_a_replay_too(client: AsyncClient) -> None:
     response = await client.get("/rooms/7/", headers={"Last-Event-ID": str(sent)})
     assert response.status_code == 403
     assert b"secret" not in response.content
+
+
+async def asked(hooks: type[Answering], answer: Any, method: str = "GET") -> Any:
+    request = AsyncRequestFactory().generic(method, "/")
+    view: Any = hooks.as_view(answer=answer)
+    return await view(request)
+
+
+@pytest.mark.parametrize("hooks", [Answering, AnsweringSync])
+async def test_only_true_is_yes(client: AsyncClient, hooks: type[Answering]) -> None:
+    response = await asked(hooks, True)
+    assert (response.status_code, response.streaming) == (200, True)
+    response.close()
+    for no in (False, None):
+        with pytest.raises(PermissionDenied):
+            await asked(hooks, no)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("hooks", [Answering, AnsweringSync])
+async def test_a_response_is_no_yes_and_is_sent(
+    client: AsyncClient, hooks: type[Answering], method: str
+) -> None:
+    for sent in (HttpResponseForbidden("no"), HttpResponseRedirect("/login/"), HttpResponse("")):
+        assert await asked(hooks, lambda sent=sent: sent, method) is sent
+
+
+ANSWERS = [
+    pytest.param(User.objects.all, "QuerySet", id="a queryset"),
+    pytest.param("yes", "str", id="a text"),
+    pytest.param("", "str", id="an empty text"),
+    pytest.param(1, "int", id="one"),
+    pytest.param(0, "int", id="zero"),
+    pytest.param([], "list", id="a list"),
+    pytest.param(lambda: subscribe("news"), "Subscription", id="a subscription"),
+    pytest.param(HttpResponseForbidden, "type", id="a class"),
+]
+
+
+@pytest.mark.parametrize(("answer", "kind"), ANSWERS)
+@pytest.mark.parametrize("hooks", [Answering, AnsweringSync])
+async def test_anything_else_is_an_error_that_names_the_hook(
+    client: AsyncClient, hooks: type[Answering], answer: Any, kind: str
+) -> None:
+    given = (lambda: answer) if kind == "type" else answer
+    with pytest.raises(TypeError, match=rf"{hooks.__name__}\.has_permission.*{kind}.*True"):
+        await asked(hooks, given)
 
 
 @pytest.mark.parametrize("method", ["get", "head"])

@@ -10,8 +10,9 @@ from django.contrib.auth import login, logout
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.exceptions import ImproperlyConfigured
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponseForbidden
 
+from django_sse.exceptions import ImmediateHttpResponse
 from django_sse.models import OWNER_LENGTH, Run
 from django_sse.runs.owners import may_access, owner_of
 from tests.unit.http.support import asgi_request
@@ -53,8 +54,15 @@ def ask_the_database(request: HttpRequest, run: Run) -> bool:
     return User.objects.filter(username="anna").exists()
 
 
+said: list[Any] = [None]
+
+
 def say_something(request: HttpRequest, run: Run) -> Any:
-    return "yes"
+    return said[0]
+
+
+async def asay_something(request: HttpRequest, run: Run) -> Any:
+    return said[0]
 
 
 NOT_CALLABLE = "something"
@@ -184,9 +192,31 @@ async def test_the_owner_is_not_asked_for(configure: Any) -> None:
     assert await may_access(request, Run(owner=owner_of(request)))
 
 
-async def test_what_a_hook_says_is_true_or_false(configure: Any) -> None:
-    configure(RUN_ACCESS=f"{__name__}.say_something")
-    assert await may_access(request_of(), Run(owner="user:1")) is True
+@pytest.mark.parametrize("name", ["say_something", "asay_something"])
+async def test_only_true_is_yes(configure: Any, name: str) -> None:
+    configure(RUN_ACCESS=f"{__name__}.{name}")
+    for said[0], allowed in ((True, True), (False, False), (None, False)):
+        assert await may_access(request_of(), Run(owner="user:1")) is allowed
+
+
+@pytest.mark.parametrize("name", ["say_something", "asay_something"])
+async def test_a_response_is_no_yes_but_the_answer(configure: Any, name: str) -> None:
+    configure(RUN_ACCESS=f"{__name__}.{name}")
+    said[0] = HttpResponseForbidden()
+    with pytest.raises(ImmediateHttpResponse) as caught:
+        await may_access(request_of(), Run(owner="user:1"))
+    assert caught.value.response is said[0]
+
+
+@pytest.mark.parametrize("what", ["yes", "", 1, 0, [], User.objects.none(), User.objects.all()])
+@pytest.mark.parametrize("name", ["say_something", "asay_something"])
+async def test_anything_else_is_an_error_that_names_the_hook(
+    configure: Any, name: str, what: Any
+) -> None:
+    configure(RUN_ACCESS=f"{__name__}.{name}")
+    said[0] = what
+    with pytest.raises(TypeError, match=rf'"RUN_ACCESS".*{name}.*{type(what).__name__}.*True'):
+        await may_access(request_of(), Run(owner="user:1"))
 
 
 @pytest.mark.parametrize("path", ["no.such.thing", f"{__name__}.missing", "nothing"])
