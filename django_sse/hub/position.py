@@ -17,10 +17,6 @@ if TYPE_CHECKING:
 
     from django_sse.log.base import EventLog, Head
 
-# A client's word that the log was rewound is taken once an hour a channel, not more often: a single
-# client could otherwise reset all the others as often as it likes.
-ROTATION_SECONDS = 3600
-
 Since: TypeAlias = "str | int | datetime | Cursor"
 
 
@@ -32,7 +28,6 @@ class Settled:
     heads: list[Head]
     cursors: list[int]
     resets: dict[int, str] = field(default_factory=dict)
-    rewound: list[int] = field(default_factory=list)
 
     @property
     def finished(self) -> bool:
@@ -86,6 +81,8 @@ def _begin(log: EventLog, head: Head, since: Since) -> int:
 
 
 def _resume(heads: list[Head], text: str) -> Settled:
+    """Only this client is told of a position that cannot be honoured: it may have made it up, so
+    nothing that others share changes for it."""
     settled = Settled(heads, [head.head for head in heads])
     try:
         cursor = Cursor.parse(text)
@@ -98,22 +95,8 @@ def _resume(heads: list[Head], text: str) -> Settled:
             settled.resets[index] = "unknown"
         elif seq > head.head:
             settled.resets[index] = "rewound"
-            settled.rewound.append(index)
         elif seq < head.floor:
             settled.resets[index] = "trimmed"
         else:
             settled.cursors[index] = seq
     return settled
-
-
-def rotate_rewound(log: EventLog, settled: Settled, now: datetime) -> None:
-    """Give the channels whose clients are ahead of the log a new epoch: their next events will
-    carry numbers that those clients have seen before, on other events."""
-    for index in settled.rewound:
-        head = settled.heads[index]
-        if (now - head.epoch_created).total_seconds() >= ROTATION_SECONDS:
-            log.rotate(head.channel, head.epoch)
-    # Only theirs: the cursors of the others belong to the epochs that were read with them.
-    for index in settled.rewound:
-        (settled.heads[index],) = log.open([settled.heads[index].channel])
-        settled.cursors[index] = settled.heads[index].head

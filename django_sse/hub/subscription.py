@@ -7,13 +7,11 @@ import logging
 from contextvars import Context
 from typing import TYPE_CHECKING, ClassVar
 
-from django.utils import timezone
-
 from django_sse.exceptions import LogUnavailable
 from django_sse.hub.hub import get_hub
 from django_sse.hub.orphans import catch_up
 from django_sse.hub.place import Place
-from django_sse.hub.position import Settled, Since, check_since, rotate_rewound, settle
+from django_sse.hub.position import Settled, Since, check_since, settle
 from django_sse.hub.ring import join, leading
 from django_sse.hub.topic import Hole
 from django_sse.log import get_log
@@ -81,7 +79,6 @@ class Subscription(Stream):
         log = get_log()
         catch_up(self.channels)
         self._settled = settle(log, self.channels, last_event_id, self._since)
-        rotate_rewound(log, self._settled, timezone.now())
         return not self._settled.finished
 
     async def _start(self) -> None:
@@ -116,9 +113,12 @@ class Subscription(Stream):
             place = Place(topic, cursor, topic.generation, [], settled.resets.get(index, ""))
             # Before anything is awaited: what leaves the topics are the places.
             self._places.append(place)
-            if topic.epoch != head.epoch or place.reset == "rewound":
+            if topic.epoch != head.epoch or (
+                place.reset == "rewound" and topic.ring.tail > head.head
+            ):
                 # One of the two is old. Without the look, a topic that is behind a new log would
-                # reset its new clients twice: now, and when it learns of the new one.
+                # reset its new clients twice: now, and when it learns of the new one. No look for a
+                # client's word alone, which costs a query each time.
                 await hub.check(topic)
                 place.generation = topic.generation
             if topic.epoch == head.epoch:

@@ -87,7 +87,6 @@ class Head:
     floor: int
     state: str
     redactions: int
-    epoch_created: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,6 @@ class _Channel:
     name: str
     key: int
     epoch: str = field(default_factory=make_epoch)
-    epoch_created: datetime = field(default_factory=timezone.now)
     floor: int = 0
     state: str = State.OPEN
     redactions: int = 0
@@ -71,7 +70,6 @@ class _Channel:
             self.floor,
             self.state,
             self.redactions,
-            self.epoch_created,
         )
 
 
@@ -249,5 +247,5 @@ class MemoryLog(EventLog):
             found = self._channels.get(channel)
             if found is None or found.epoch != epoch:
                 return False
-            found.epoch, found.epoch_created = make_epoch(), timezone.now()
+            found.epoch = make_epoch()
             return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections
@@ -12,13 +11,9 @@ from django_sse.log.base import Head, Record, fitting
 from django_sse.log.orm import BATCH
 from django_sse.log.sequencer import channel_hash
 from django_sse.log.statements import statements
-from django_sse.models import Channel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from datetime import datetime
-
-    from django.db.backends.base.base import BaseDatabaseWrapper
 
 # Events of any size that a page may have unmeasured: what a wake-up usually brings.
 _FEW = 8
@@ -37,23 +32,12 @@ def heads(alias: str, names: Iterable[str]) -> dict[str, Head]:
     """See ``EventLog.heads``."""
     connection = connections[alias]
     hashes = [channel_hash(name) for name in names]
-    # The channels of many were made together.
-    moment = cache(lambda value: _as_datetime(connection, value))
     found: dict[str, Head] = {}
     for start in range(0, len(hashes), BATCH):
         some = hashes[start : start + BATCH]
         for row in _rows(alias, statements(connection).heads(len(some)), some):
-            fields = [*row[:-1], moment(row[-1])]
-            found[row[0]] = Head(*fields)
+            found[row[0]] = Head(*row)
     return found
-
-
-def _as_datetime(connection: BaseDatabaseWrapper, value: Any) -> datetime:
-    """What the ORM makes of what the driver returned for a ``DateTimeField``."""
-    column = Channel._meta.get_field("epoch_created").get_col(Channel._meta.db_table)
-    for convert in connection.ops.get_db_converters(column) + column.get_db_converters(connection):
-        value = convert(value, column, connection)
-    return value  # type: ignore[no-any-return]
 
 
 def page(alias: str, key: int, after: int, limit: int) -> list[Record]:

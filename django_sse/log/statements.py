@@ -178,7 +178,7 @@ class Statements:
     def heads(self, count: int) -> str:
         """Of the channels of these hashes the fields of a ``Head``, in their order."""
         c = self._channel
-        fields = c["name id epoch head floor state redactions epoch_created"]
+        fields = c["name id epoch head floor state redactions"]
         return f"SELECT {fields} FROM {c} WHERE {c['name_hash']} {_in(count)}"
 
     def waiting(self, count: int) -> str:

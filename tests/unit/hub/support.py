@@ -6,7 +6,6 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from datetime import timedelta
 from typing import Any
 
 from django_sse.exceptions import LogUnavailable
@@ -112,10 +111,6 @@ class WatchedLog(MemoryLog):
         """Put back an older copy, which ends at ``head``."""
         found = self._channels[channel]
         del found.records[head - found.floor :], found.created[head - found.floor :]
-
-    def age_epoch(self, channel: str, seconds: float) -> None:
-        """Make the channel's epoch older, as time would."""
-        self._channels[channel].epoch_created -= timedelta(seconds=seconds)
 
     def epoch(self, channel: str) -> str:
         """The epoch of a channel, without counting the question."""

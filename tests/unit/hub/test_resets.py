@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 
 from django_sse.hub.hub import get_hub
-from django_sse.hub.position import ROTATION_SECONDS
 from django_sse.wire import MessageEvent, make_epoch
 from tests.unit.hub.support import (
     Client,
@@ -334,46 +335,83 @@ async def test_of_several_channels_one_that_changes_later_is_reset_alone(
 # -- a client's word that the log was rewound
 
 
-async def test_a_client_ahead_of_the_log_resets_itself_and_the_others_once(
-    log: WatchedLog,
+@pytest.fixture
+def a_year_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is made by the log has its time; everybody else's clock is ahead."""
+    now = timezone.now
+    monkeypatch.setattr(timezone, "now", lambda: now() + timedelta(days=365))
+
+
+@pytest.mark.usefixtures("a_year_later")
+@pytest.mark.parametrize("ahead", [11, 10**12])
+async def test_a_client_ahead_of_the_log_resets_nobody_but_itself(
+    log: WatchedLog, ahead: int
 ) -> None:
-    commit_elsewhere("a", *numbers(1, 10))
-    log.age_epoch("a", ROTATION_SECONDS)
-    before = log.epoch("a")
-    async with listening("a") as other:
-        async with connected("a", last_event_id=f"{before}-11") as client:
-            reset = await client.next()
-            assert said(reset) == ("rewound", [0])
-            assert log.epoch("a") != before
-            assert reset.last_event_id == f"{log.epoch('a')}-10"
-            assert (await client.opened()).last_event_id == f"{log.epoch('a')}-10"
-            assert said(await other.next()) == ("unknown", [0])
-            await assert_live(client, log)
-        assert texts(await other.take(3)) == [f"live {number}" for number in numbers(1, 3)]
-
-
-async def test_many_clients_far_ahead_of_the_log_reset_the_others_once(log: WatchedLog) -> None:
-    commit_elsewhere("a", *numbers(1, 10))
-    log.age_epoch("a", ROTATION_SECONDS)
-    async with listening("a") as other:
-        for _ in range(50):
-            position = f"{log.epoch('a')}-{10**12}"
-            async with connected("a", last_event_id=position) as client:
-                assert said(await client.next()) == ("rewound", [0])
-                await client.opened()
-        assert said(await other.next()) == ("unknown", [0])
-        await assert_live(other, log)
-
-
-async def test_a_young_epoch_is_not_rotated_on_a_clients_word(log: WatchedLog) -> None:
     commit_elsewhere("a", *numbers(1, 10))
     epoch = log.epoch("a")
     async with listening("a") as other:
-        async with connected("a", last_event_id=f"{epoch}-11") as client:
-            assert said(await client.next()) == ("rewound", [0])
+        for _ in range(50):
+            async with connected("a", last_event_id=f"{epoch}-{ahead}") as client:
+                reset = await client.next()
+                assert said(reset) == ("rewound", [0])
+                assert reset.last_event_id == f"{epoch}-10"
+                assert (await client.opened()).last_event_id == f"{epoch}-10"
+        async with connected("a", last_event_id=f"{epoch}-{ahead}") as client:
+            await client.next()
             await client.opened()
             await assert_live(client, log)
         assert log.epoch("a") == epoch
+        assert texts(await other.take(3)) == [f"live {number}" for number in numbers(1, 3)]
+
+
+@pytest.mark.usefixtures("a_year_later")
+async def test_of_several_channels_no_other_is_reset_for_a_client_ahead_of_one(
+    log: WatchedLog,
+) -> None:
+    for channel in "ab":
+        commit_elsewhere(channel, *numbers(1, 10))
+    epochs = [log.epoch(channel) for channel in "ab"]
+    position = f"{epochs[0]}-11.{epochs[1]}-8"
+    async with listening("a", "b") as other:
+        async with connected("a", "b", last_event_id=position) as client:
+            assert said(await client.next()) == ("rewound", [0])
+            await client.opened()
+            assert texts(await client.take(2)) == ["9", "10"]
+            commit("a", "live on a")
+            assert texts([await client.next()]) == ["live on a"]
+        assert [log.epoch(channel) for channel in "ab"] == epochs
+        assert texts(await other.take(1)) == ["live on a"]
+
+
+async def test_a_client_ahead_of_the_log_costs_no_query_more_than_another(log: WatchedLog) -> None:
+    commit_elsewhere("a", *numbers(1, 10))
+    epoch = log.epoch("a")
+    async with listening("a"):
+        costs = []
+        for position in (f"{epoch}-10", f"{epoch}-11"):
+            before = log.head_queries
+            async with connected("a", last_event_id=position) as client:
+                await client.next()
+            costs.append(log.head_queries - before)
+    assert costs[0] == costs[1]
+
+
+async def test_a_log_that_was_restored_under_a_running_process_is_told_to_all_by_that_process(
+    log: WatchedLog,
+) -> None:
+    # By what it remembers itself, whatever the client says.
+    commit_elsewhere("a", *numbers(1, 10))
+    before = log.epoch("a")
+    async with listening("a") as other:
+        restored(log)
+        async with connected("a", last_event_id=f"{before}-10") as client:
+            reset = await client.next()
+            assert said(reset) == ("rewound", [0])
+            assert log.epoch("a") != before
+            assert reset.last_event_id == f"{log.epoch('a')}-3"
+            await client.opened()
+            assert said(await other.next()) == ("rewound", [0])
+            await assert_live(client, log)
         assert texts(await other.take(3)) == [f"live {number}" for number in numbers(1, 3)]
 
 

@@ -519,10 +519,8 @@ def test_a_receiver_that_fails_costs_the_other_channels_nothing(log: EventLog) -
 
 
 def test_open_makes_channels_that_are_not_there(log: EventLog) -> None:
-    before = timezone.now() - timedelta(seconds=2)
     (head,) = log.open(["c"])
     assert (head.channel, head.head, head.floor, head.state) == ("c", 0, 0, "")
-    assert before < head.epoch_created < timezone.now() + timedelta(seconds=2)
     assert log.open(["c"]) == [head]
 
 
@@ -780,7 +778,6 @@ def test_rotate_gives_a_new_epoch_and_keeps_the_events(log: EventLog) -> None:
     assert log.rotate("c", old.epoch)
     (new,) = log.open(["c"])
     assert new.epoch != old.epoch
-    assert new.epoch_created >= old.epoch_created
     assert (new.head, new.floor) == (old.head, old.floor)
     assert texts(log, "c") == ["1"]
     (done,) = log.append([entry("c")])

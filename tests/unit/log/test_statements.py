@@ -195,10 +195,8 @@ def test_times_are_as_the_orm_reads_and_writes_them(zoned: str, settings: Any) -
     log.append([entry("c")])
     ahead = timezone.now() + timedelta(days=2)
     StoredEvent.objects.using(zoned).update(created=ahead)
-    Channel.objects.using(zoned).update(epoch_created=ahead)
     log.append([entry("c")])
     times = StoredEvent.objects.using(zoned).values_list("created", flat=True)
     assert list(times) == [ahead, ahead]
-    assert log.heads(["c"])["c"].epoch_created == ahead
     kinds = {id(statements(connections[alias])) for alias in ("default", "zoned")}
     assert len(kinds) == 2
