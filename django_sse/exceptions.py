@@ -2,29 +2,29 @@
 
 ::
 
-    WireError (ValueError)             django_sse.wire: what a caller wrote cannot go on the wire
-    ├── InvalidEvent                   a field that could forge a frame or lose text
-    ├── DataNotSerializable            data that the JSON encoder refuses
-    ├── InvalidCursor                  an id that is not a position of ours
-    └── DecodeError                    an upstream's stream
-        ├── LineTooLong
-        └── EventTooLong
-    EventStreamError (Exception)       everything else of ours
-    ├── InvalidChannel (ValueError)    a name that no channel of a project's may have
-    ├── EventTooLarge (ValueError)     more than MAX_EVENT_BYTES
-    ├── InexpressibleValue (ValueError)    a value that the stream's dialect has no form for
-    ├── ChannelFinished                a publish that can see the channel's end
-    ├── PublishNotAllowed              the wrong thread or transaction state, and the way out
-    ├── LogUnavailable                 the log's database did not answer
-    ├── Overloaded                     a limit of this process is reached
-    ├── TooManyRuns                    an owner has as many runs under way as it may
-    ├── StreamError                    raised by a generator: its text is for the client
-    │   └── RelayError                 an upstream's answer; django_sse.relay
-    │       ├── UpstreamStatusError    another status than 200
-    │       ├── UpstreamFormatError    not an event stream, not the dialect, or beyond the limits
-    │       ├── UpstreamError          the upstream itself says that it failed
-    │       └── UpstreamDisconnected   the answer ended before it was whole
-    └── ImmediateHttpResponse          not an error: an answer instead of a stream
+    EventStreamError (Exception)            the root; django_sse.wire has it, too
+    ├── WireError (ValueError)              text or bytes that cannot go on the wire
+    │   ├── InvalidEvent                    a field that could forge a frame or lose text
+    │   ├── DataNotSerializable             data that the JSON encoder refuses
+    │   ├── InvalidCursor                   an id that is not one of this library's positions
+    │   └── DecodeError                     an upstream's stream cannot be decoded
+    │       ├── LineTooLong
+    │       └── EventTooLong
+    ├── InvalidChannel (ValueError)         a name that a project's channel cannot have
+    ├── EventTooLarge (ValueError)          more bytes than MAX_EVENT_BYTES
+    ├── InexpressibleValue (ValueError)     the stream's dialect has no form for this value
+    ├── ChannelFinished                     a publish after the channel's terminal event
+    ├── PublishNotAllowed                   the wrong thread or transaction state, and the way out
+    ├── LogUnavailable                      the log's database did not answer
+    ├── Overloaded                          this process has reached one of its limits
+    ├── TooManyRuns                         this owner has as many runs in progress as allowed
+    ├── StreamError                         a generator raises it: its text is for the client
+    │   └── RelayError                      an upstream's answer; django_sse.relay
+    │       ├── UpstreamStatusError         the status is not 200
+    │       ├── UpstreamFormatError         no event stream, another dialect, or over a limit
+    │       ├── UpstreamError               the upstream reports that it failed
+    │       └── UpstreamDisconnected        the answer ended before it was complete
+    └── ImmediateHttpResponse               not an error: an answer instead of a stream
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Final
 from django_sse.wire.errors import (
     DataNotSerializable,
     DecodeError,
+    EventStreamError,
     EventTooLong,
     InvalidCursor,
     InvalidEvent,
@@ -72,10 +73,6 @@ __all__ = [
     "UpstreamStatusError",
     "WireError",
 ]
-
-
-class EventStreamError(Exception):
-    """Base of this library's own errors outside the wire."""
 
 
 class InvalidChannel(EventStreamError, ValueError):

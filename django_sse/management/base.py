@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
 from django_sse.checks import TAG
-from django_sse.exceptions import EventStreamError, WireError
+from django_sse.exceptions import EventStreamError
 from django_sse.log import EventLog, get_log
 from django_sse.log.base import Head
 from django_sse.log.entries import validate_channel
@@ -45,7 +45,7 @@ class EventStreamCommand(BaseCommand):
 def _as_command_errors() -> Iterator[None]:
     try:
         yield
-    except (EventStreamError, WireError) as error:
+    except EventStreamError as error:
         raise CommandError(str(error)) from error
     except DatabaseError as error:
         raise CommandError(f"The event log's database: {error} (manage.py migrate?)") from error

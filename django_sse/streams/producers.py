@@ -23,7 +23,7 @@ from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.db import connections
 
 from django_sse import conf
-from django_sse.exceptions import EventStreamError, Overloaded, WireError
+from django_sse.exceptions import EventStreamError, Overloaded
 from django_sse.process.stopping import GENERATOR
 from django_sse.process.threads import DatabaseExecutor, Surroundings, in_users_test
 
@@ -46,7 +46,7 @@ _running: set[ThreadProducer] = set()
 Source: TypeAlias = AsyncIterable[Any] | Iterable[Any]
 
 # What is wrong with an item that was yielded.
-_REFUSALS = (WireError, EventStreamError)
+_REFUSALS = EventStreamError
 _UNREPORTED = "The error of a generator could not be reported."
 
 

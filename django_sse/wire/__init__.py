@@ -6,6 +6,7 @@ from django_sse.wire.encoder import HEARTBEAT, data_text, dumps, encode, encode_
 from django_sse.wire.errors import (
     DataNotSerializable,
     DecodeError,
+    EventStreamError,
     EventTooLong,
     InvalidCursor,
     InvalidEvent,
@@ -21,6 +22,7 @@ __all__ = [
     "DecodeError",
     "Decoder",
     "Event",
+    "EventStreamError",
     "EventTooLong",
     "InvalidCursor",
     "InvalidEvent",

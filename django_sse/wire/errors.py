@@ -1,12 +1,6 @@
-"""What can be wrong with a frame, its data or an id.
+"""The root of this library's errors, and those of the wire: a frame, its data or an id is wrong.
 
-WireError                      a ValueError
-├── InvalidEvent               a field of an event cannot be put on the wire
-├── DataNotSerializable        the JSON encoder refuses the data
-├── InvalidCursor              the text is not an id of ours
-└── DecodeError                the bytes cannot be decoded within the limits
-    ├── LineTooLong
-    └── EventTooLong
+``django_sse.exceptions`` draws the whole tree.
 """
 
 from __future__ import annotations
@@ -19,8 +13,12 @@ if TYPE_CHECKING:
 _EXCERPT_LENGTH: Final = 40
 
 
-class WireError(ValueError):
-    """The common base: text or bytes that the event stream format cannot carry."""
+class EventStreamError(Exception):
+    """The base of every error that this library defines for its users."""
+
+
+class WireError(EventStreamError, ValueError):
+    """The base of the wire's errors: the event stream format cannot carry this text or bytes."""
 
 
 class InvalidEvent(WireError):
@@ -32,14 +30,14 @@ class DataNotSerializable(WireError):
 
 
 class InvalidCursor(WireError):
-    """The text does not say a position; it may come from a client, so it is quoted in part only."""
+    """The text is not a position. A client may have sent it, so only a part of it is quoted."""
 
 
 class DecodeError(WireError):
     """The decoder gave up on its stream and takes no more bytes.
 
-    ``events`` holds what was complete before the fault in the same chunk, so that what a reader
-    gets does not depend on where the network cut the bytes.
+    ``events`` holds the events of the same chunk that were complete before the fault, so that the
+    result does not depend on where the network cut the bytes.
     """
 
     events: tuple[MessageEvent, ...] = ()

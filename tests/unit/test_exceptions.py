@@ -71,9 +71,16 @@ def test_the_wires_errors_are_the_same_classes() -> None:
         name
         for name in exceptions.__all__
         if issubclass(getattr(exceptions, name), errors.WireError)
-    }
+    } | {"EventStreamError"}
     for name in of_the_wire & set(exceptions.__all__):
         assert getattr(exceptions, name) is getattr(errors, name)
+
+
+def test_one_except_catches_every_error() -> None:
+    roots = {name for name, parent, _ in TREE if parent is None}
+    assert roots == {"EventStreamError"}
+    with pytest.raises(errors.EventStreamError):
+        raise exceptions.InvalidCursor
 
 
 def test_a_relays_errors_are_for_the_client() -> None:
