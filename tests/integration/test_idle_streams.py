@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from tests.integration.servers.client import Stream
-from tests.integration.servers.looking import eventually, until_free_of_database
+from tests.looking import eventually, until_free_of_database
 from tests.servers import TEST_SITE, Server, Site
 
 PERSISTENT = Site(

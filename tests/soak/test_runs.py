@@ -18,7 +18,7 @@ import pytest
 
 from tests.integration.many.site import child, result, server
 from tests.integration.many.stores import OPTIONS, POSTGRES, SQLITE
-from tests.integration.servers.looking import eventually
+from tests.looking import eventually
 from tests.servers import HOST, Server
 
 pytestmark = pytest.mark.needs("uvicorn", "uvloop")

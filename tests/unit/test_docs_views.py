@@ -15,7 +15,7 @@ from django.urls import path
 
 from django_sse import ChannelStreamView
 from django_sse.testing import MessageEvent, aread
-from tests.servers import ROOT
+from tests import ROOT
 
 # Models of Django's that have what those of the examples have, and their columns.
 MODELS = {"Order": LogEntry, "Room": Group}

@@ -44,7 +44,7 @@ from django_sse.conf import current
 from django_sse.log import get_log
 from django_sse.log.memory import MemoryLog
 from django_sse.testing import MessageEvent, apublished, aread, memory_log, published, read
-from tests.servers import ROOT
+from tests import ROOT
 
 _closed: dict[str, threading.Event] = {}
 

@@ -20,7 +20,7 @@ from django_sse.hub.registry import hubs
 from django_sse.log import get_log
 from django_sse.log.base import Entry
 from django_sse.testing import aread, memory_log
-from tests.integration.servers.looking import eventually
+from tests.looking import eventually
 from tests.unit.http.forms import call, call_in_thread
 from tests.unit.http.support import asgi_request, events, first, wsgi_request
 

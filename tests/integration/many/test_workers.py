@@ -12,7 +12,7 @@ from tests.integration.many.load import Load
 from tests.integration.many.site import CLIENTS, EVENTS, carry, server
 from tests.integration.many.stores import POSTGRES, SQLITE
 from tests.integration.servers.client import get
-from tests.integration.servers.looking import eventually
+from tests.looking import eventually
 from tests.requirements import require
 from tests.servers import KINDS, Server
 

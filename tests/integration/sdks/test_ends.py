@@ -6,8 +6,8 @@ import pytest
 
 from django_sse.dialects import Dialect, Encoder, ToolCallDelta, Value, get_dialect
 from django_sse.wire.event import Event
+from tests.frames import serving
 from tests.integration.sdks.clients import SDKS, Said, Sdk
-from tests.integration.sdks.frames import serving
 from tests.requirements import require
 
 BEGINNINGS: dict[str, list[Value]] = {

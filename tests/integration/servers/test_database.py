@@ -6,7 +6,7 @@ import pytest
 
 from tests.integration.servers.client import Stream, get
 from tests.integration.servers.kinds import every_kind, on
-from tests.integration.servers.looking import eventually, until_free_of_database
+from tests.looking import eventually, until_free_of_database
 from tests.servers import Server
 
 # So short that every wait of these tests is longer.

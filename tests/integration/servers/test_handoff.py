@@ -14,8 +14,8 @@ import pytest
 from tests.integration.servers.client import TIMEOUT, Stream, get
 from tests.integration.servers.environment import environment
 from tests.integration.servers.kinds import asgi, every_kind, handoff, on, without_handoff
-from tests.integration.servers.looking import eventually
 from tests.integration.servers.notes import Notes
+from tests.looking import eventually
 from tests.servers import HOST, IN_DJANGO, Server, Site
 
 Serve = Callable[..., Server]

@@ -20,8 +20,8 @@ from tests.integration.servers.answers import Client
 from tests.integration.servers.client import Stream, get
 from tests.integration.servers.environment import environment
 from tests.integration.servers.kinds import HANDOFF, WITHOUT_HANDOFF
-from tests.integration.servers.looking import eventually
 from tests.integration.servers.notes import Notes
+from tests.looking import eventually
 from tests.project import exiting_server
 from tests.servers import IN_DJANGO, KINDS, ROOT, Kind, Server, Site, Stopped
 

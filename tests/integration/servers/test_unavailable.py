@@ -11,8 +11,8 @@ import pytest
 
 from tests.integration.servers.client import Stream, get
 from tests.integration.servers.kinds import every_kind, on
-from tests.integration.servers.looking import eventually, until_free_of_database
 from tests.integration.servers.notes import Notes
+from tests.looking import eventually, until_free_of_database
 from tests.servers import Server
 
 OPTIONS = {"SYNC_GENERATORS": 1, "THREAD_IDLE": 0.05, "TOPIC_LINGER": 0.05}

@@ -8,9 +8,9 @@ from contextlib import ExitStack
 import pytest
 
 from tests.integration.servers.client import Stream
-from tests.integration.servers.looking import eventually
 from tests.integration.slow.memory import MEGABYTE, resident
 from tests.integration.slow.traffic import state
+from tests.looking import eventually
 from tests.requirements import require
 from tests.servers import KINDS, Server
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.servers.looking import eventually
 from tests.integration.servers.notes import Notes
 from tests.integration.slow import ways
 from tests.integration.slow.http2 import H2Stream
 from tests.integration.slow.traffic import assert_complete, flood, read, state, take, take_to
 from tests.integration.slow.ways import Reached, Way, serving
+from tests.looking import eventually
 from tests.proxy import Proxy
 from tests.servers import Server
 

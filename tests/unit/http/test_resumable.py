@@ -30,7 +30,7 @@ from django_sse.runs import store
 from django_sse.runs.keeper import _keepers, get_keeper
 from django_sse.testing import aread, read
 from django_sse.wire import Decoder, Event, MessageEvent
-from tests.integration.servers import looking
+from tests import looking
 from tests.project import runs as project
 from tests.unit.http.forms import call_in_thread
 from tests.unit.http.support import asgi_request, wsgi_request

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import closing
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -22,9 +19,6 @@ from django_sse.models import Channel, OutboxEvent, StoredEvent
 from django_sse.process import database
 from django_sse.publishing import afinish, apublish, apublish_many, aredact, publish
 from django_sse.wire import MessageEvent
-from tests.integration.servers.client import Stream, get
-from tests.requirements import require
-from tests.servers import KINDS, Server
 from tests.unit.hub.support import Client, connected, entries, eventually, listening, numbers, texts
 from tests.unit.log.support import (
     elsewhere,
@@ -348,58 +342,3 @@ async def test_a_replay_is_trimmed_behind_its_reader_and_live_goes_on(
             await database.run(log().trim, "a", count=keep)
         assert received == numbers(1, 300)
         await assert_live(client)
-
-
-# -- a database file that is put back
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    require(*KINDS["uvicorn"].needs)
-    if connection.vendor != "sqlite":
-        pytest.skip("only SQLite's database is a file that can be put back")
-    with Server("uvicorn") as running:
-        yield running
-
-
-def post(server: Server, *data: str) -> None:
-    for each in data:
-        assert get(server, "/publish/a/", method="POST", data=each.encode())[0] == 200
-
-
-def copy_database(source: Path, target: Path) -> None:
-    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
-        old.backup(new)
-
-
-@pytest.mark.parametrize("how", ["an older copy", "a new file", "the same file"])
-def test_a_server_that_comes_back_with_a_file_tells_its_clients(
-    how: str, server: Server, tmp_path: Path
-) -> None:
-    backup = tmp_path / "backup.sqlite3"
-    if how == "a new file":
-        copy_database(server.database, backup)
-    post(server, *numbers(1, 5))
-    if how == "an older copy":
-        copy_database(server.database, backup)
-    with Stream(server, "/channels/a/?since=5") as stream:
-        assert stream.next().type == "stream-open"
-        stream.take(5)
-        post(server, *numbers(6, 10))
-        position = stream.take(5)[-1].last_event_id
-    server.stop()
-    if how != "the same file":
-        for path in server.database.parent.glob(f"{server.database.name}*"):
-            path.unlink()
-        copy_database(backup, server.database)
-    server.start()
-    with Stream(server, "/channels/a/", headers={"Last-Event-ID": position}) as stream:
-        expected = {"an older copy": ["rewound"], "a new file": ["unknown"], "the same file": []}
-        events = [stream.next()]
-        while events[-1].type != "stream-open":
-            events.append(stream.next())
-        assert [reason(event) for event in events[:-1]] == expected[how]
-        for number in numbers(1, 3):
-            post(server, f"live {number}")
-            event = stream.next()
-            assert (event.type, event.data) == ("message", f"live {number}")

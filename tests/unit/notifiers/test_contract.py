@@ -6,7 +6,6 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
@@ -27,31 +26,9 @@ from tests.unit.notifiers.support import (
     Ear,
     listener_threads_ended,
     listening,
-    using,
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-DISTANT = [name for name in WAYS if name not in ("local", "layer-in-memory")]
-
-
-@pytest.fixture(params=list(WAYS))
-async def notifier(
-    request: pytest.FixtureRequest, settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Notifier]:
-    async with using(request.param, settings, monkeypatch) as notifier:
-        yield notifier
-
-
-@pytest.fixture(params=DISTANT)
-async def distant(
-    request: pytest.FixtureRequest, settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Notifier]:
-    """Those that claim to hear other processes."""
-    async with using(request.param, settings, monkeypatch) as notifier:
-        assert notifier.supports_other_processes
-        yield notifier
 
 
 async def commit(*data: str) -> Wakeup:
@@ -71,11 +48,10 @@ async def test_notify_may_come_from_any_thread_and_nobody_need_listen(notifier: 
         notifier.notify(wakeups)
 
 
-@pytest.mark.parametrize("name", WAYS)
 async def test_notify_neither_raises_nor_waits_while_the_transport_is_away(
-    name: str, settings: Any, monkeypatch: pytest.MonkeyPatch
+    way: str, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    configured = Configured(WAYS[name], settings, monkeypatch)
+    configured = Configured(WAYS[way], settings, monkeypatch)
     notifier = get_notifier()
     configured.lose()
     started = time.monotonic()
@@ -89,7 +65,7 @@ async def test_notify_neither_raises_nor_waits_while_the_transport_is_away(
 
 async def test_what_could_not_be_sent_is_sent_when_the_transport_is_back(
     distant: Notifier,
-    request: pytest.FixtureRequest,
+    distant_way: str,
     settings: Any,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -98,7 +74,7 @@ async def test_what_could_not_be_sent_is_sent_when_the_transport_is_back(
         pytest.skip("it sends nothing")
     # Said again, although another test may have had an outage a moment ago.
     monkeypatch.setattr(outage, "_STABLE_AFTER", -1.0)
-    configured = Configured(WAYS[request.node.callspec.params["distant"]], settings, monkeypatch)
+    configured = Configured(WAYS[distant_way], settings, monkeypatch)
     async with listening(distant) as ear:
         start = len(ear.heard)
         configured.lose()

@@ -22,7 +22,7 @@ from django_sse.models import Channel, StoredEvent
 from django_sse.notifiers import Wakeup
 from django_sse.notifiers.database import DatabaseNotifier
 from django_sse.process import database
-from tests.servers import ROOT
+from tests import ROOT
 from tests.unit.hub.support import listening as stream_of
 from tests.unit.hub.support import texts
 from tests.unit.log.support import another_database, run_python, start_python

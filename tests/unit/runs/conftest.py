@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from django_sse.runs.keeper import get_keeper
-from tests.unit.log.conftest import database, migrated
+from tests.unit.log.conftest import database
 
-__all__ = ["configure", "database", "live", "migrated"]
+__all__ = ["configure", "database", "live"]
 
 OPTIONS = {"HEARTBEAT": 600.0, "THREAD_IDLE": 0.05, "NOTIFIER": "local"}
 

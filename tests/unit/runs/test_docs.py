@@ -16,7 +16,7 @@ from django_sse.dialects import Finish, Start, Usage, get_dialect
 from django_sse.testing import aread
 from django_sse.wire import Event
 from tests import ROOT
-from tests.integration.sdks.frames import serving
+from tests.frames import serving
 
 PAGE = ROOT / "docs" / "runs.md"
 

@@ -1,0 +1,3 @@
+"""`tests/unit/log/test_reads.py` on PostgreSQL and MariaDB."""
+
+from tests.unit.log.test_reads import *  # noqa: F403

@@ -1,0 +1,3 @@
+"""`tests/unit/log/test_refusals.py` on PostgreSQL and MariaDB."""
+
+from tests.unit.log.test_refusals import *  # noqa: F403

@@ -1,0 +1,3 @@
+"""`tests/unit/log/test_trimming.py` on PostgreSQL and MariaDB."""
+
+from tests.unit.log.test_trimming import *  # noqa: F403
