@@ -22,9 +22,9 @@ from uuid import uuid4
 import psycopg
 import redis
 
+from tests import ROOT
 from tests.databases import POSTGRES_URL, fresh
 from tests.integration.servers.client import Stream
-from tests.processes import ROOT
 from tests.servers import Server
 from tests.services import RedisServer
 from tests.unit.notifiers.publisher import Publisher

@@ -16,8 +16,9 @@ import httpx
 import pytest
 
 from django_sse.wire import Decoder, MessageEvent
+from tests import ROOT
 from tests.processes import Program
-from tests.servers import HOST, ROOT, ReservedPort
+from tests.servers import HOST, ReservedPort
 
 README = (ROOT / "README.md").read_text()
 BLOCKS: list[tuple[str, str]] = re.findall(

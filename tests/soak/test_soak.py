@@ -17,8 +17,9 @@ import httpx
 import pytest
 
 from django_sse.wire import Decoder, MessageEvent
+from tests import ROOT
 from tests.requirements import require
-from tests.servers import HOST, KINDS, ROOT, Server
+from tests.servers import HOST, KINDS, Server
 
 CLIENTS = 10
 PUBLISHERS = 4

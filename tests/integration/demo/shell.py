@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from tests.requirements import ROOT
+from tests import ROOT
 from tests.servers import DEMO_SITE, Server
 
 

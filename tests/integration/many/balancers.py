@@ -19,9 +19,10 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Self
 
+from tests import ROOT
 from tests.processes import Program
 from tests.requirements import program
-from tests.servers import HOST, ROOT, ReservedPort
+from tests.servers import HOST, ReservedPort
 
 DEPLOY = ROOT / "docs" / "deploy"
 

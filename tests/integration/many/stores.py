@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from tests import databases
-from tests.servers import ROOT
+from tests import ROOT, databases
 
 OPTIONS = {
     # Clients that are cut come back soon, not in step, and to more than a process has in memory:

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from tests import ROOT
 from tests.integration.servers.client import Stream
-from tests.processes import ROOT
 from tests.servers import Server
 from tests.services import PostgresServer, RedisServer, Service
 from tests.unit.notifiers.publisher import Publisher

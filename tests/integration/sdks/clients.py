@@ -9,7 +9,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from tests.requirements import NODE_CLIENTS, ROOT
+from tests import ROOT
+from tests.requirements import NODE_CLIENTS
 
 # Only ends a hang.
 TIMEOUT = 120

@@ -11,10 +11,10 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
-from tests import databases
+from tests import ROOT, databases
 from tests.integration.servers.client import Stream, get
 from tests.requirements import require
-from tests.servers import ROOT, Server
+from tests.servers import Server
 
 HEARTBEAT = b"\n:\n"
 

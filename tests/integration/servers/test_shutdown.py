@@ -16,6 +16,7 @@ import pytest
 
 from django_sse.hub import registry
 from django_sse.process import stopping
+from tests import ROOT
 from tests.integration.servers.answers import Client
 from tests.integration.servers.client import Stream, get
 from tests.integration.servers.environment import environment
@@ -23,7 +24,7 @@ from tests.integration.servers.kinds import HANDOFF, WITHOUT_HANDOFF
 from tests.integration.servers.notes import Notes
 from tests.looking import eventually
 from tests.project import exiting_server
-from tests.servers import IN_DJANGO, KINDS, ROOT, Kind, Server, Site, Stopped
+from tests.servers import IN_DJANGO, KINDS, Kind, Server, Site, Stopped
 
 Serve = Callable[..., Server]
 

@@ -11,10 +11,11 @@ from typing import Any, Self
 
 import httpx
 
+from tests import ROOT
 from tests.integration.many.stores import run_python
 from tests.integration.servers.client import Stream
 from tests.integration.workers.gates import DIRECTORY
-from tests.processes import ROOT, Program
+from tests.processes import Program
 from tests.servers import Server, Site
 
 PACKAGE = "tests.integration.workers"

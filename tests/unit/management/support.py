@@ -11,7 +11,8 @@ from typing import Any
 
 from django.core.management import call_command
 
-from tests.unit.log.support import ROOT, environment
+from tests import ROOT
+from tests.unit.log.support import environment
 
 TIMEOUT = 120.0
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from typing import Self
 
-from tests.processes import ROOT
+from tests import ROOT
 
 _PROGRAM = """
 import sys, time
