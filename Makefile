@@ -1,8 +1,8 @@
-# The project's commands. Each makes what it needs in $(VENV); a second start takes seconds.
+# The project's commands. Each installs what it needs in $(VENV); a second run takes seconds.
 #
 #   make demo           the demo site on http://127.0.0.1:8000
 #   make demo-workers   the same, served by two processes, of which one may be killed
-#   make test           the whole suite           (make test ARGS='tests/unit/wire -x')
+#   make test           unit and integration      (make test ARGS='tests/unit/wire -x')
 #   make lint           ruff, ruff format, mypy
 #   make bench          against other servers: 25 minutes, writes docs/benchmarks.md
 #                       (ARGS='--quick' tries it out, ARGS='--only fanout --peers nchan,ours-uvicorn')
@@ -24,14 +24,14 @@ ifndef PYTHON
 PYTHON := $(shell $(FIND_PYTHON))
 endif
 
-# Much of a test is waiting, so three workers for two cores; more than six gain nothing. One file
-# stays on one worker, because what a module starts (servers, a browser) is shared by its tests.
+# A test mostly waits, so two cores take three workers; more than six gain nothing. One file stays on
+# one worker, because its tests share what the module starts (servers, a browser).
 PYTEST_ADDOPTS ?= --numprocesses=$(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); \
     echo $$((n < 4 ? (3 * n + 1) / 2 : 6))) --dist=loadfile --no-loadscope-reorder
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo demo-workers test lint bench bench-encode bench-publish
+.PHONY: demo demo-workers test workers lint bench bench-encode bench-publish
 
 demo: $(VENV)/.demo-stamp
 	@$(BIN)/python manage.py migrate --verbosity 0
@@ -49,6 +49,10 @@ demo-workers: $(VENV)/.demo-stamp
 test: export PYTEST_ADDOPTS := $(PYTEST_ADDOPTS)
 test: $(VENV)/.test-stamp
 	@$(BIN)/python -m pytest $(ARGS)
+
+# For those who run pytest themselves, as .ci/run does.
+workers:
+	@echo $(PYTEST_ADDOPTS)
 
 lint: $(VENV)/.dev-stamp
 	$(BIN)/ruff check .

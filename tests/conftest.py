@@ -6,23 +6,27 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
+import hypothesis
 import pytest
 
+from tests import FULL
 from tests.processes import accept_interrupts
 from tests.proxy import Proxy
 from tests.requirements import REQUIREMENTS, demanded, is_present, require
 from tests.servers import KINDS, Server
 
-# The files that take minutes, the longest first: begun last, one keeps a worker busy while all
-# others have ended. (With xdist's own order, that of --loadscope-reorder, the files of few tests
-# come last, which are these.)
+# What Hypothesis tries for each property.
+EXAMPLES = 2000 if FULL else 100
+
+# The longest files, the longest first. A long file that starts last keeps one worker busy after the
+# others have ended. (xdist's own order, --loadscope-reorder, would put these few-test files last.)
 LONG = (
     "slow/test_vanished.py",
     "many/test_runs.py",
-    "servers_suite/test_shutdown.py",
+    "servers/test_shutdown.py",
     "browser/test_assistant.py",
     "slow/test_slow_client.py",
-    "servers_suite/test_runs.py",
+    "servers/test_runs.py",
     "slow/test_crowds.py",
     "sdks/test_ends.py",
     "notifiers/test_outages.py",
@@ -34,7 +38,7 @@ LONG = (
     "sdks/test_resume.py",
     "slow/test_window.py",
 )
-_ORDER = {f"tests/{name}": place for place, name in enumerate(LONG)}
+_ORDER = {f"tests/integration/{name}": place for place, name in enumerate(LONG)}
 
 
 @pytest.hookimpl(trylast=True)
@@ -47,6 +51,8 @@ def pytest_configure(config: pytest.Config) -> None:
     # An unknown name in DJANGO_SSE_REQUIRE ends the run here, before it can pass unnoticed.
     demanded()
     accept_interrupts()
+    hypothesis.settings.register_profile("suite", deadline=None, max_examples=EXAMPLES)
+    hypothesis.settings.load_profile("suite")
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -1,12 +1,11 @@
 """Hundreds of answers relayed from somebody else, through two servers of which one is killed.
 
-`DJANGO_SSE_SOAK=200x500` is as many runs of as many tokens; without it a small one.
+With `DJANGO_SSE_FULL=1` it is 200 runs of 500 tokens each.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import time
 import urllib.request
 from collections import Counter
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests import FULL
 from tests.integration.many.site import child, result, server
 from tests.integration.many.stores import OPTIONS, POSTGRES, SQLITE
 from tests.looking import eventually
@@ -23,7 +23,7 @@ from tests.servers import HOST, Server
 
 pytestmark = pytest.mark.needs("uvicorn", "uvloop")
 
-RUNS, TOKENS = map(int, os.environ.get("DJANGO_SSE_SOAK", "60x150").split("x"))
+RUNS, TOKENS = (200, 500) if FULL else (60, 150)
 # Of each run a second.
 RATE = 50
 LEASE = 3.0

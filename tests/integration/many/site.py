@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests import FULL
 from tests.integration.many.balancers import Nginx
 from tests.integration.many.clients import Report
 from tests.integration.many.load import Load
@@ -19,7 +19,7 @@ from tests.servers import HOST, Server
 
 CHANNEL = "many"
 CLIENTS = 200
-EVENTS = int(os.environ.get("DJANGO_SSE_MANY_EVENTS", "10000"))
+EVENTS = 10_000 if FULL else 2_000
 # After the last event, until the last client has it, s: only a hang takes so long.
 PATIENCE = 60.0
 

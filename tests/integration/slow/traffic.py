@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,15 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from django_sse.wire import MessageEvent
+from tests import FULL
 from tests.integration.servers.client import get
 from tests.integration.slow.ways import Client, Reached
 from tests.servers import Server
 
-# 117 MiB in the full run (30 s at 200/s), 23 MiB here: more than twice the bound.
-SECONDS = float(os.environ.get("DJANGO_SSE_SLOW_SECONDS", "3"))
-RATE = int(os.environ.get("DJANGO_SSE_SLOW_RATE", "400"))
+# 117 MiB in the full run, 23 MiB otherwise: more than twice the bound.
+SECONDS, RATE = (30, 200) if FULL else (3, 400)
 SIZE = 20 << 10
-COUNT = int(RATE * SECONDS)
+COUNT = RATE * SECONDS
 
 
 PATH = "/channels/a/"

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from django_sse.hub.ring import Frame, Ring, encode_record, join
@@ -169,7 +169,6 @@ def test_older_frames_that_do_not_reach_the_start_stay_out() -> None:
     assert held(ring) == []
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.lists(sizes, max_size=6), st.integers(1, 200), st.integers(1, 20))
 def test_the_bounds_hold_and_nothing_goes_that_they_would_keep(
     batches: list[list[int]], max_bytes: int, max_events: int
@@ -193,7 +192,6 @@ def test_the_bounds_hold_and_nothing_goes_that_they_would_keep(
         assert kept == made or not fits(made[len(made) - len(kept) - 1 :])
 
 
-@settings(max_examples=300, deadline=None)
 @given(sizes, sizes, st.integers(1, 200), st.integers(1, 20))
 def test_what_is_put_in_front_leaves_the_bounds_and_the_order_alone(
     old: list[int], new: list[int], max_bytes: int, max_events: int
@@ -212,7 +210,6 @@ def test_what_is_put_in_front_leaves_the_bounds_and_the_order_alone(
         assert len(kept) <= max_events
 
 
-@settings(max_examples=300, deadline=None)
 @given(sizes, st.integers(1, 100), st.data())
 def test_slices_from_any_cursor_give_every_frame_once(
     given_sizes: list[int], limit: int, data: st.DataObject

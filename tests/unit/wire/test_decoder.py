@@ -6,7 +6,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from django_sse.wire import DecodeError, Decoder, EventTooLong, LineTooLong, MessageEvent
@@ -150,7 +150,6 @@ def data_of(*chunks: bytes) -> list[str]:
 
 
 @given(streams, cuts)
-@settings(max_examples=2000, deadline=None)
 @example(b"data: x\r\n\r\n" + BOM + b"data: y\n\n", [8, 9, 10])
 @example(BOM + BOM + b"data: x\n\n", [1, 2, 4])
 def test_any_bytes_cut_anywhere_decode_as_the_standard_says(
@@ -189,7 +188,6 @@ def fault(stream: bytes, max_line: int, max_event: int) -> tuple[type[DecodeErro
 
 
 @given(streams, cuts, st.integers(1, 30), st.integers(1, 30))
-@settings(max_examples=1500, deadline=None)
 def test_any_bytes_decode_or_raise_the_named_error_wherever_they_are_cut(
     stream: bytes, places: list[int], max_line: int, max_event: int
 ) -> None:

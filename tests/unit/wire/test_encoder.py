@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from django_sse.wire import (
@@ -115,7 +115,6 @@ def test_data_is_not_split_anywhere_else(character: str) -> None:
 
 
 @given(st.lists(events, max_size=6), st.lists(st.integers(0, 2000), max_size=20))
-@settings(max_examples=500, deadline=None)
 def test_any_events_survive_encode_cut_anywhere_decode(
     sent: list[Event], places: list[int]
 ) -> None:
@@ -153,7 +152,6 @@ def test_a_heartbeat_is_a_bare_comment_line_without_a_blank_line() -> None:
 
 
 @given(texts, st.text(st.characters(codec=None), max_size=8) | texts, texts | ids)
-@settings(max_examples=500, deadline=None)
 def test_no_text_in_any_field_forges_a_frame(data: str, type: str, id: str) -> None:
     try:
         frame = with_id(id, encode_body(type, data))
