@@ -11,11 +11,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from django_sse.dialects.plain import DONE
     from django_sse.exceptions import ImmediateHttpResponse
     from django_sse.http import EventStreamResponse, event_stream, last_event_id
     from django_sse.hub.subscription import Subscription, subscribe
     from django_sse.publishing import (
-        DONE,
         acursor,
         afinish,
         apublish,
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from django_sse.wire.event import Event
 
 _MODULES = {
+    "django_sse.dialects.plain": ("DONE",),
     "django_sse.exceptions": ("ImmediateHttpResponse",),
     "django_sse.http": ("EventStreamResponse", "event_stream", "last_event_id"),
     "django_sse.hub.subscription": ("Subscription", "subscribe"),
     "django_sse.publishing": (
-        "DONE",
         "acursor",
         "afinish",
         "apublish",

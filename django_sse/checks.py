@@ -50,13 +50,12 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings as django_settings
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 from django_sse import conf
 from django_sse.log import get_log
-from django_sse.log.entries import json_encoder
 from django_sse.log.memory import MemoryLog
 from django_sse.log.model import ModelLog
 from django_sse.notifiers import get_notifier
@@ -93,7 +92,6 @@ _MOST_SLOTS = 32767
 _WAL = re.compile(r"journal_mode\s*(?:=|\()\s*['\"]?wal\b", re.IGNORECASE)
 
 
-@register(TAG)
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """All problems of ``settings.DJANGO_SSE``; warnings only where there is no error."""
     if not _concerns_us(app_configs):
@@ -109,7 +107,6 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
     return found
 
 
-@register(TAG, deploy=True)
 def check_reachable(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Whether the notifier reaches what it needs; asked only where the settings are right."""
     if not _concerns_us(app_configs):
@@ -188,7 +185,7 @@ def _backends() -> Iterator[CheckMessage]:
     for check, hint, id in (
         (get_log, "django_sse.log.model.ModelLog is the default.", "E005"),
         (get_notifier, "'auto' is the default; docs/notifiers.md has the others.", "E006"),
-        (json_encoder, "It needs the dotted path of a class.", "E007"),
+        (conf.json_encoder, "It needs the dotted path of a class.", "E007"),
         (access_hook, "It needs the dotted path of a function.", "E014"),
     ):
         if error := _raised(check):

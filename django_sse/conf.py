@@ -7,9 +7,11 @@ Read at the moment of use, so ``override_settings`` works.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from django.conf import settings as django_settings
@@ -211,6 +213,16 @@ def load(name: str, path: str, base: type[T], hint: str = "") -> type[T]:
         message = f'{NAME}["{name}"]: {path!r} is not {article} {base.__name__}.'
         raise ImproperlyConfigured(message)
     return found
+
+
+def json_encoder() -> type[json.JSONEncoder]:
+    """Return the class that ``JSON_ENCODER`` names."""
+    return _json_encoder(current().JSON_ENCODER)
+
+
+@cache
+def _json_encoder(path: str) -> type[json.JSONEncoder]:
+    return load("JSON_ENCODER", path, json.JSONEncoder)
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import sync_to_async
 
 from django_sse import group_commit
-from django_sse.dialects.plain import PlainEncoder
+from django_sse.dialects.plain import PLAIN
 from django_sse.exceptions import ChannelFinished, InvalidCursor, PublishNotAllowed
 from django_sse.hub.orphans import catch_up
 from django_sse.hub.registry import announce, look_again
@@ -17,7 +17,7 @@ from django_sse.log.base import Kind, State, ids_of
 from django_sse.log.entries import as_event, entry_of, make_entry, validate_channel
 from django_sse.process import database
 from django_sse.process.threads import in_users_test, under_async_to_sync
-from django_sse.streams.stream import END
+from django_sse.streams.ends import ABORTED, COMPLETE, FAILED
 from django_sse.wire.cursor import MAX_CHANNELS, Cursor
 from django_sse.wire.event import Event
 
@@ -30,17 +30,7 @@ if TYPE_CHECKING:
     P = ParamSpec("P")
     T = TypeVar("T")
 
-DONE = Event(END[1], event=END[0])
-"""The terminal event: what tells a client that the stream is complete and not just cut."""
-
-PLAIN = PlainEncoder(DONE)
-"""Of channels that speak no vendor's dialect; it has no state."""
-
-_ENDS = {
-    State.DONE: PLAIN.done(),
-    State.ERROR: PLAIN.failed("The stream failed."),
-    State.ABORTED: PLAIN.aborted(),
-}
+_ENDS = {ending.state: ending.events(PLAIN) for ending in (COMPLETE, FAILED, ABORTED)}
 
 
 def _refuse_event_loop(name: str) -> None:

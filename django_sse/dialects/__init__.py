@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Final
 
-from django_sse.dialects.base import Decoder, Dialect, Encoder
+from django_sse.dialects.base import AnswerDecoder, AnswerEncoder, Dialect
 from django_sse.dialects.values import (
     Finish,
     Reasoning,
@@ -19,9 +19,9 @@ from django_sse.dialects.values import (
 
 __all__ = [
     "DIALECTS",
-    "Decoder",
+    "AnswerDecoder",
+    "AnswerEncoder",
     "Dialect",
-    "Encoder",
     "Finish",
     "Reasoning",
     "Start",
@@ -35,6 +35,7 @@ __all__ = [
 
 #: Module and class of each name.
 DIALECTS: Final = {
+    "plain": ("plain", "Plain"),
     "openai-chat": ("openai_chat", "OpenAIChat"),
     "openai-responses": ("openai_responses", "OpenAIResponses"),
     "anthropic": ("anthropic", "Anthropic"),

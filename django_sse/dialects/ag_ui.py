@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Any, Final, get_args
 
-from django_sse.dialects.answer import STOPPED, AnswerEncoder, Call, new_id
-from django_sse.dialects.base import Decoder, Dialect, Encoder
+from django_sse.dialects.answer import STOPPED, Call, VendorEncoder, new_id
+from django_sse.dialects.base import AnswerDecoder, AnswerEncoder, Dialect
 from django_sse.dialects.reading import (
-    AnswerDecoder,
     CallReader,
     Object,
+    VendorDecoder,
     get_object,
     get_objects,
     get_text,
@@ -41,10 +41,10 @@ _REASON_KEY: Final = "finishReason"
 class AGUI(Dialect):
     name = "ag-ui"
 
-    def encoder(self, sent: int = 0) -> Encoder:
+    def encoder(self, sent: int = 0) -> AnswerEncoder:
         return AGUIEncoder(sent)
 
-    def decoder(self) -> Decoder:
+    def decoder(self) -> AnswerDecoder:
         return AGUIDecoder()
 
 
@@ -52,7 +52,7 @@ def _event(type: str, **fields: Any) -> Event:
     return Event(dumps({"type": type, **fields}))
 
 
-class AGUIEncoder(AnswerEncoder):
+class AGUIEncoder(VendorEncoder):
     dialect = AGUI.name
 
     def __init__(self, sent: int = 0) -> None:
@@ -167,7 +167,7 @@ class AGUIEncoder(AnswerEncoder):
         return [*self._close_message(), _event("RUN_FINISHED", **fields)]
 
 
-class AGUIDecoder(AnswerDecoder):
+class AGUIDecoder(VendorDecoder):
     """Reads text, reasoning, tool calls and their results; state and activities are left out."""
 
     def __init__(self) -> None:

@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
-from django_sse.dialects.answer import AnswerEncoder, Call, new_id
-from django_sse.dialects.base import Decoder, Dialect, Encoder
+from django_sse.dialects.answer import Call, VendorEncoder, new_id
+from django_sse.dialects.base import AnswerDecoder, AnswerEncoder, Dialect
 from django_sse.dialects.json_text import parse_object
 from django_sse.dialects.reading import (
     UNKNOWN_REASON,
-    AnswerDecoder,
     CallReader,
     Object,
+    VendorDecoder,
     get_text,
     text_of,
     usage,
@@ -43,10 +43,10 @@ class AISDK(Dialect):
     name = "ai-sdk"
     headers: ClassVar[Mapping[str, str]] = MappingProxyType({"x-vercel-ai-ui-message-stream": "v1"})
 
-    def encoder(self, sent: int = 0) -> Encoder:
+    def encoder(self, sent: int = 0) -> AnswerEncoder:
         return AISDKEncoder()
 
-    def decoder(self) -> Decoder:
+    def decoder(self) -> AnswerDecoder:
         return AISDKDecoder()
 
 
@@ -54,7 +54,7 @@ def _event(data: Object) -> Event:
     return Event(dumps(data))
 
 
-class AISDKEncoder(AnswerEncoder):
+class AISDKEncoder(VendorEncoder):
     dialect = AISDK.name
 
     def __init__(self) -> None:
@@ -166,7 +166,7 @@ class AISDKEncoder(AnswerEncoder):
         return [*self._close_part(), _event({"type": "abort"}), Event(_DONE)]
 
 
-class AISDKDecoder(AnswerDecoder):
+class AISDKDecoder(VendorDecoder):
     """Reads text, reasoning, tool calls and their results; files, sources and data are left out."""
 
     sentinel = _DONE

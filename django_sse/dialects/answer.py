@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
-from django_sse.dialects.base import Encoder
+from django_sse.dialects.base import AnswerEncoder
 from django_sse.dialects.json_text import has_nul, parse_object
 from django_sse.dialects.values import (
     FINISH_REASONS,
@@ -48,7 +48,7 @@ def new_id(prefix: str) -> str:
     return prefix + secrets.token_hex(12)
 
 
-class AnswerEncoder(Encoder):
+class VendorEncoder(AnswerEncoder):
     """Keeps the order of an answer and asks the subclass for the frames.
 
     A subclass gives ``_open`` to ``_end``; they are called in a legal order, with checked values.
@@ -289,12 +289,12 @@ _Fault = Callable[[Any, Any], "str | None"]
 _Act = Callable[[Any, Any], "list[Event]"]
 # What can be wrong with a value, and what is done with it.
 _RULES: Final[dict[type, tuple[_Fault, _Act]]] = {
-    str: (lambda _, value: _fault_of_text(value), AnswerEncoder._say),
-    Start: (lambda _, value: _fault_of_start(value), AnswerEncoder._nothing),
-    Reasoning: (lambda _, value: _fault_of_text(value.text), AnswerEncoder._think),
-    ToolCall: (AnswerEncoder._fault_of_call, AnswerEncoder._tool_call),
-    ToolCallDelta: (AnswerEncoder._fault_of_delta, AnswerEncoder._tool_call_delta),
-    ToolResult: (AnswerEncoder._fault_of_result, AnswerEncoder._tool_result),
-    Usage: (lambda _, value: _fault_of_usage(value), AnswerEncoder._add_usage),
-    Finish: (lambda _, value: _fault_of_finish(value), AnswerEncoder._finished),
+    str: (lambda _, value: _fault_of_text(value), VendorEncoder._say),
+    Start: (lambda _, value: _fault_of_start(value), VendorEncoder._nothing),
+    Reasoning: (lambda _, value: _fault_of_text(value.text), VendorEncoder._think),
+    ToolCall: (VendorEncoder._fault_of_call, VendorEncoder._tool_call),
+    ToolCallDelta: (VendorEncoder._fault_of_delta, VendorEncoder._tool_call_delta),
+    ToolResult: (VendorEncoder._fault_of_result, VendorEncoder._tool_result),
+    Usage: (lambda _, value: _fault_of_usage(value), VendorEncoder._add_usage),
+    Finish: (lambda _, value: _fault_of_finish(value), VendorEncoder._finished),
 }

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from django_sse.dialects.answer import STOPPED, AnswerEncoder, Call, new_id
-from django_sse.dialects.base import Decoder, Dialect, Encoder
+from django_sse.dialects.answer import STOPPED, Call, VendorEncoder, new_id
+from django_sse.dialects.base import AnswerDecoder, AnswerEncoder, Dialect
 from django_sse.dialects.reading import (
     UNKNOWN_REASON,
-    AnswerDecoder,
     CallReader,
     Object,
+    VendorDecoder,
     failure,
     get_count,
     get_key,
@@ -68,10 +68,10 @@ _NO_USAGE: Final[Object] = {
 class Anthropic(Dialect):
     name = "anthropic"
 
-    def encoder(self, sent: int = 0) -> Encoder:
+    def encoder(self, sent: int = 0) -> AnswerEncoder:
         return AnthropicEncoder()
 
-    def decoder(self) -> Decoder:
+    def decoder(self) -> AnswerDecoder:
         return AnthropicDecoder()
 
 
@@ -79,7 +79,7 @@ def _event(data: Object) -> Event:
     return Event(dumps(data), event=data["type"])
 
 
-class AnthropicEncoder(AnswerEncoder):
+class AnthropicEncoder(VendorEncoder):
     dialect = Anthropic.name
     inexpressible: ClassVar[dict[type, str]] = {
         ToolResult: "a tool's result is a message of the next question"
@@ -190,7 +190,7 @@ class AnthropicEncoder(AnswerEncoder):
         return self.failed(STOPPED, "aborted")
 
 
-class AnthropicDecoder(AnswerDecoder):
+class AnthropicDecoder(VendorDecoder):
     """Reads the blocks of text, thinking and tool calls; all others are passed over."""
 
     def __init__(self) -> None:

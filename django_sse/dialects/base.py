@@ -6,20 +6,25 @@ their JSON holds, what ends it. Encoders and decoders are plain objects without 
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 from django_sse.dialects.values import Value
+from django_sse.wire.encoder import encode as wire_encode
 from django_sse.wire.event import Event
 
 
-class Encoder(ABC):
+class AnswerEncoder(ABC):
     """The values of one answer to events; it remembers what is open.
 
     The events have a type and data, never an id or a reconnection time: these are the stream's.
     """
+
+    #: Whether each value stands for itself, so that losing one leaves the rest as it was.
+    stateless: ClassVar[bool] = False
 
     @abstractmethod
     def encode(self, value: Any) -> list[Event]:
@@ -30,6 +35,10 @@ class Encoder(ABC):
         :raises InexpressibleValue: the dialect has no form for it, or not here. The encoder is
             as it was before.
         """
+
+    def frames(self, value: Any, json_class: type[json.JSONEncoder]) -> bytes:
+        """Return the frames of what ``encode`` gives for the value."""
+        return b"".join([wire_encode(event, json_class) for event in self.encode(value)])
 
     @abstractmethod
     def done(self) -> list[Event]:
@@ -50,7 +59,7 @@ class Encoder(ABC):
         """What ends an answer that its user stopped; the last is the terminal event."""
 
 
-class Decoder(ABC):
+class AnswerDecoder(ABC):
     """The events of one upstream answer to values."""
 
     @abstractmethod
@@ -81,9 +90,12 @@ class Dialect(ABC):
     name: ClassVar[str]
     #: Headers that its clients ask for, besides those of every event stream.
     headers: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    #: Whether its clients know ``stream-open``, ``stream-reset`` and ``stream-retry``. A vendor's
+    #: client would take them for a part of the answer.
+    has_stream_events: ClassVar[bool] = False
 
     @abstractmethod
-    def encoder(self, sent: int = 0) -> Encoder:
+    def encoder(self, sent: int = 0) -> AnswerEncoder:
         """An encoder for one answer.
 
         :param sent: how many events of the answer went out before. Such an encoder only ends
@@ -91,5 +103,5 @@ class Dialect(ABC):
         """
 
     @abstractmethod
-    def decoder(self) -> Decoder:
+    def decoder(self) -> AnswerDecoder:
         """A decoder for one answer."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 import time
 from typing import ClassVar, Final
 
-from django_sse.dialects.answer import STOPPED, AnswerEncoder, Call, new_id
-from django_sse.dialects.base import Decoder, Dialect, Encoder
+from django_sse.dialects.answer import STOPPED, Call, VendorEncoder, new_id
+from django_sse.dialects.base import AnswerDecoder, AnswerEncoder, Dialect
 from django_sse.dialects.reading import (
     UNKNOWN_REASON,
-    AnswerDecoder,
     CallReader,
     Object,
+    VendorDecoder,
     failure,
     get_key,
     get_object,
@@ -46,14 +46,14 @@ _REASONS: Final[dict[str, FinishReason]] = {
 class OpenAIChat(Dialect):
     name = "openai-chat"
 
-    def encoder(self, sent: int = 0) -> Encoder:
+    def encoder(self, sent: int = 0) -> AnswerEncoder:
         return OpenAIChatEncoder()
 
-    def decoder(self) -> Decoder:
+    def decoder(self) -> AnswerDecoder:
         return OpenAIChatDecoder()
 
 
-class OpenAIChatEncoder(AnswerEncoder):
+class OpenAIChatEncoder(VendorEncoder):
     dialect = OpenAIChat.name
     inexpressible: ClassVar[dict[type, str]] = {
         ToolResult: "a tool's result is a message of the next question"
@@ -114,7 +114,7 @@ class OpenAIChatEncoder(AnswerEncoder):
         return self.failed(STOPPED, "aborted")
 
 
-class OpenAIChatDecoder(AnswerDecoder):
+class OpenAIChatDecoder(VendorDecoder):
     """Reads what OpenAI and the servers that follow it send; of several choices the first."""
 
     sentinel = _DONE

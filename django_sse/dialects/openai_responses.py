@@ -9,12 +9,12 @@ from __future__ import annotations
 import time
 from typing import Any, Final
 
-from django_sse.dialects.answer import STOPPED, AnswerEncoder, Call, new_id
-from django_sse.dialects.base import Decoder, Dialect, Encoder
+from django_sse.dialects.answer import STOPPED, Call, VendorEncoder, new_id
+from django_sse.dialects.base import AnswerDecoder, AnswerEncoder, Dialect
 from django_sse.dialects.reading import (
-    AnswerDecoder,
     CallReader,
     Object,
+    VendorDecoder,
     failure,
     get_key,
     get_object,
@@ -43,14 +43,14 @@ _PARTS: Final = {"message": "output_text", "reasoning": "reasoning_text"}
 class OpenAIResponses(Dialect):
     name = "openai-responses"
 
-    def encoder(self, sent: int = 0) -> Encoder:
+    def encoder(self, sent: int = 0) -> AnswerEncoder:
         return OpenAIResponsesEncoder(sent)
 
-    def decoder(self) -> Decoder:
+    def decoder(self) -> AnswerDecoder:
         return OpenAIResponsesDecoder()
 
 
-class OpenAIResponsesEncoder(AnswerEncoder):
+class OpenAIResponsesEncoder(VendorEncoder):
     dialect = OpenAIResponses.name
 
     def __init__(self, sent: int = 0) -> None:
@@ -254,7 +254,7 @@ class OpenAIResponsesEncoder(AnswerEncoder):
         return [*opening, self._event("error", code="aborted", message=STOPPED, param=None)]
 
 
-class OpenAIResponsesDecoder(AnswerDecoder):
+class OpenAIResponsesDecoder(VendorDecoder):
     """Reads text, refusals, reasoning and its summaries, function calls and their outputs."""
 
     def __init__(self) -> None:

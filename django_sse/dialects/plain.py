@@ -1,27 +1,94 @@
-"""No vendor's convention but this library's own: events as they are yielded, and a typed end."""
+"""The plain dialect, this library's own: events as they are yielded, and a typed end."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from django_sse.dialects.base import Encoder
+from django_sse.dialects.base import AnswerDecoder, AnswerEncoder, Dialect
+from django_sse.dialects.values import Value
+from django_sse.exceptions import InvalidEvent, UpstreamDisconnected
+from django_sse.wire.encoder import encode, encode_body
 from django_sse.wire.event import Event
 
+DONE = Event("[DONE]", event="close")
+"""The terminal event: it tells a client that the stream is complete and was not just cut."""
 
-class PlainEncoder(Encoder):
+
+class PlainEncoder(AnswerEncoder):
     """Items to events: an ``Event`` as it is, anything else as the data of one."""
 
-    def __init__(self, terminal: Event) -> None:
-        self._terminal = terminal
+    stateless = True
+
+    def __init__(self, terminal: Event | None = DONE) -> None:
+        self._terminal = [] if terminal is None else [terminal]
 
     def encode(self, value: Any) -> list[Event]:
         return [value if isinstance(value, Event) else Event(value)]
 
+    def frames(self, value: Any, json_class: type[json.JSONEncoder]) -> bytes:
+        if isinstance(value, str):
+            # Most items are text, and an event of their own would cost half as much again.
+            return encode_body(None, value)
+        return encode(value if isinstance(value, Event) else Event(value), json_class)
+
     def done(self) -> list[Event]:
-        return [self._terminal]
+        return self._terminal
 
     def failed(self, message: str, code: str = "error") -> list[Event]:
         return [Event({"error": message, "code": code}, event="error")]
 
     def aborted(self) -> list[Event]:
         return self.failed("The stream was aborted.", "aborted")
+
+
+PLAIN = PlainEncoder()
+"""The encoder with the usual terminal event; it keeps no state, so one serves all."""
+
+
+class PlainDecoder(AnswerDecoder):
+    """Events to text, up to the usual terminal event."""
+
+    def __init__(self) -> None:
+        self._ended = False
+
+    @property
+    def ended(self) -> bool:
+        return self._ended
+
+    def decode(self, event: Event) -> list[Value]:
+        if self._ended or (event.event, event.data) == (DONE.event, DONE.data):
+            self._ended = True
+            return []
+        return [str(event.data)]
+
+    def end(self) -> None:
+        if not self._ended:
+            raise UpstreamDisconnected("The upstream's answer ended without its terminal event.")
+
+
+class Plain(Dialect):
+    """What a stream speaks that names no other dialect.
+
+    :param terminal: the event that ends a complete stream; None sends none, and an EventSource will
+        run the view again.
+    :raises InvalidEvent: the terminal event has an id.
+    """
+
+    name = "plain"
+    has_stream_events = True
+
+    def __init__(self, terminal: Event | None = DONE) -> None:
+        if terminal is not None and terminal.id is not None:
+            raise InvalidEvent(
+                "The terminal event must not have an id. The library gives it one, by which it "
+                "recognizes a client that has seen the end. Remove id= from terminal."
+            )
+        self.terminal = terminal
+        self._encoder = PLAIN if terminal == DONE else PlainEncoder(terminal)
+
+    def encoder(self, sent: int = 0) -> AnswerEncoder:
+        return self._encoder
+
+    def decoder(self) -> AnswerDecoder:
+        return PlainDecoder()

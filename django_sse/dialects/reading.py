@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any, ClassVar, Final, NoReturn
 
-from django_sse.dialects.base import Decoder
+from django_sse.dialects.base import AnswerDecoder
 from django_sse.dialects.json_text import loads
 from django_sse.dialects.values import Finish, FinishReason, ToolCallDelta, Usage, Value
 from django_sse.exceptions import UpstreamDisconnected, UpstreamError, UpstreamFormatError
@@ -18,7 +18,7 @@ Object = dict[str, Any]
 UNKNOWN_REASON: Final[FinishReason] = "stop"
 
 
-class AnswerDecoder(Decoder):
+class VendorDecoder(AnswerDecoder):
     """Reads the data as a JSON object and keeps what comes last, finish and usage, for the end."""
 
     #: Data that is not JSON and ends the stream.

@@ -1,10 +1,29 @@
-"""The way of a handed-off stream to its client: over the server's own ``send``.
+"""Two drivers that send a handed-off stream over the server's own ``send``.
 
-Two ways. On a server whose ``send`` suspends whenever it likes, a coroutine waits for the stream
-and then for the server (``PulledDelivery``). On one whose ``send`` only suspends when the client is
-too slow, an idle stream has no task of its own: whoever wakes it also sends (``PushedDelivery``),
-and a task is made only for what takes waiting. That halves the cost of an event and the memory of
-an idle client.
+``PulledDelivery`` runs on a server whose ``send`` suspends whenever it likes: one coroutine waits
+for the stream and then for the server, in turn.
+
+``PushedDelivery`` runs on a server whose ``send`` suspends only when the client is too slow. There
+an idle stream has no task. Whatever wakes the stream runs the driver, and the driver calls ``send``
+without an event loop around it:
+
+    sending = send(message)        # a coroutine: nothing has happened yet
+    sending.send(None)             # runs it to its first suspension, or to its end
+
+An ``async def`` function is a generator underneath (PEP 492), and an event loop does nothing else
+with a task than call ``send(None)`` on it again and again. Two things can happen:
+
+- ``StopIteration``: ``send`` returned, the server has the chunk. This is the usual case, and it has
+  cost no task, no future and no turn of the loop. It halves the cost of an event.
+- It gives a future: ``send`` waits for the client. The coroutine is now suspended *by us*, and only
+  a task may wait for a future. So a task takes over: ``_rest`` yields that same future to the loop
+  as if the task itself had just awaited it, and then passes on whatever the loop sends or throws.
+
+The first step runs in the context of whatever woke the stream and outside any task, so
+``asyncio.current_task()`` inside ``send`` is not this client's. That is why only servers push whose
+``send`` was read and does not ask (``pushes`` in ``django_sse.servers``). An exception in the first
+step belongs to this stream alone: it is given to the server's own coroutine to raise, and the other
+streams that are woken in the same round go on.
 """
 
 from __future__ import annotations
@@ -15,6 +34,8 @@ from abc import ABC, abstractmethod
 from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from django_sse.streams.stream import Driver
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -34,7 +55,7 @@ def _body(chunk: bytes) -> dict[str, Any]:
 
 @types.coroutine
 def _rest(coroutine: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any, Any, None]:
-    """What is left of ``coroutine``, whose first step was taken by hand and gave ``waits_for``."""
+    """Run the rest of ``coroutine``, whose first step was taken by hand and gave ``waits_for``."""
     try:
         while True:
             try:
@@ -47,23 +68,24 @@ def _rest(coroutine: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any
         return
 
 
-class Delivery(ABC):
-    """Sends ``stream`` to its end, or to that of its client."""
+class Delivery(Driver, ABC):
+    """Sends ``stream`` until it ends or its client leaves."""
 
     def __init__(self, stream: Stream, send: Send, outlet: Outlet) -> None:
         self._stream = stream
         self._send = send
         self._outlet = outlet
-        stream.on_stalled = self._stalled
-        stream.can_be_dropped = outlet.aborts
+        self.drops = outlet.aborts
+        stream.driver = self
 
     @abstractmethod
     async def run(self) -> None:
         """Returns when the body is complete or the client has left."""
 
-    @abstractmethod
-    def _stalled(self) -> None:
-        """The client reads nothing, and the stream is closed."""
+    def _release(self) -> None:
+        """Close the stream and let go of it: the two would keep each other in memory."""
+        self._stream.driver = Driver()
+        self._stream.close()
 
     async def _write(self, chunk: bytes) -> None:
         while True:
@@ -120,8 +142,7 @@ class PulledDelivery(Delivery):
             if not self._gone or self._task is None or self._task.uncancel():
                 raise
         finally:
-            self._stream.on_stalled = None
-            self._stream.close()
+            self._release()
             self._watch.cancel()
 
     def _client_left(self, watch: asyncio.Task[None]) -> None:
@@ -137,13 +158,15 @@ class PulledDelivery(Delivery):
             # Nobody will take what it waits to send.
             self._task.cancel()
 
-    def _stalled(self) -> None:
+    def stalled(self) -> None:
         self._outlet.abort()
         self._leave()
 
 
 class PushedDelivery(Delivery):
-    """The server's own coroutine waits for the client to leave; who wakes the stream sends."""
+    """The server's own coroutine waits for the client to leave; whatever wakes the stream sends."""
+
+    pushes = True
 
     def __init__(self, stream: Stream, receive: Receive, send: Send, outlet: Outlet) -> None:
         super().__init__(stream, send, outlet)
@@ -155,7 +178,6 @@ class PushedDelivery(Delivery):
 
     async def run(self) -> None:
         self._task = asyncio.current_task()
-        self._stream.on_ready = self._push
         self._pull_soon()
         try:
             while (await self._receive())["type"] != "http.disconnect":
@@ -165,14 +187,12 @@ class PushedDelivery(Delivery):
                 raise
             raise self._error from None
         finally:
-            # Without these two the stream and its delivery hold each other until a collection.
-            self._stream.on_ready, self._stream.on_stalled = _nothing, None
-            self._stream.close()
+            self._release()
             if self._pulling is not None:
                 self._pulling.cancel()
 
-    def _push(self) -> None:
-        """Send what there is, without waiting; called by whoever wakes the stream."""
+    def ready(self) -> None:
+        """Send what there is, without waiting."""
         stream = self._stream
         try:
             while chunk := stream.poll():
@@ -195,8 +215,8 @@ class PushedDelivery(Delivery):
             self._fail(error)
 
     def _pull_soon(self, first: Callable[[], Awaitable[None]] | None = None) -> None:
-        """Go on in a task: after ``first()`` was waited for, until the stream is parked again."""
-        self._stream.unpark()
+        """Go on in a task: await ``first()``, then send until the stream is parked again."""
+        self._stream.resume()
         self._pulling = self._loop.create_task(self._pull(first), context=Context())
 
     async def _pull(self, first: Callable[[], Awaitable[None]] | None) -> None:
@@ -216,17 +236,13 @@ class PushedDelivery(Delivery):
 
     def _fail(self, error: BaseException) -> None:
         """Have the server's coroutine raise ``error``: the server knows how a response breaks."""
-        # Or the next who wakes it would fail, too, and cancel twice.
-        self._stream.unpark()
+        # Or the next one that wakes it would fail as well, and cancel twice.
+        self._stream.resume()
         self._error = error
         if self._task is not None:
             self._task.cancel()
 
-    def _stalled(self) -> None:
+    def stalled(self) -> None:
         self._outlet.abort()
         if self._pulling is not None:
             self._pulling.cancel()
-
-
-def _nothing() -> None:
-    pass

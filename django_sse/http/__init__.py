@@ -3,6 +3,6 @@
 from django_sse.http.decorator import event_stream
 from django_sse.http.headers import last_event_id
 from django_sse.http.response import EventStreamResponse
-from django_sse.streams.stream import TERMINAL_ID
+from django_sse.streams.ends import TERMINAL_ID
 
 __all__ = ["TERMINAL_ID", "EventStreamResponse", "event_stream", "last_event_id"]

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from django.http import HttpResponse, HttpResponseBadRequest, JsonResponse
 
 from django_sse import conf
-from django_sse.http.headers import CONTENT_TYPE, comes_back, last_event_id, stream_headers
-from django_sse.streams.generator import encode_error, encode_last_events, error_message
-from django_sse.streams.stream import TERMINAL_ID, retry_frame
+from django_sse.http.headers import CONTENT_TYPE, last_event_id, reconnects, stream_headers
+from django_sse.streams.ends import TERMINAL_ID, end_frames, failed, retry_frame
 from django_sse.wire.cursor import MAX_LENGTH
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ def come_back_later(request: HttpRequest) -> HttpResponse:
     An EventSource never comes back after a status other than 200, so it gets one frame with a
     jittered ``retry`` and the end of the body; everyone else 503 with Retry-After.
     """
-    if comes_back(request):
+    if reconnects(request):
         headers = stream_headers(None) | {"Cache-Control": "no-store"}
         return HttpResponse(retry_frame(), content_type=CONTENT_TYPE, headers=headers)
     seconds = max(1, conf.current().RETRY // 1000)
@@ -42,23 +41,17 @@ def come_back_later(request: HttpRequest) -> HttpResponse:
     )
 
 
-def failed_stream(
-    request: HttpRequest, error: StreamError, dialect: Dialect | None = None
-) -> HttpResponse:
-    """The stream of a generator that failed before its first item, with a text for its client."""
-    headers = stream_headers(request) | {"Cache-Control": "no-store"}
-    if dialect is None:
-        body = encode_error(error)
-    else:
-        headers |= dialect.headers
-        body = encode_last_events(dialect.encoder().failed(error_message(error)))
+def failed_stream(request: HttpRequest, error: StreamError, dialect: Dialect) -> HttpResponse:
+    """Answer for a generator that failed before its first item, with a text for its client."""
+    headers = stream_headers(request) | {"Cache-Control": "no-store"} | dict(dialect.headers)
+    body = end_frames(failed(error), dialect.encoder())
     return HttpResponse(body, content_type=CONTENT_TYPE, headers=headers)
 
 
 def too_many_runs() -> HttpResponse:
     """429 (RFC 6585, section 4): what the caller has under way must end first."""
     return JsonResponse(
-        {"error": "Too many answers of yours are under way. Wait for one, or stop it."},
+        {"error": "You already have too many answers in progress. Stop one, or wait for its end."},
         status=429,
         headers={"Retry-After": "5", "Cache-Control": "no-store"},
     )

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 from django_sse.dialects import Dialect, get_dialect
+from django_sse.dialects.plain import DONE, Plain
 from django_sse.http.endpoint import Endpoint
-from django_sse.http.resumable import ResumableEndpoint
-from django_sse.publishing import DONE
 
 if TYPE_CHECKING:
     from django.http.response import HttpResponseBase
@@ -49,34 +48,29 @@ def event_stream(
 
     With ``dialect`` the generator yields values (``django_sse.dialects``), and events and ends are
     that vendor's; ``terminal`` is then not used. With ``resumable`` the generator is a run: it goes
-    on when the client leaves, and who comes back finds all of it (``django_sse.runs``);
-    ``"while_connected"``: it is cancelled when nobody watched it for ``RUN_UNWATCHED`` seconds.
+    on when its client leaves, and a client that reconnects gets all of it (``django_sse.runs``);
+    with ``"while_connected"`` it is cancelled after ``RUN_UNWATCHED`` seconds without a client.
 
     HEAD and OPTIONS open no stream. Works on methods of class-based views, too, directly or
     through ``method_decorator``.
     """
-    spoken = None if dialect is None else get_dialect(dialect)
-
-    def make_endpoint(view: View) -> Endpoint:
-        if not resumable:
-            return Endpoint(view, terminal=terminal, dialect=spoken)
-        return ResumableEndpoint(
-            view,
-            terminal=terminal,
-            dialect=spoken,
-            while_connected=_while_connected(resumable),
-        )
+    spoken = Plain(terminal) if dialect is None else get_dialect(dialect)
 
     def decorate(view: View) -> View:
-        return _decorate(view, make_endpoint(view))
+        return _decorate(view, _make_endpoint(view, spoken, resumable))
 
     return decorate if view is None else decorate(view)
 
 
-def _while_connected(resumable: object) -> bool:
+def _make_endpoint(view: View, dialect: Dialect, resumable: object) -> Endpoint:
+    if resumable is False:
+        return Endpoint(view, dialect)
     if resumable not in (True, "while_connected"):
         raise ValueError(f'resumable is True, False or "while_connected", not {resumable!r}.')
-    return resumable is not True
+    # Here, because only runs need the log.
+    from django_sse.http.resumable import ResumableEndpoint
+
+    return ResumableEndpoint(view, dialect, while_connected=resumable is not True)
 
 
 def _decorate(view: View, endpoint: Endpoint) -> View:

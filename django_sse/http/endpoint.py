@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from django_sse.dialects import Dialect
-    from django_sse.wire.event import Event
 
     View = Callable[..., Any]
 
@@ -43,11 +42,8 @@ logger = logging.getLogger("django_sse")
 class Endpoint:
     """A decorated view: what is the same for sync and async ones."""
 
-    def __init__(
-        self, view: View, *, terminal: Event | None = None, dialect: Dialect | None = None
-    ) -> None:
+    def __init__(self, view: View, dialect: Dialect) -> None:
         self.view = view
-        self.terminal = terminal
         self.dialect = dialect
         self.is_generator = inspect.isasyncgenfunction(view) or inspect.isgeneratorfunction(view)
 
@@ -69,9 +65,7 @@ class Endpoint:
             return head(request)
         if isinstance(result, EventStreamResponse):
             return result
-        return EventStreamResponse(
-            result, request=request, terminal=self.terminal, dialect=self.dialect
-        )
+        return EventStreamResponse(result, request=request, dialect=self.dialect)
 
     def failed(self, request: HttpRequest, error: Exception) -> HttpResponseBase:
         """The answer to what was raised before the headers; what is not ours is Django's."""

@@ -25,8 +25,8 @@ def last_event_id(request: HttpRequest) -> str | None:
     return request.GET.get("last_event_id") or request.GET.get("lastEventId") or None
 
 
-def comes_back(request: HttpRequest) -> bool:
-    """Whether the client comes back by itself when its stream is cut, as an EventSource does.
+def reconnects(request: HttpRequest) -> bool:
+    """Whether the client reconnects by itself when its stream is cut, as an EventSource does.
 
     The vendors' SDKs do not, and most ask for anything or for JSON; one that posts may accept an
     event stream (``@ag-ui/client``), and takes the end of its body for the end of the answer.

@@ -15,10 +15,11 @@ from django.core.handlers.asgi import ASGIRequest
 from django.core.handlers.wsgi import WSGIRequest
 from django.http import RawPostDataException, StreamingHttpResponse, UnreadablePostError
 
+from django_sse.dialects import Dialect
+from django_sse.dialects.plain import DONE, Plain
 from django_sse.http import ahead
 from django_sse.http.headers import CONTENT_TYPE, last_event_id, stream_headers
-from django_sse.hub.subscription import Subscription
-from django_sse.process import database, stopping
+from django_sse.process import stopping
 from django_sse.process.background import get_background_loop
 from django_sse.process.threads import (
     close_connections,
@@ -26,16 +27,15 @@ from django_sse.process.threads import (
     in_users_test,
     thread_in_users_test,
 )
-from django_sse.publishing import DONE
 from django_sse.signals import stream_failed
+from django_sse.streams.ends import TERMINAL_ID
 from django_sse.streams.generator import GeneratorStream
 from django_sse.streams.producers import Source
-from django_sse.streams.stream import TERMINAL_ID, Stream
+from django_sse.streams.stream import Handle, Stream, stream_of
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
-    from django_sse.dialects import Dialect
     from django_sse.wire.event import Event
 
 logger = logging.getLogger("django_sse")
@@ -79,7 +79,7 @@ class EventStreamResponse(StreamingHttpResponse):
 
     def __init__(
         self,
-        source: Subscription | Source = (),
+        source: Handle | Stream | Source = (),
         *args: Any,
         request: HttpRequest | None = None,
         terminal: Event | None = DONE,
@@ -88,13 +88,13 @@ class EventStreamResponse(StreamingHttpResponse):
     ) -> None:
         kwargs.setdefault("content_type", CONTENT_TYPE)
         self._request = request
-        self._dialect = dialect
-        self.stream = self._make_stream(source, terminal)
+        dialect = Plain(terminal) if dialect is None else dialect
+        self.stream = self._make_stream(source, dialect)
         self._lease = _Lease(self.stream)
         super().__init__(self._lease, *args, **kwargs)
         # Where a client leaves before its response is iterated, Django drops it without close().
         weakref.finalize(self, self._lease.close).atexit = False
-        own = stream_headers(request) | dict(dialect.headers if dialect is not None else {})
+        own = stream_headers(request) | dict(dialect.headers)
         for name, value in own.items():
             self.headers.setdefault(name, value)
         if request is not None:
@@ -108,22 +108,22 @@ class EventStreamResponse(StreamingHttpResponse):
             # it would stop them all.
             is_still_read(request)
         position = last_event_id(request)
-        if isinstance(self.stream, Subscription):
-            self.stream.last_event_id = position
+        self.stream.last_event_id = position
         if position == TERMINAL_ID:
             self.status_code = 204
             self.headers["Cache-Control"] = "no-store"
         if position == TERMINAL_ID or request.method == "HEAD":
             self.stream.close()
 
-    def _make_stream(self, source: Subscription | Source, terminal: Event | None) -> Stream:
+    def _make_stream(self, source: Handle | Stream | Source, dialect: Dialect) -> Stream:
+        if isinstance(source, Handle):
+            return stream_of(source)
         if isinstance(source, Stream):
             return source
         check_source(source)
         # Not bound to the response: a stream that held it would keep it from being dropped.
         report = functools.partial(report_failure, self._request)
-        encoder = self._dialect.encoder() if self._dialect is not None else None
-        return GeneratorStream(source, terminal=terminal, on_error=report, encoder=encoder)
+        return GeneratorStream(source, dialect, on_error=report)
 
     # -- before the headers
 
@@ -134,37 +134,29 @@ class EventStreamResponse(StreamingHttpResponse):
         before its first item, ``LogUnavailable`` and ``Overloaded``.
         """
         stream = self.stream
-        if isinstance(stream, Subscription):
-            return await database.run(stream.settle, self._position())
-        if isinstance(stream, GeneratorStream):
-            if isinstance(self._request, ASGIRequest):
-                await stream.open()
-            elif ahead.is_from_sync_test_client(self._request) or await in_users_test():
-                await stream.open()
-                self.streaming_content = await ahead.ReadAhead.of(stream)
-                await stream.ended(ahead.SECONDS)
-            else:
-                await asyncio.wrap_future(get_background_loop().submit(stream.open()))
-        return True
+        if not isinstance(stream, GeneratorStream) or isinstance(self._request, ASGIRequest):
+            return await stream.open()
+        if ahead.is_from_sync_test_client(self._request) or await in_users_test():
+            await stream.open()
+            self.streaming_content = await ahead.ReadAhead.of(stream)
+            await stream.ended(ahead.SECONDS)
+            return True
+        return await asyncio.wrap_future(get_background_loop().submit(stream.open()))
 
     def open_in_thread(self, *, start: bool = True) -> bool:
         """``open`` for sync views; without ``start`` a generator is left for the first chunk."""
         stream = self.stream
-        if isinstance(stream, Subscription):
-            return stream.settle(self._position())
+        if not isinstance(stream, GeneratorStream):
+            return stream.open_in_thread()
         if not start:
             return True
         if ahead.is_from_sync_test_client(self._request) or thread_in_users_test():
             return async_to_sync(self.open)()
-        if isinstance(stream, GeneratorStream) and stream.is_sync:
-            stream.open_in_thread()
-            return True
+        if stream.is_sync:
+            return stream.open_in_thread()
         if isinstance(self._request, ASGIRequest):
             return async_to_sync(self.open)()
         return get_background_loop().submit(self.open()).result()
-
-    def _position(self) -> str | None:
-        return last_event_id(self._request) if self._request is not None else None
 
     # -- the body
 

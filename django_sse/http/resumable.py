@@ -15,33 +15,33 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http.response import HttpResponseBase
 from django.urls import NoReverseMatch, reverse
 
-from django_sse.dialects.plain import PlainEncoder
+from django_sse.dialects.plain import Plain
 from django_sse.exceptions import LogUnavailable
 from django_sse.http import ahead
 from django_sse.http.answers import head, no_content
 from django_sse.http.endpoint import Endpoint, request_among
-from django_sse.http.headers import comes_back, last_event_id
+from django_sse.http.headers import last_event_id, reconnects
 from django_sse.http.response import (
     EventStreamResponse,
     check_source,
     is_still_read,
     report_failure,
 )
-from django_sse.hub.subscription import Subscription
 from django_sse.process import database, stopping
 from django_sse.process.background import get_background_loop
 from django_sse.process.threads import in_transaction, in_users_test
 from django_sse.runs import ends
 from django_sse.runs.owners import may_access, owner_of
 from django_sse.runs.start import find_by_position, start
-from django_sse.runs.subscription import RunSubscription
+from django_sse.runs.stream import RunStream
+from django_sse.streams.stream import Handle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from django.http import HttpRequest
 
-    from django_sse.dialects import Dialect, Encoder
+    from django_sse.dialects import Dialect
     from django_sse.models import Run
     from django_sse.runs.task import RunTask
     from django_sse.streams.producers import Source
@@ -65,27 +65,24 @@ def run_url(name: str, run_id: UUID) -> str:
         ) from error
 
 
+def _check_terminal(terminal: Event | None) -> None:
+    if terminal is None:
+        raise TypeError("A resumable stream must have an end: terminal must not be None.")
+    if terminal.retry is not None:
+        raise ValueError(
+            "The terminal event of a resumable stream must not have a retry, because the log does "
+            "not store one. Remove retry= from terminal."
+        )
+
+
 class ResumableEndpoint(Endpoint):
     """A request without a position starts a run; one that brings a position goes on with its own,
     and never starts a second."""
 
-    def __init__(
-        self,
-        view: View,
-        *,
-        terminal: Event | None,
-        dialect: Dialect | None,
-        while_connected: bool,
-    ) -> None:
-        super().__init__(view, terminal=terminal, dialect=dialect)
-        if terminal is None:
-            raise TypeError("A resumable stream has an end: terminal must not be None.")
-        if terminal.id is not None or terminal.retry is not None:
-            raise ValueError(
-                "The terminal event has no id and no retry of its own: a run's events are numbered "
-                "by the log, its end with them. Remove them."
-            )
-        self._plain = PlainEncoder(terminal)
+    def __init__(self, view: View, dialect: Dialect, *, while_connected: bool) -> None:
+        super().__init__(view, dialect)
+        if isinstance(dialect, Plain):
+            _check_terminal(dialect.terminal)
         self._while_connected = while_connected
 
     def answer(self, request: HttpRequest) -> HttpResponseBase | None:
@@ -147,7 +144,7 @@ class ResumableEndpoint(Endpoint):
         is_still_read(request)
 
     async def _start(self, request: HttpRequest, source: Any, owner: str) -> Run:
-        if isinstance(source, Subscription):
+        if isinstance(source, Handle):
             raise TypeError("A resumable view yields or returns an iterable, not a subscription.")
         check_source(source)
         work = functools.partial(self._begin, request, source, owner)
@@ -164,15 +161,12 @@ class ResumableEndpoint(Endpoint):
     async def _begin(self, request: HttpRequest, source: Source, owner: str) -> RunTask:
         return await start(
             source,
-            self._encoder(),
+            self.dialect.encoder(),
             owner=owner,
             dialect=ends.name_of(self.dialect),
             while_connected=self._while_connected,
             on_error=functools.partial(report_failure, request),
         )
-
-    def _encoder(self) -> Encoder:
-        return self._plain if self.dialect is None else self.dialect.encoder()
 
     # -- a client of it
 
@@ -205,8 +199,8 @@ def run_response(request: HttpRequest, run: Run) -> EventStreamResponse:
     """The stream of ``run`` for a client, not yet open, with the address of the run (RFC 9110,
     10.2.2 and 8.7)."""
     dialect = ends.dialect_of(run)
-    subscription = RunSubscription(run, comes_back=comes_back(request))
-    response = EventStreamResponse(subscription, request=request, dialect=dialect)
+    stream = RunStream(run, dialect, reconnects=reconnects(request))
+    response = EventStreamResponse(stream, request=request, dialect=dialect)
     # A shared cache may keep what it asks about again; a run is its owner's.
     response.headers["Cache-Control"] = f"private, {response.headers['Cache-Control']}"
     response.headers["Location"] = response.headers["Content-Location"] = run_url(

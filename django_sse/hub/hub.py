@@ -1,6 +1,6 @@
-"""One hub per process and event loop: its topics, its open streams, and the tasks they share.
+"""One hub for each event loop: its topics, and the tasks that they share.
 
-Ten thousand idle streams have one heartbeat tick, one listener and one safety poll.
+Ten thousand idle streams have one listener and one safety poll between them.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from django_sse import conf
 from django_sse.exceptions import LogUnavailable
-from django_sse.hub import registry
 from django_sse.hub.orphans import Orphans
 from django_sse.hub.topic import Topic
 from django_sse.log import get_log
 from django_sse.notifiers import get_notifier
 from django_sse.process import database
 from django_sse.process.supervision import RESTART_PAUSE, supervise
+from django_sse.streams.pulse import get_pulse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,27 +30,20 @@ if TYPE_CHECKING:
     from django_sse.hub.rounds import Waiter
     from django_sse.log.base import Appended, EventLog, Head
     from django_sse.notifiers import Wakeup
-    from django_sse.streams.stream import Stream
 
     P = ParamSpec("P")
     T = TypeVar("T")
 
 logger = logging.getLogger("django_sse")
 
-# Streams that one turn of the loop beats; the rest wait for the next, so that ten thousand
-# heartbeats do not hold up the events.
-_BEATS_A_TURN = 500
-
 
 class Hub:
-    """Lives on one loop; ``deliver`` and ``drain`` may be called from any thread."""
+    """Lives on one loop; ``deliver`` and ``check_soon`` may be called from any thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.topics: dict[str, Topic] = {}
-        self.streams: set[Stream] = set()
         self._loop = loop
         self._opening: dict[str, asyncio.Task[None]] = {}
-        self._ticking: asyncio.Task[None] | None = None
         self._listeners: list[asyncio.Task[None]] = []
         self._inbox: deque[Appended] = deque()
         self._listening: asyncio.Event = asyncio.Event()
@@ -71,28 +64,6 @@ class Hub:
         """A project's ``call`` in a thread that may use the database; an error is logged."""
         return database.run_later(call)
 
-    # -- streams
-
-    def register(self, stream: Stream) -> None:
-        """Beat and drain ``stream`` from now on."""
-        self.streams.add(stream)
-        self._ensure_ticking()
-        if registry.is_draining():
-            stream.drain()
-
-    def discard(self, stream: Stream) -> None:
-        """``stream`` has ended."""
-        self.streams.discard(stream)
-
-    def drain(self) -> None:
-        """End all streams: the server stops."""
-        with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._drain)
-
-    def _drain(self) -> None:
-        for stream in list(self.streams):
-            stream.drain()
-
     # -- topics
 
     async def topic(self, channel: str, waiter: Waiter) -> Topic:
@@ -102,7 +73,7 @@ class Hub:
         topic is registered before its head is read, so a commit of this process in between is
         noted, too.
         """
-        self._ensure_ticking()
+        get_pulse().attend(self)
         self._ensure_listening()
         topic = self.topics.get(channel)
         if topic is None:
@@ -240,13 +211,7 @@ class Hub:
 
     # -- the shared tasks
 
-    def _ensure_ticking(self) -> None:
-        if self._ticking is None:
-            self._ticking = self._spawn(supervise(self._tick))
-
     def _ensure_listening(self) -> None:
-        # Not for streams of generators: they have nothing to do with the log, and a listener may
-        # hold a database connection.
         if not self._listeners:
             self._listeners = [
                 self._spawn(supervise(work))
@@ -278,19 +243,12 @@ class Hub:
                 self._check_wanted.set()
                 raise
 
-    async def _tick(self) -> None:
-        while self.streams or self.topics:
-            await asyncio.sleep(conf.current().HEARTBEAT / 2)
-            for count, stream in enumerate(list(self.streams), start=1):
-                stream.beat()
-                if count % _BEATS_A_TURN == 0:
-                    await asyncio.sleep(0)
-            self._drop_unused()
-            for call in registry.on_tick:
-                call()
-            if not self.topics:
-                self._stop_listening()
-        self._stop_ticking()
+    def beat(self) -> bool:
+        """Called by the pulse: drop the topics that nobody has used for a while."""
+        self._drop_unused()
+        if not self.topics:
+            self._stop_listening()
+        return bool(self.topics)
 
     def _stop_listening(self) -> None:
         """No channel is streamed any more: an idle process must not poll."""
@@ -298,11 +256,6 @@ class Hub:
         self._listening.clear()
         for task in tasks:
             task.cancel()
-
-    def _stop_ticking(self) -> None:
-        if self._ticking is not None:
-            self._ticking.cancel()
-            self._ticking = None
 
     async def _safety_poll(self) -> None:
         while True:
@@ -328,13 +281,3 @@ class Hub:
 
     def _spawn(self, work: Any) -> asyncio.Task[Any]:
         return self._loop.create_task(work, context=Context())
-
-
-def get_hub() -> Hub:
-    """The hub of the running loop. Raises ``RuntimeError`` where none runs."""
-    loop = asyncio.get_running_loop()
-    hub = registry.find(loop)
-    if hub is None:
-        hub = Hub(loop)
-        registry.add(loop, hub)
-    return hub

@@ -1,4 +1,4 @@
-"""From what a client brings to where its stream begins."""
+"""Where a stream begins in its channels, and where it stands."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from django_sse.wire.errors import InvalidCursor
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from django_sse.hub.ring import Frame
+    from django_sse.hub.topic import Topic
     from django_sse.log.base import EventLog, Head
 
 Since: TypeAlias = "str | int | datetime | Cursor"
@@ -36,6 +38,37 @@ class Settled:
             head.state and cursor >= head.head
             for head, cursor in zip(self.heads, self.cursors, strict=True)
         )
+
+
+@dataclass(slots=True)
+class Place:
+    """Where a stream stands in one channel.
+
+    ``page`` holds frames that were read from the log while the cursor is behind the ring.
+    ``reset`` is the reason for which the client's own position cannot be honoured.
+    """
+
+    topic: Topic
+    cursor: int
+    generation: int
+    page: list[Frame]
+    reset: str = ""
+
+    @property
+    def ended(self) -> bool:
+        return self.topic.terminal is not None and self.cursor >= self.topic.terminal
+
+    @property
+    def behind(self) -> bool:
+        return self.cursor < self.topic.ring.start
+
+    @property
+    def wants_page(self) -> bool:
+        return self.behind and not self.page
+
+    @property
+    def stale(self) -> bool:
+        return bool(self.reset) or self.generation != self.topic.generation
 
 
 def check_since(since: object) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-import math
 from typing import TYPE_CHECKING, Protocol
+
+from django_sse.streams.throttle import Throttle
 
 if TYPE_CHECKING:
     import asyncio
@@ -38,24 +39,19 @@ class Rounds:
     ) -> None:
         self._loop = loop
         self._waiters = waiters
-        self._pause = pause
-        self._ended = -math.inf
-        # From the moment a round is due to its end.
-        self._due = False
+        self._throttle = Throttle(loop, pause, self._begin)
+        # From the moment a round is asked for to its end.
+        self._busy = False
         self._again = False
         self._rest: Iterator[Waiter] = iter(())
 
     def wake(self) -> None:
         """There is something new."""
-        if self._due:
+        if self._busy:
             self._again = True
             return
-        self._due = True
-        wait = self._ended + self._pause - self._loop.time()
-        if wait <= 0:
-            self._begin()
-        else:
-            self._loop.call_later(wait, self._begin)
+        self._busy = True
+        self._throttle.ask()
 
     def _begin(self) -> None:
         self._again = False
@@ -73,7 +69,7 @@ class Rounds:
             if count % _LOOK_AT_CLOCK == 0 and self._loop.time() >= until:
                 self._loop.call_soon(self._go_on)
                 return
-        self._due = False
-        self._ended = self._loop.time()
+        self._busy = False
+        self._throttle.acted()
         if self._again:
             self.wake()

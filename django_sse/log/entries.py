@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-from functools import cache
 from typing import Any, Final
 
 from django_sse import conf
@@ -58,16 +56,6 @@ def _refuse_internal(name: str) -> None:
             )
 
 
-def json_encoder() -> type[json.JSONEncoder]:
-    """The encoder that ``DJANGO_SSE["JSON_ENCODER"]`` names."""
-    return _load_encoder(conf.current().JSON_ENCODER)
-
-
-@cache
-def _load_encoder(path: str) -> type[json.JSONEncoder]:
-    return conf.load("JSON_ENCODER", path, json.JSONEncoder)
-
-
 def as_event(data: Any, event: str | None = None) -> Event:
     """``data`` as an ``Event``. An ``Event`` passes as it is; then ``event`` must be None."""
     if not isinstance(data, Event):
@@ -106,7 +94,7 @@ def data_entry(channel: str, data: Any) -> Entry:
 
 
 def _text_of(data: Any) -> str:
-    text = data_text(data, json_encoder())
+    text = data_text(data, conf.json_encoder())
     if "\x00" in text:
         raise InvalidEvent("The data has a NUL character, which PostgreSQL cannot store.")
     most = conf.current().MAX_EVENT_BYTES

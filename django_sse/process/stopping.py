@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 from django.core.signals import request_started
 from django.utils.autoreload import file_changed
 
-from django_sse.hub.registry import drain, on_tick, running
+from django_sse.streams.pulse import drain, on_beat, running
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -292,7 +292,7 @@ def _does_not_wait(handler: Callable[..., Any]) -> bool:
 def end_streams() -> None:
     """End all streams and wait for that: the process exits while their loop still runs, in a thread
     that nobody waits for."""
-    if not (_work.busy() or any(hub.streams for hub in running().values())):
+    if not (_work.busy() or any(pulse.streams for pulse in running().values())):
         return
     drain()
     _work.interrupt()
@@ -310,8 +310,8 @@ async def _last_turns() -> None:
 def _something_lives() -> bool:
     # The generators in threads are waited for by those who made them.
     return _work.busy() or any(
-        hub.streams or any(task.get_name() == GENERATOR for task in asyncio.all_tasks(loop))
-        for loop, hub in running().items()
+        pulse.streams or any(task.get_name() == GENERATOR for task in asyncio.all_tasks(loop))
+        for loop, pulse in running().items()
     )
 
 
@@ -327,7 +327,7 @@ def _before_request(**kwargs: object) -> None:
     look()
 
 
-on_tick.append(look)
+on_beat.append(look)
 request_started.connect(_before_request, dispatch_uid="django_sse.process.stopping")
 file_changed.connect(_before_reload, dispatch_uid="django_sse.process.stopping")
 # Before the generators in threads are waited for (django_sse.streams.producers).

@@ -1,8 +1,7 @@
-"""The ends that do not come from the run itself: a stop, and the death of its process."""
+"""The ends of a run that do not come from its generator: a stop, and the death of its process."""
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from django.core.exceptions import ImproperlyConfigured
@@ -12,36 +11,31 @@ from django_sse.dialects import DIALECTS, get_dialect
 from django_sse.exceptions import ChannelFinished
 from django_sse.hub.registry import announce
 from django_sse.log import get_log
-from django_sse.log.base import State
-from django_sse.publishing import PLAIN, end, last_entries
+from django_sse.publishing import end, last_entries
 from django_sse.runs import store
-from django_sse.streams.generator import STOPPING
+from django_sse.streams.ends import ABORTED, INTERRUPTED, Ending, say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from django_sse.dialects import Dialect, Encoder
+    from django_sse.dialects import AnswerEncoder, Dialect
     from django_sse.log.base import Entry
     from django_sse.models import Run
     from django_sse.wire.event import Event
 
-logger = logging.getLogger("django_sse")
 
-
-def name_of(dialect: Dialect | None) -> str:
-    """What a run's row says of its dialect, for other processes: a project's own by its path."""
-    if dialect is None:
-        return ""
+def name_of(dialect: Dialect) -> str:
+    """Return what a run's row says of its dialect, for other processes: a project's own by path."""
     if dialect.name in DIALECTS and type(get_dialect(dialect.name)) is type(dialect):
         return dialect.name
     kind = type(dialect)
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def check(dialect: Dialect | None) -> None:
-    """Raises ``ImproperlyConfigured`` for a dialect that no other process could make."""
+def check(dialect: Dialect) -> None:
+    """Raise ``ImproperlyConfigured`` for a dialect that no other process could make."""
     path = name_of(dialect)
-    if path in DIALECTS or not path:
+    if path in DIALECTS:
         return
     try:
         made = type(import_string(path)())
@@ -55,32 +49,38 @@ def check(dialect: Dialect | None) -> None:
         raise ImproperlyConfigured(f"At {path} there is another dialect than the view's.")
 
 
-def dialect_of(run: Run) -> Dialect | None:
-    """The dialect that ``run`` speaks. Raises ``ImportError`` for one that is gone."""
+def dialect_of(run: Run) -> Dialect:
+    """Return the dialect that ``run`` speaks. Raises ``ImportError`` for one that is gone."""
     if run.dialect in DIALECTS:
         return get_dialect(run.dialect)
-    return import_string(run.dialect)() if run.dialect else None
+    dialect: Dialect = import_string(run.dialect)()
+    return dialect
 
 
-def last_events(run: Run, sent: int, end: Callable[[Encoder], list[Event]]) -> list[Event]:
-    """What ends the run's answer, of which ``sent`` events are out, in its own dialect."""
-    try:
-        dialect = dialect_of(run)
-        return end(PLAIN if dialect is None else dialect.encoder(sent=sent))
-    except Exception:
-        # A project's own, which may have gone with the last release: the run must end all the same.
-        logger.exception("The run %s cannot end in its dialect %r.", run.pk, run.dialect)
-        return end(PLAIN)
+def encoder_of(run: Run, sent: int) -> AnswerEncoder:
+    """Return an encoder that can end the answer of ``run``, of which ``sent`` events are out."""
+    return dialect_of(run).encoder(sent=sent)
+
+
+def last_events(run: Run, sent: int, ending: Ending) -> list[Event]:
+    """Return what ends the run's answer, of which ``sent`` events are out, in its own dialect.
+
+    A project's own dialect may be gone since the last release: the run then ends in plain words.
+    """
+    return say(ending, [lambda: encoder_of(run, sent)], _as_they_are)
+
+
+def _as_they_are(ending: Ending, events: list[Event]) -> list[Event]:
+    return events
 
 
 def stop(run: Run) -> bool:
-    """End ``run`` as aborted, wherever it runs; False when it had ended.
+    """End ``run`` as aborted, wherever it runs. Returns False when it had ended before.
 
     Raises ``LogUnavailable``.
     """
     sent = store.state(run)[1]
-    events = last_events(run, sent, lambda encoder: encoder.aborted())
-    stopped = end(run.channel, State.ABORTED, events)
+    stopped = end(run.channel, ABORTED.state, last_events(run, sent, ABORTED))
     store.ended([run.pk])
     return stopped
 
@@ -105,5 +105,4 @@ def end_expired(runs: Sequence[Run]) -> None:
 
 
 def _interrupted(run: Run, sent: int) -> list[Entry]:
-    events = last_events(run, sent, lambda encoder: encoder.failed(STOPPING, "interrupted"))
-    return last_entries(run.channel, State.ERROR, events)
+    return last_entries(run.channel, INTERRUPTED.state, last_events(run, sent, INTERRUPTED))

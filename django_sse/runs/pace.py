@@ -9,11 +9,11 @@ the process: one alone is as smooth as before, and of two hundred each writes te
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import weakref
 
 from django_sse import conf
+from django_sse.streams.throttle import Throttle
 
 _PAUSES = 3
 _APPENDS = 2000
@@ -27,10 +27,8 @@ class Pace:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._due = asyncio.Event()
-        self._timer: asyncio.TimerHandle | None = None
         self._shortest = conf.current().COALESCE * _PAUSES
-        self._pause = 0.0
-        self._taken_at = -math.inf
+        self._throttle = Throttle(self._loop, 0.0, self._due.set)
 
     def begin(self) -> None:
         """The run is under way."""
@@ -43,20 +41,12 @@ class Pace:
 
     def hurry(self) -> None:
         """Something has to be done at once."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._due.set()
+        self._throttle.hurry()
 
     def come(self) -> None:
         """There is something to write, which may wait for more."""
-        if self._timer is not None or self._due.is_set():
-            return
-        wait = self._taken_at + self._pause - self._loop.time()
-        if wait <= 0:
-            self._due.set()
-        else:
-            self._timer = self._loop.call_later(wait, self.hurry)
+        if not self._due.is_set():
+            self._throttle.ask()
 
     async def due(self) -> None:
         """Return when it is time to write."""
@@ -67,9 +57,9 @@ class Pace:
         """So many events are written now."""
         now = self._loop.time()
         # Two in less than four thirds of the shortest pause: a hundred a second.
-        is_fast = count > 1 and (now - self._taken_at) * 3 < count * 2 * self._shortest
-        self._pause = max(self._shortest, len(_all) / _APPENDS if is_fast else 0.0)
-        self._taken_at = now
+        is_fast = count > 1 and (now - self._throttle.acted_at) * 3 < count * 2 * self._shortest
+        self._throttle.pause = max(self._shortest, len(_all) / _APPENDS if is_fast else 0.0)
+        self._throttle.acted()
 
 
 # The runs are the parent's.

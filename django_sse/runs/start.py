@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 
 from django_sse import conf
 from django_sse.exceptions import Overloaded
-from django_sse.hub import registry
-from django_sse.hub.hub import get_hub
+from django_sse.hub.registry import get_hub
 from django_sse.process import database
 from django_sse.runs import store
 from django_sse.runs.keeper import end_lost, get_keeper
 from django_sse.runs.task import RunTask
+from django_sse.streams.pulse import is_draining
 from django_sse.wire.cursor import Cursor
 from django_sse.wire.errors import InvalidCursor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from django_sse.dialects import Encoder
+    from django_sse.dialects import AnswerEncoder
     from django_sse.models import Run
     from django_sse.streams.producers import Source
 
@@ -37,7 +37,7 @@ _launching: set[asyncio.Task[RunTask]] = set()
 
 async def start(
     source: Source,
-    encoder: Encoder,
+    encoder: AnswerEncoder,
     *,
     owner: str,
     dialect: str,
@@ -50,7 +50,7 @@ async def start(
     ``TooManyRuns``, ``Overloaded`` and ``LogUnavailable``. Cancelled, the run begins all the same,
     and ``on_error`` is told what would have been raised.
     """
-    if registry.is_draining():
+    if is_draining():
         raise Overloaded("The server stops: it begins no run.")
     creating = partial(_create, owner, dialect, while_connected)
     launching = asyncio.get_running_loop().create_task(_launch(source, encoder, creating, on_error))
@@ -65,7 +65,7 @@ async def start(
 
 async def _launch(
     source: Source,
-    encoder: Encoder,
+    encoder: AnswerEncoder,
     creating: Callable[[], Run],
     on_error: Callable[[BaseException], None],
 ) -> RunTask:

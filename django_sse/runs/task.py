@@ -12,28 +12,26 @@ from typing import TYPE_CHECKING, Any
 
 from django_sse import group_commit
 from django_sse.exceptions import ChannelFinished, LogUnavailable
-from django_sse.hub.hub import get_hub
+from django_sse.hub.registry import get_hub
 from django_sse.log import get_log
-from django_sse.log.base import State
 from django_sse.process import database
 from django_sse.process.threads import in_users_test
 from django_sse.publishing import append
 from django_sse.runs import store
 from django_sse.runs.entries import Entries
 from django_sse.runs.pace import Pace
+from django_sse.streams.ends import ABORTED, COMPLETE, INTERRUPTED, Ending, failed
 from django_sse.streams.first_item import FirstItem
-from django_sse.streams.generator import STOPPING, error_message
 from django_sse.streams.producers import produce
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from django_sse.dialects import Encoder
+    from django_sse.dialects import AnswerEncoder
     from django_sse.hub.topic import Topic
     from django_sse.log.base import Entry
     from django_sse.models import Run
     from django_sse.streams.producers import Producer, Source
-    from django_sse.wire.event import Event
 
 logger = logging.getLogger("django_sse")
 
@@ -56,7 +54,7 @@ class RunTask:
     wants_turn = False
 
     def __init__(
-        self, run: Run, encoder: Encoder, *, on_error: Callable[[BaseException], None]
+        self, run: Run, encoder: AnswerEncoder, *, on_error: Callable[[BaseException], None]
     ) -> None:
         self.run = run
         self._said = Entries(run, encoder)
@@ -66,7 +64,6 @@ class RunTask:
         self._lock = threading.Lock()
         self._entries: deque[Entry] = deque()
         self._pace = Pace()
-        self._begun = False
         self._complete = False
         self._over = False
         self._cancelled = False
@@ -130,8 +127,7 @@ class RunTask:
                 self._fail(error)
             raise
         self._tell_writer()
-        if not self._begun:
-            self._begun = True
+        if not self.first.decided:
             self.first.came()
 
     def fail(self, error: BaseException) -> bool:
@@ -146,21 +142,21 @@ class RunTask:
         """The generator has ended."""
         if error is None:
             self.first.came()
-            self._finish(State.DONE, lambda encoder: encoder.done())
+            self._finish(COMPLETE)
         elif isinstance(error, asyncio.CancelledError):
             # Not by us: with the loop.
-            self._finish(State.ERROR, _interrupted)
+            self._finish(INTERRUPTED)
         else:
             self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
-        self._finish(State.ERROR, lambda encoder: encoder.failed(error_message(error)))
+        self._finish(failed(error))
 
-    def _finish(self, state: State, say: Callable[[Encoder], list[Event]]) -> None:
+    def _finish(self, ending: Ending) -> None:
         with self._lock:
             if self.closed:
                 return
-            self._entries.extend(self._said.last(state, say))
+            self._entries.extend(self._said.last(ending))
             self._complete = True
         self._tell_writer()
 
@@ -190,12 +186,12 @@ class RunTask:
 
     def interrupt(self) -> None:
         """The process ends: say so, and cancel the generator."""
-        self._finish(State.ERROR, _interrupted)
+        self._finish(INTERRUPTED)
         self._cancel()
 
     def abort(self) -> None:
         """Nobody wants the run any more."""
-        self._finish(State.ABORTED, lambda encoder: encoder.aborted())
+        self._finish(ABORTED)
         self._cancel()
 
     def _stop(self) -> None:
@@ -296,7 +292,7 @@ class RunTask:
         if self._in_users_test:
             # The thread that alone sees the test's transaction waits for this loop to end.
             return
-        self._finish(State.ERROR, _interrupted)
+        self._finish(INTERRUPTED)
         try:
             async with asyncio.timeout(_LAST_WORDS):
                 await self._settle_what_was_cut()
@@ -321,7 +317,3 @@ class RunTask:
         self._pace.end()
         topic.waiters.discard(self)
         get_hub().release([topic])
-
-
-def _interrupted(encoder: Encoder) -> list[Event]:
-    return encoder.failed(STOPPING, "interrupted")

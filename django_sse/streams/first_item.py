@@ -15,12 +15,15 @@ class FirstItem:
         self._lock = threading.Lock()
         self._decided: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._headers_sent = False
+        self.decided = False
+        """Whether ``came`` was called; a plain attribute, for what asks at every item."""
 
     def came(self) -> None:
         """There is an item, or the end."""
         with self._lock:
             if not self._decided.done():
                 self._decided.set_result(None)
+        self.decided = True
 
     def failed(self, error: BaseException) -> bool:
         """Whether ``error`` is too late to be raised by who opens the stream."""

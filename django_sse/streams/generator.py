@@ -1,44 +1,29 @@
-"""An iterable of events to bytes: sync or async, each item out when it is yielded.
+"""A generator's stream: sync or async, each item is sent when it is yielded.
 
-A producer runs the iterable and hands encoded frames to the stream through a bounded buffer, so a
-heartbeat never cancels an item in the making.
+A producer runs the generator and puts encoded frames into a bounded buffer, from which the stream
+takes them. So a heartbeat never cancels an item that is being made.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import math
 import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterable, Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from django.conf import settings as django_settings
-
 from django_sse import conf
-from django_sse.exceptions import InvalidEvent, Overloaded, StreamError
-from django_sse.hub.hub import get_hub
-from django_sse.log.entries import json_encoder
+from django_sse.exceptions import Overloaded
+from django_sse.streams.ends import COMPLETE, INTERRUPTED, end_frames, failed, last_frames
 from django_sse.streams.first_item import FirstItem
-from django_sse.streams.producers import (
-    Producer,
-    Source,
-    TaskProducer,
-    ThreadProducer,
-    produce,
-)
-from django_sse.streams.stream import TERMINAL_ID, Stream
-from django_sse.wire.encoder import dumps, encode, encode_body, with_id
-from django_sse.wire.event import Event
+from django_sse.streams.producers import Producer, Source, TaskProducer, ThreadProducer, produce
+from django_sse.streams.state import State
+from django_sse.streams.stream import Stream
+from django_sse.streams.throttle import Throttle
 
 if TYPE_CHECKING:
-    import json
-    from collections.abc import Sequence
-
-    from django_sse.dialects import Encoder
+    from django_sse.dialects import Dialect
 
 logger = logging.getLogger("django_sse")
 
@@ -55,92 +40,30 @@ _AHEAD = 16
 _LINGER = 1.0
 
 
-def encode_terminal(event: Event | None) -> bytes:
-    """The last frame of a stream that is complete; empty for None."""
-    if event is None:
-        return b""
-    if event.id is not None:
-        raise InvalidEvent(
-            "The terminal event has no id of its own: the one it gets makes a client that comes "
-            "back with it stop, without running the view again. Remove it."
-        )
-    return encode(Event(event.data, event.event, TERMINAL_ID, event.retry), json_encoder())
-
-
-STOPPING = "The server was stopped before the answer was complete."
-"""What a client hears of an answer that the end of its process cut short."""
-
-
-def error_message(error: BaseException) -> str:
-    """What a client hears of ``error``; of all errors only a ``StreamError`` is quoted."""
-    message = "The stream failed."
-    # An error must not fail for its own text: its ``__str__`` may raise, and what it quotes may
-    # have come in broken.
-    with suppress(Exception):
-        if isinstance(error, StreamError):
-            message = str(error)
-        elif django_settings.DEBUG:
-            message = f"{type(error).__name__}: {error}"
-    return message.encode(errors="replace").decode()
-
-
-def encode_error(error: BaseException) -> bytes:
-    """The last frame of a stream that failed."""
-    data = dumps({"error": error_message(error), "code": "error"})
-    return with_id(TERMINAL_ID, encode_body("error", data))
-
-
-def encode_item(item: Any, json_class: type[json.JSONEncoder]) -> bytes:
-    """The frame of what a generator yielded: an ``Event``, a ``str`` of data, or data for JSON."""
-    if isinstance(item, str):
-        return encode_body(None, item)
-    return encode(item if isinstance(item, Event) else Event(item), json_class)
-
-
-def encode_events(events: Sequence[Event]) -> bytes:
-    """The frames of what a dialect made of a value."""
-    json_class = json_encoder()
-    return b"".join([encode(event, json_class) for event in events])
-
-
-def encode_last_events(events: Sequence[Event]) -> bytes:
-    """The frames of what ends an answer in a dialect."""
-    return encode_events(events[:-1]) + encode_terminal(events[-1])
-
-
 class GeneratorStream(Stream):
-    """The stream of one producer.
+    """The stream of one generator, in one dialect.
 
-    With an ``encoder`` the items are values of its dialect, and the ends are the dialect's, too.
-    ``on_error`` is called with an exception that the source raised after the headers had gone out,
-    in a thread that may use the database.
+    :param on_error: called with an exception that the source raised after the headers had gone out,
+        in a thread that may use the database.
     """
 
     def __init__(
-        self,
-        source: Source,
-        *,
-        terminal: Event | None,
-        on_error: Callable[[BaseException], None],
-        encoder: Encoder | None = None,
+        self, source: Source, dialect: Dialect, *, on_error: Callable[[BaseException], None]
     ) -> None:
         super().__init__()
         self._source = source
-        self._encoder = encoder
-        self._terminal = encode_terminal(terminal)
+        self._encoder = dialect.encoder()
+        self._has_stream_events = dialect.has_stream_events
         self._on_error = on_error
-        self._json = json_encoder()
+        self._json = conf.json_encoder()
         self._limit = self._settings.WRITE_BYTES
         self._lock = threading.Lock()
         self._buffer: deque[bytes] = deque()
         self._size = 0
         self._complete = False
+        self._throttle: Throttle | None = None
         self._wake_posted = False
-        self._pause = self._settings.COALESCE * _PAUSES
-        self._taken_at = -math.inf
-        self._timer: asyncio.TimerHandle | None = None
         self._first = FirstItem()
-        self._begun = False
         self._opened_at: float | None = None
         self._producer: Producer | None = None
 
@@ -151,13 +74,13 @@ class GeneratorStream(Stream):
         """Whether the source is iterated in a thread."""
         return not isinstance(self._source, AsyncIterable)
 
-    async def open(self) -> None:
-        """Start and wait for the first item, ``OPEN_TIMEOUT`` at most.
+    async def open(self) -> bool:
+        """Start and wait for the first item, ``OPEN_TIMEOUT`` at most; on the loop that streams.
 
-        Raises what the source raises before its first item, and ``Overloaded``. The item in the
-        making is not cancelled by the time-out.
+        Raises what the source raises before its first item, and ``Overloaded``. The item that is
+        being made is not cancelled by the time-out.
         """
-        self.attach(get_hub())
+        self.attach()
         self._opened_at = time.monotonic()
         try:
             await self._produce()
@@ -166,8 +89,9 @@ class GeneratorStream(Stream):
         except BaseException:
             self.close()
             raise
+        return True
 
-    def open_in_thread(self) -> None:
+    def open_in_thread(self) -> bool:
         """``open`` for a sync source, from a sync view."""
         self._opened_at = time.monotonic()
         try:
@@ -178,9 +102,10 @@ class GeneratorStream(Stream):
         except BaseException:
             self.close()
             raise
+        return True
 
     async def _start(self) -> None:
-        self.attach(get_hub())
+        self.attach()
         if self._opened_at is None:
             self._first.send_headers()
         try:
@@ -192,6 +117,10 @@ class GeneratorStream(Stream):
     async def _produce(self) -> None:
         if self._producer is None:
             self._producer = await produce(self, self._source)
+            if isinstance(self._producer, TaskProducer):
+                assert self._loop is not None
+                pause = self._settings.COALESCE * _PAUSES
+                self._throttle = Throttle(self._loop, pause, self.wake)
 
     # -- for the producer
 
@@ -203,16 +132,16 @@ class GeneratorStream(Stream):
     @property
     def wants_turn(self) -> bool:
         """Whether what was put waits for its reader's turn on the loop, and for nothing else."""
-        return bool(self._buffer) and self._timer is None
+        return bool(self._buffer) and self._throttle is not None and not self._throttle.waits
 
     @property
     def closed(self) -> bool:
         """Whether nobody reads any more, or ever will."""
-        return self._closed or (not self._started and self._abandoned)
+        return super().closed or self._abandoned
 
     @property
     def _abandoned(self) -> bool:
-        if self._started or self._opened_at is None:
+        if self.state is not State.NEW or self._opened_at is None:
             return False
         return time.monotonic() - self._opened_at > _ABANDONED_AFTER
 
@@ -222,55 +151,39 @@ class GeneratorStream(Stream):
         super().beat()
 
     def put(self, item: Any) -> None:
-        """An item. Raises what its encoding does."""
-        if self._encoder is None:
-            self._put(encode_item(item, self._json))
-        else:
-            self._put(encode_events(self._encoder.encode(item)))
-        if not self._begun:
-            self._begun = True
+        """Take an item. Raises what its encoding does."""
+        self._put(self._encoder.frames(item, self._json))
+        if not self._first.decided:
             self._first.came()
 
     def fail(self, error: BaseException) -> bool:
-        """The source failed. Returns whether to ``report`` that: False when somebody still waits
-        for the first item, and is the one to raise it."""
-        return self._closed or self._first.failed(error)
+        """Take the source's error. Returns whether to ``report`` it.
+
+        False when a caller still waits for the first item: it will raise the error.
+        """
+        return self.closed or self._first.failed(error)
 
     def report(self, error: BaseException) -> None:
         """Tell the project of an error, whether or not the client is still there."""
         self._on_error(error)
 
     def complete(self, error: BaseException | None = None) -> None:
-        """The source has ended, or failed and said so with ``fail``. Raises what the encoder raises
-        for the end of a whole answer."""
-        # Half an answer whose client has left is asked for no end.
-        self._put(b"" if self._closed else self._last_frames(error))
+        """End the stream: the source has ended, or failed and said so with ``fail``.
+
+        Raises what the encoder raises for the end of a whole answer.
+        """
+        # Half an answer whose client has left needs no end.
+        self._put(b"" if self.closed else self._end_frames(error))
         if error is None:
             self._first.came()
         with self._lock:
             self._complete = True
         self._post_wake()
 
-    def _last_frames(self, error: BaseException | None) -> bytes:
-        if self._encoder is None:
-            return self._terminal if error is None else encode_error(error)
+    def _end_frames(self, error: BaseException | None) -> bytes:
         if error is None:
-            return encode_last_events(self._encoder.done())
-        return self._broken_off(self._encoder, error_message(error))
-
-    def _broken_off(self, encoder: Encoder, message: str, code: str = "error") -> bytes:
-        try:
-            return encode_last_events(encoder.failed(message, code))
-        except Exception:
-            # A stream must end all the same.
-            logger.exception("A dialect has no words for an answer that broke off.")
-            return encode_error(StreamError(message))
-
-    def _farewell(self) -> bytes:
-        if self._encoder is None:
-            return super()._farewell()
-        # A client that knows nothing of ours would take a clean end for a whole answer.
-        return self._broken_off(self._encoder, STOPPING, "interrupted")
+            return last_frames(COMPLETE.events(self._encoder))
+        return end_frames(failed(error), self._encoder)
 
     def _put(self, frame: bytes) -> None:
         with self._lock:
@@ -279,30 +192,15 @@ class GeneratorStream(Stream):
                 self._size += len(frame)
         self._post_wake()
 
-    def _wake_soon(self) -> None:
-        """Wake at once after a quiet moment, or when there is no room for more; else let what comes
-        within a few milliseconds go out in one write: a write costs more than an event."""
-        if self._complete or self.full:
-            self._wake_now()
-        elif self._timer is None:
-            assert self._loop is not None
-            wait = self._taken_at + self._pause - self._loop.time()
-            if wait <= 0:
-                self.wake()
-            else:
-                self._timer = self._loop.call_later(wait, self._wake_now)
-
-    def _wake_now(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self.wake()
-
     def _post_wake(self) -> None:
-        if isinstance(self._producer, TaskProducer):
-            self._wake_soon()
+        if self._throttle is not None:
+            # On the loop: an item waits a few milliseconds for others, a write costs more than it.
+            if self._complete or self.full:
+                self._throttle.hurry()
+            else:
+                self._throttle.ask()
             return
-        # No loop yet: the stream was opened in a thread, and whoever iterates it looks first.
+        # No loop yet: the stream was opened in a thread, and whatever iterates it looks first.
         if self._loop is None or self._wake_posted:
             return
         self._wake_posted = True
@@ -310,7 +208,7 @@ class GeneratorStream(Stream):
             self._loop.call_soon_threadsafe(self.wake)
         except RuntimeError:
             logger.debug("A stream's event loop was closed before its generator ended.")
-            self._closed = True
+            self._close()
 
     async def ended(self, timeout: float) -> None:
         """Wait, on the loop of an open stream, until its source's ``finally`` has run; ``timeout``
@@ -332,8 +230,8 @@ class GeneratorStream(Stream):
             chunk = b"".join(self._buffer)
             self._buffer.clear()
             self._size = 0
-        assert self._loop is not None
-        self._taken_at = self._loop.time()
+        if self._throttle is not None:
+            self._throttle.acted()
         if self._producer is not None:
             self._producer.resume()
         return chunk
@@ -343,3 +241,9 @@ class GeneratorStream(Stream):
             self._producer.stop()
         elif (close := getattr(self._source, "close", None)) is not None:
             close()
+
+    def _last_frame(self) -> bytes:
+        if self._has_stream_events:
+            return super()._last_frame()
+        # A vendor's client would take a clean end of the body for a whole answer.
+        return end_frames(INTERRUPTED, self._encoder)

@@ -1,99 +1,97 @@
 """An open response body: what all streams have in common, whatever they carry.
 
 A stream is an asynchronous iterator *object*, not a generator: Django closes a response from a
-worker thread and does not call ``aclose``, so ``close`` here is idempotent, may be called from any
-thread, and always ends what is behind the stream.
+worker thread and does not call ``aclose``. So ``close`` here is idempotent, may be called from any
+thread, and always ends what is behind the stream. ``django_sse.streams.state`` has the states.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from django_sse import conf
 from django_sse.process.threads import release_request_thread
-from django_sse.wire.encoder import HEARTBEAT, encode
-from django_sse.wire.event import Event
+from django_sse.streams.ends import retry_frame
+from django_sse.streams.pulse import get_pulse
+from django_sse.streams.state import Move, State, after
+from django_sse.wire.encoder import HEARTBEAT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Self
+
+    from django_sse.streams.pulse import Pulse
 
 logger = logging.getLogger("django_sse")
 
-TERMINAL_ID = "!end"
-"""The id of a terminal frame. An EventSource that knows nothing of the frame reconnects with it,
-and is told to stop."""
-
-
 # Seconds that a client has to take what is being written to it when the server stops.
 _DRAIN_TIMEOUT = 0.5
+# Beats of the pulse without a byte sent after which a heartbeat is due: one HEARTBEAT or more.
+_SILENT_BEATS = 2
 
 
-END = ("close", "[DONE]")
-"""Event type and data of the usual terminal event."""
+class Driver:
+    """What takes a stream to its client. This one only iterates, as Django's handlers do."""
+
+    pushes = False
+    """Whether ``ready`` sends what a parked stream has. Only then does a stream park."""
+
+    drops = False
+    """Whether ``stalled`` ends the connection."""
+
+    def ready(self) -> None:
+        """Send what the parked stream has; called on the loop by whatever woke the stream."""
+
+    def stalled(self) -> None:
+        """Drop the client, which has taken nothing for ``SEND_TIMEOUT``. The stream is closed."""
 
 
-def retry_frame() -> bytes:
-    """``event: stream-retry``: come back later; at random, so that not all come at once."""
-    settings = conf.current()
-    milliseconds = settings.RETRY + random.randint(0, settings.RETRY_JITTER)
-    return encode(Event("{}", event="stream-retry", retry=milliseconds))
-
-
-class StreamHub(Protocol):
-    """Who beats and drains streams: the hub."""
-
-    def register(self, stream: Stream) -> None: ...
-
-    def discard(self, stream: Stream) -> None: ...
+_ITERATES = Driver()
 
 
 class Stream(ABC):
-    """Yields ``bytes``: whole frames, or a heartbeat between two frames.
-
-    Who can send without waiting sets ``on_ready``. Then ``__anext__`` gives ``b""`` instead of
-    waiting for what comes next: the stream is *parked*, it has no task of its own any more, and it
-    calls ``on_ready`` when ``poll`` may have something.
-    """
+    """Yields ``bytes``: whole frames, or a heartbeat between two frames."""
 
     def __init__(self) -> None:
-        self._hub: StreamHub | None = None
+        self.state = State.NEW
+        self.driver: Driver = _ITERATES
+        self.last_event_id: str | None = None
+        """The position that the client brings, for a stream that can begin at one."""
+        self.at_tail = False
+        """Whether the last ``poll`` gave all there was, so that another would give nothing."""
+        self.sending_since: float | None = None
+        """The loop's time when a chunk was read that is still being sent."""
+        self._settings = conf.current()
+        self._pulse: Pulse | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._started = False
-        self._closed = False
-        self._draining = False
-        self._quiet = False
-        self._beat_due = False
-        self._parked = False
-        self._settings = conf.current()
-        self.at_tail = False
-        """Whether what was polled last is all there was, so that it need not be polled again."""
-        self.on_ready: Callable[[], None] | None = None
-        self.on_stalled: Callable[[], None] | None = None
-        """Called when the client has not taken a chunk for ``SEND_TIMEOUT``; the stream is closed
-        by then."""
-        self.can_be_dropped = False
-        """Whether ``on_stalled`` ends the connection; else a server that stops waits for it."""
-        self.sending_since: float | None = None
-        """The loop's time at which the chunk was given that is still being sent."""
+        self._silent_beats = 0
 
     # -- for the subclass
 
+    async def open(self) -> bool:
+        """Find out what the response depends on, before its headers are sent.
+
+        Returns False when nothing can come any more: the answer is 204.
+        """
+        return True
+
+    def open_in_thread(self) -> bool:
+        """``open`` for a sync view."""
+        return True
+
     @abstractmethod
     async def _start(self) -> None:
-        """Called once, before the first ``_take``."""
+        """Begin; called once, before the first ``_take``."""
 
     @abstractmethod
     def _take(self) -> bytes | None:
-        """What can be sent now; empty when nothing can; None at the end."""
+        """Return what can be sent now: empty when nothing can, None at the end."""
 
     def _only_waits(self) -> bool:
-        """Whether all that a stream with nothing to take needs is to be woken."""
+        """Whether a stream with nothing to take needs only to be woken."""
         return True
 
     async def _wait(self) -> None:
@@ -107,41 +105,63 @@ class Stream(ABC):
 
     @abstractmethod
     def _end(self) -> None:
-        """Let go of what is behind the stream; on the loop. Called once, or, when the stream was
-        closed during its start, once more after it."""
+        """Let go of what is behind the stream; on the loop.
+
+        Called once, or, when the stream was closed during its start, once more after that.
+        """
+
+    def _last_frame(self) -> bytes:
+        """Return the last frame before the server stops; may be empty."""
+        return retry_frame()
+
+    async def _linger(self) -> None:  # noqa: B027 - nothing to wait for is usual
+        """Keep the server waiting, after the last frame, until what is behind the stream ends."""
+
+    # -- on the loop: the pulse, and what makes frames
+
+    @property
+    def closed(self) -> bool:
+        """Whether nobody will read any more."""
+        return self.state in (State.LINGERING, State.CLOSED)
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """The loop that the stream lives on, once it has begun."""
         return self._loop
 
-    # -- for the hub and the topics; all on the loop
-
-    def attach(self, hub: StreamHub) -> None:
-        """Bind the stream to the running loop; the hub beats it from now on."""
-        if self._hub is None:
+    def attach(self) -> None:
+        """Bind the stream to the running loop, whose pulse beats and drains it from now on."""
+        if self._pulse is None:
             self._loop = asyncio.get_running_loop()
-            self._hub = hub
-            hub.register(self)
+            self._pulse = get_pulse()
+            self._pulse.register(self)
 
     def wake(self) -> None:
-        """There is something to take."""
-        if self._parked:
-            assert self.on_ready is not None
-            self.on_ready()
+        """Say that there is something to take."""
+        self._tell(self.state)
+
+    def _tell(self, state: State) -> None:
+        """Tell whoever waits for the stream, which was in ``state`` until now."""
+        if state is State.PARKED:
+            self.driver.ready()
         elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     def beat(self) -> None:
-        """Called twice a heartbeat: a stream that was silent all the time sends one."""
+        """Called twice in a HEARTBEAT: a stream that was silent all that time sends a comment."""
         if self.sending_since is not None:
             self._look_for_a_stall(self.sending_since)
-        elif self._quiet and (self._parked or self._waiter is not None):
-            self._quiet = False
-            self._beat_due = True
+            return
+        self._silent_beats += 1
+        waits = self.state is State.PARKED or self._waiter is not None
+        if waits and self._silent_beats >= _SILENT_BEATS:
             self.wake()
-        else:
-            self._quiet = True
+
+    def _heartbeat(self) -> bytes:
+        if self._silent_beats < _SILENT_BEATS:
+            return b""
+        self._silent_beats = 0
+        return HEARTBEAT
 
     def _look_for_a_stall(self, since: float) -> None:
         assert self._loop is not None
@@ -151,25 +171,26 @@ class Stream(ABC):
 
     def _give_up(self) -> None:
         self.close()
-        if self.on_stalled is not None:
-            self.on_stalled()
+        self.driver.stalled()
 
     def drain(self) -> None:
-        """The server stops: say goodbye and end."""
-        self._draining = True
-        self.wake()
+        """End the stream because the server stops; its client will reconnect."""
+        self._tell(self._move(Move.DRAIN))
         if self._loop is not None:
-            # The server would wait for a client that reads nothing, some for ever.
+            # The server would wait for a client that reads nothing, and some servers for ever.
             self._loop.call_later(_DRAIN_TIMEOUT, self._give_up_if_sending)
 
     def _give_up_if_sending(self) -> None:
-        if self.can_be_dropped and self.sending_since is not None:
+        if self.driver.drops and self.sending_since is not None:
             self._give_up()
 
     @property
     def send_timeout(self) -> float:
         """Seconds that one write may take."""
-        return _DRAIN_TIMEOUT if self._draining else self._settings.SEND_TIMEOUT
+        ends = self.state in (State.DRAINING, State.LINGERING)
+        return _DRAIN_TIMEOUT if ends else self._settings.SEND_TIMEOUT
+
+    # -- the end
 
     def close(self) -> None:
         """End the stream: from any thread, any number of times."""
@@ -179,30 +200,43 @@ class Stream(ABC):
         else:
             loop.call_soon_threadsafe(self._close)
 
-    def _close(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        if self._hub is not None:
-            self._hub.discard(self)
-        self._end()
-        self.wake()
-
-    # -- the body
-
-    def __aiter__(self) -> Self:
-        return self
-
     async def aclose(self) -> None:
         """``close`` for ``contextlib.aclosing``."""
         self.close()
+
+    def _close(self) -> None:
+        self._let_go(Move.CLOSE)
+
+    def _let_go(self, move: Move) -> None:
+        """Make the last ``move`` but one, or the last, and end what is behind the stream once."""
+        was = self._move(move)
+        if was in (State.LINGERING, State.CLOSED):
+            return
+        if self._pulse is not None:
+            self._pulse.discard(self)
+        self._end()
+        self._tell(was)
+
+    def _move(self, move: Move) -> State:
+        """Make ``move``; return the state before it."""
+        was, self.state = self.state, after(self.state, move)
+        return was
+
+    # -- the body, for the driver
+
+    def __aiter__(self) -> Self:
+        return self
 
     async def __anext__(self) -> bytes:
         self.sending_since = None
         try:
             chunk = await self._next()
+        except StopAsyncIteration:
+            if self.state is not State.LINGERING:
+                self._close()
+            raise
         except BaseException:
-            # The end, or the client left (CancelledError), or something broke: nobody reads on.
+            # The client left (CancelledError), or something broke: nobody reads on.
             self._close()
             raise
         if chunk and self._loop is not None:
@@ -210,77 +244,94 @@ class Stream(ABC):
         return chunk
 
     async def _next(self) -> bytes:
-        self._parked = False
-        if not self._started and not self._closed:
-            self._started = True
-            await release_request_thread()
-            await self._start_unless_closed()
+        if self._move(Move.READ) is State.NEW:
+            await self._begin()
+        chunk = await self._next_taken()
+        if chunk is not None:
+            return chunk
+        if self.state is State.DRAINING:
+            self._let_go(Move.LAST)
+            if last := self._last_frame():
+                return last
+        if self.state is State.LINGERING:
+            await self._linger()
+        raise StopAsyncIteration
+
+    async def _next_taken(self) -> bytes | None:
+        """Return the next chunk, a heartbeat, ``b""`` for a stream that parks, or None when the
+        stream is no longer open or its source has ended."""
         waited = False
-        while not self._closed:
-            if self._draining:
-                self._close()
-                if farewell := self._farewell():
-                    return farewell
-                break
+        while self.state is State.OPEN:
             chunk = self._take()
             if chunk is None:
                 break
             if chunk:
-                self._quiet = self._beat_due = False
+                self._silent_beats = 0
                 if not waited:
                     # A source that is always ready and a server that never blocks would keep
                     # the loop to themselves, and outlive their client.
                     await asyncio.sleep(0)
                 return chunk
-            if self._beat_due:
-                self._beat_due = False
-                return HEARTBEAT
-            if self.on_ready is not None and self._only_waits():
-                self._parked = True
+            if heartbeat := self._heartbeat():
+                return heartbeat
+            if self.driver.pushes and self._only_waits():
+                self._move(Move.PARK)
                 return b""
             waited = True
             await self._wait()
-        if self._draining:
-            await self._linger()
-        raise StopAsyncIteration
+        return None
 
-    def unpark(self) -> None:
-        """``__anext__`` will be called: until then nothing is to be told."""
-        self._parked = False
-
-    def poll(self) -> bytes | None:
-        """What a parked stream can send at once: empty when it goes on waiting. None when it takes
-        ``__anext__`` to know: at the end, or behind the log."""
-        if self._closed or self._draining:
-            return None
-        chunk = self._take()
-        if chunk:
-            self._quiet = self._beat_due = False
-        elif chunk is not None:
-            if self._beat_due:
-                self._beat_due = False
-                return HEARTBEAT
-            if not self._only_waits():
-                return None
-        return chunk
-
-    async def _start_unless_closed(self) -> None:
-        if self._closed:
+    async def _begin(self) -> None:
+        await release_request_thread()
+        if self.closed:
             return
         try:
             await self._start()
         finally:
-            if self._closed:
-                # Closed meanwhile: what the start has taken since then goes, too.
+            if self.closed:
+                # Closed during the start: what the start has taken since then goes, too.
                 self._end()
 
-    def _farewell(self) -> bytes:
-        """The last frame before the server stops; may be empty."""
-        return retry_frame()
+    # -- for a driver that pushes
 
-    async def _linger(self) -> None:  # noqa: B027 - nothing to wait for is usual
-        """The goodbye is out: keep the server, which waits for the end of the body, for as long as
-        what is behind the stream needs to end."""
+    def resume(self) -> None:
+        """Take a parked stream up again: ``__anext__`` will be called, and ``ready`` is not."""
+        if self.state is State.PARKED:
+            self._move(Move.READ)
+
+    def poll(self) -> bytes | None:
+        """Return what a parked stream can send at once: empty when it goes on waiting.
+
+        None when only ``__anext__`` can tell: at the end, or behind the log.
+        """
+        if self.state is not State.PARKED:
+            return None
+        chunk = self._take()
+        if chunk:
+            self._silent_beats = 0
+            return chunk
+        if chunk is None:
+            return None
+        return self._heartbeat() or (b"" if self._only_waits() else None)
+
+
+class Handle:
+    """What a project holds of a stream: it can iterate and close it, and no more."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def __aiter__(self) -> Stream:
+        return self._stream
+
+    async def aclose(self) -> None:
+        """End the stream."""
+        self._stream.close()
+
+
+def stream_of(handle: Handle) -> Stream:
+    """Return the stream behind a handle, for the library itself."""
+    return handle._stream
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

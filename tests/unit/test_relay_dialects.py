@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from django_sse.dialects import (
-    Decoder,
+    AnswerDecoder,
+    AnswerEncoder,
     Dialect,
-    Encoder,
     Finish,
     Start,
     ToolCall,
@@ -208,14 +208,14 @@ class Shouting(Dialect):
 
     name = "shouting"
 
-    def encoder(self, sent: int = 0) -> Encoder:
+    def encoder(self, sent: int = 0) -> AnswerEncoder:
         raise NotImplementedError
 
-    def decoder(self) -> Decoder:
+    def decoder(self) -> AnswerDecoder:
         return ShoutingDecoder()
 
 
-class ShoutingDecoder(Decoder):
+class ShoutingDecoder(AnswerDecoder):
     ended = False
 
     def decode(self, event: Event) -> list[Value]:

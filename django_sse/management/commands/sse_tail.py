@@ -16,7 +16,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from django_sse.exceptions import LogUnavailable
-from django_sse.hub.subscription import Subscription
+from django_sse.hub.channel_stream import ChannelStream
 from django_sse.management.base import EventStreamCommand
 from django_sse.process.threads import close_connections
 from django_sse.wire.cursor import Cursor
@@ -57,10 +57,10 @@ class Command(EventStreamCommand):
 
     def work(self, options: dict[str, Any]) -> None:
         names = dict.fromkeys(options["channels"])
-        # A subscription each: on one of several channels a frame does not say whose it is.
-        subscriptions: list[Subscription] = [_Tail(name, since=options["since"]) for name in names]
+        # One stream each: on a stream of several channels a frame does not say whose it is.
+        streams: list[ChannelStream] = [_Tail(name, since=options["since"]) for name in names]
         # Here a log that is away is an error of the command; from now on it is waited for.
-        live = [each for each in subscriptions if self._settle(each)]
+        live = [each for each in streams if self._settle(each)]
         close_connections()
         printer = _Printer(self.stdout, as_json=options["json"], names=len(names) > 1)
         try:
@@ -71,15 +71,15 @@ class Command(EventStreamCommand):
             # As with "| head": nobody reads on. Python flushes once more when it exits.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
-    def _settle(self, subscription: Subscription) -> bool:
-        if live := subscription.settle():
+    def _settle(self, stream: ChannelStream) -> bool:
+        if live := stream.settle():
             return live
-        self.stderr.write(f"{subscription.channels[0]!r} has finished: nothing more will come.")
+        self.stderr.write(f"{stream.channels[0]!r} has finished: nothing more will come.")
         return False
 
 
-class _Tail(Subscription):
-    """Reads runs, too: whoever may run commands on the server may read the log anyway."""
+class _Tail(ChannelStream):
+    """Reads runs as well: an operator of the server can read the log anyway."""
 
     internal = True
 
@@ -117,15 +117,15 @@ class _Printer:
         return comment + frame
 
 
-async def _follow(subscriptions: list[Subscription], printer: _Printer) -> None:
-    await asyncio.gather(*(_print_all(each, printer) for each in subscriptions))
+async def _follow(streams: list[ChannelStream], printer: _Printer) -> None:
+    await asyncio.gather(*(_print_all(each, printer) for each in streams))
 
 
-async def _print_all(subscription: Subscription, printer: _Printer) -> None:
-    [channel] = subscription.channels
+async def _print_all(stream: ChannelStream, printer: _Printer) -> None:
+    [channel] = stream.channels
     # Without limits: what is in the log may be printed.
     decoder = Decoder(max_line=sys.maxsize, max_event=sys.maxsize)
-    async for chunk in subscription:
+    async for chunk in stream:
         for event in decoder.feed(chunk):
             if event.type == "stream-retry":
                 raise LogUnavailable(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from django_sse.dialects import Dialect, Encoder, ToolCallDelta, Value, get_dialect
+from django_sse.dialects import AnswerEncoder, Dialect, ToolCallDelta, Value, get_dialect
 from django_sse.wire.event import Event
 from tests.frames import serving
 from tests.integration.sdks.clients import SDKS, Said, Sdk
@@ -27,7 +27,7 @@ def ask(sdk: Sdk, dialect: Dialect, events: list[Event], *, broken: bool = False
         return sdk.ask(url, "Hello")
 
 
-def begun(encoder: Encoder, beginning: str) -> list[Event]:
+def begun(encoder: AnswerEncoder, beginning: str) -> list[Event]:
     return [event for value in BEGINNINGS[beginning] for event in encoder.encode(value)]
 
 

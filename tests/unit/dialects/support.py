@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from django_sse.dialects import (
-    Encoder,
+    AnswerEncoder,
     Finish,
     Reasoning,
     Start,
@@ -45,7 +45,7 @@ ANSWER: list[Any] = [
 ]
 
 
-def encoded(name: str, values: Iterable[Any], encoder: Encoder | None = None) -> list[Event]:
+def encoded(name: str, values: Iterable[Any], encoder: AnswerEncoder | None = None) -> list[Event]:
     """The events of a whole answer."""
     encoder = encoder or get_dialect(name).encoder()
     return [*(event for value in values for event in encoder.encode(value)), *encoder.done()]

@@ -13,13 +13,13 @@ from django_sse.dialects import (
     ToolResult,
     Usage,
 )
-from django_sse.dialects.answer import AnswerEncoder, Call, new_id
+from django_sse.dialects.answer import Call, VendorEncoder, new_id
 from django_sse.dialects.values import FinishReason
 from django_sse.exceptions import InexpressibleValue
 from django_sse.wire import Event
 
 
-class Notes(AnswerEncoder):
+class Notes(VendorEncoder):
     """Notes down what it is asked for, one event each."""
 
     dialect = "notes"

@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
-from django_sse.dialects import Decoder, Dialect, Encoder, get_dialect
+from django_sse.dialects import AnswerDecoder, AnswerEncoder, Dialect, get_dialect
 
 
 @pytest.mark.parametrize(
     ("contract", "duties"),
     [
-        (Encoder, {"encode", "done", "failed", "aborted"}),
-        (Decoder, {"decode", "end", "ended"}),
+        (AnswerEncoder, {"encode", "done", "failed", "aborted"}),
+        (AnswerDecoder, {"decode", "end", "ended"}),
         (Dialect, {"encoder", "decoder"}),
     ],
 )

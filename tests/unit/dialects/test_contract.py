@@ -190,7 +190,7 @@ def test_an_answer_that_was_cut_anywhere_is_not_taken_for_whole(name: str) -> No
             decoded(name, events[:length])
 
 
-def decoded_by(decoder: dialects.Decoder, events: list[Event]) -> list[Any]:
+def decoded_by(decoder: dialects.AnswerDecoder, events: list[Event]) -> list[Any]:
     return [value for event in events for value in decoder.decode(event)]
 
 

@@ -25,10 +25,10 @@ def test_a_dialect_of_the_project_is_taken_as_it_is() -> None:
     class Own(dialects.Dialect):
         name = "own"
 
-        def encoder(self, sent: int = 0) -> dialects.Encoder:
+        def encoder(self, sent: int = 0) -> dialects.AnswerEncoder:
             return get_dialect("ag-ui").encoder(sent)
 
-        def decoder(self) -> dialects.Decoder:
+        def decoder(self) -> dialects.AnswerDecoder:
             return get_dialect("ag-ui").decoder()
 
     own = Own()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from django.http import HttpRequest
 
-from django_sse.http.headers import CONTENT_TYPE, comes_back, last_event_id, stream_headers
+from django_sse.http.headers import CONTENT_TYPE, last_event_id, reconnects, stream_headers
 from tests.unit.http.support import asgi_request, wsgi_request
 
 MakeRequest = Callable[..., HttpRequest]
@@ -102,4 +102,4 @@ def test_hop_by_hop_headers_are_not_the_applications_under_wsgi() -> None:
 def test_who_gets_an_event_stream_comes_back_by_itself(
     make: MakeRequest, method: str, accept: str, expected: bool
 ) -> None:
-    assert comes_back(make(method, Accept=accept)) is expected
+    assert reconnects(make(method, Accept=accept)) is expected

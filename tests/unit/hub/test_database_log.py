@@ -12,7 +12,7 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from django_sse.hub.hub import get_hub
+from django_sse.hub.registry import get_hub
 from django_sse.log import get_log
 from django_sse.log.model import ModelLog
 from django_sse.models import Channel, OutboxEvent, StoredEvent

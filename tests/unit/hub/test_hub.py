@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from django_sse.exceptions import LogUnavailable
-from django_sse.hub.hub import Hub, get_hub
+from django_sse.hub.hub import Hub
+from django_sse.hub.registry import get_hub
 from django_sse.hub.topic import Topic
 from django_sse.notifiers import Wakeup
 from django_sse.wire import Decoder, make_epoch

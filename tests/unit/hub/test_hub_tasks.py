@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from django_sse.hub.hub import Hub, get_hub
+from django_sse.hub.hub import Hub
+from django_sse.hub.registry import get_hub
 from django_sse.hub.topic import Topic
 from django_sse.log import get_log
 from django_sse.log.base import Appended

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from django_sse.exceptions import LogUnavailable
-from django_sse.hub.hub import get_hub
 from django_sse.hub.orphans import Orphans, catch_up
+from django_sse.hub.registry import get_hub
 from tests.unit.hub.support import HandNotifier, Reader, WatchedLog, commit_elsewhere, eventually
 
 Configure = Callable[..., None]

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from django_sse.hub import registry
-from django_sse.hub.hub import Hub, get_hub
+from django_sse.hub.hub import Hub
+from django_sse.hub.registry import get_hub
 from django_sse.log.base import Appended, Record
 from django_sse.notifiers import Wakeup
 from django_sse.wire import make_epoch

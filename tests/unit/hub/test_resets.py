@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from django_sse.hub.hub import get_hub
+from django_sse.hub.registry import get_hub
 from django_sse.wire import MessageEvent, make_epoch
 from tests.unit.hub.support import (
     Client,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from django_sse.exceptions import InvalidChannel
-from django_sse.hub.hub import get_hub
+from django_sse.hub.registry import get_hub
 from django_sse.hub.subscription import subscribe
 from django_sse.process import database
 from django_sse.wire import HEARTBEAT, Cursor

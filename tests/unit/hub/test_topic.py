@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from django_sse.exceptions import LogUnavailable
-from django_sse.hub.hub import get_hub
+from django_sse.hub.registry import get_hub
 from django_sse.hub.topic import Hole, Topic
 from django_sse.log.base import Appended
 from django_sse.wire import Decoder, make_epoch

@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy
 from hypothesis import given
 from hypothesis import strategies as st
 
+from django_sse import conf
 from django_sse.exceptions import (
     DataNotSerializable,
     EventStreamError,
@@ -21,7 +22,7 @@ from django_sse.exceptions import (
     WireError,
 )
 from django_sse.log.base import Entry, Kind, State
-from django_sse.log.entries import as_event, json_encoder, make_entry, validate_channel
+from django_sse.log.entries import as_event, make_entry, validate_channel
 from django_sse.wire.decoder import Decoder
 from django_sse.wire.encoder import encode_body
 from django_sse.wire.event import Event
@@ -221,7 +222,7 @@ def test_a_lone_surrogate_in_data_is_refused(data: object) -> None:
 
 def test_the_projects_encoder_is_used(settings: Any) -> None:
     settings.DJANGO_SSE = {"JSON_ENCODER": f"{__name__}.Upper"}
-    assert json_encoder() is Upper
+    assert conf.json_encoder() is Upper
     assert make_entry("c", Event([b"loud"])).data == '["LOUD"]'
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.db.models import F
+from django_sse.runs.subscription import RunSubscription
 
-from django_sse.dialects import Dialect, Encoder, get_dialect
+from django_sse.dialects import AnswerEncoder, Dialect, get_dialect
 from django_sse.dialects.plain import PlainEncoder
 from django_sse.exceptions import UpstreamError
 from django_sse.hub.registry import announce
@@ -23,7 +24,6 @@ from django_sse.process import database
 from django_sse.publishing import DONE, end
 from django_sse.runs import ends, store
 from django_sse.runs.start import start
-from django_sse.runs.subscription import RunSubscription
 from django_sse.runs.task import RunTask
 from django_sse.wire import Event
 from tests.unit.hub.support import Client
@@ -79,7 +79,7 @@ async def begin(
     dialect: str | Dialect | None = None,
     while_connected: bool = False,
     on_error: Callable[[BaseException], None] = lambda error: None,
-    encoder: Encoder | None = None,
+    encoder: AnswerEncoder | None = None,
 ) -> RunTask:
     """A run of ``source`` in this process."""
     spoken = None if dialect is None else get_dialect(dialect)

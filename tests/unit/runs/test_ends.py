@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from django_sse.dialects import DIALECTS, Decoder, Dialect, Encoder, get_dialect
+from django_sse.dialects import DIALECTS, AnswerDecoder, AnswerEncoder, Dialect, get_dialect
 from django_sse.dialects.plain import PlainEncoder
 from django_sse.log import get_log
 from django_sse.log.base import State
@@ -32,10 +32,10 @@ class Shouting(Dialect):
 
     name = "shouting"
 
-    def encoder(self, sent: int = 0) -> Encoder:
+    def encoder(self, sent: int = 0) -> AnswerEncoder:
         return PlainEncoder(Event(f"AFTER {sent}"))
 
-    def decoder(self) -> Decoder:
+    def decoder(self) -> AnswerDecoder:
         raise NotImplementedError
 
 
@@ -198,7 +198,7 @@ class _CountingEncoder(PlainEncoder):
 class Counting(Shouting):
     """Tells what it was told."""
 
-    def encoder(self, sent: int = 0) -> Encoder:
+    def encoder(self, sent: int = 0) -> AnswerEncoder:
         return _CountingEncoder(Event(f"after {sent}"))
 
 
@@ -229,7 +229,7 @@ class Mute(Shouting):
 
     name = "mute"
 
-    def encoder(self, sent: int = 0) -> Encoder:
+    def encoder(self, sent: int = 0) -> AnswerEncoder:
         class Failing(PlainEncoder):
             def failed(self, message: str, code: str = "error") -> list[Event]:
                 raise RuntimeError("no words")

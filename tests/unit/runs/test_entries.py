@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from django_sse.dialects import Dialect, Encoder
+from django_sse.dialects import AnswerEncoder, Dialect
 from django_sse.dialects.plain import PlainEncoder
 from django_sse.exceptions import DataNotSerializable, EventTooLarge, InexpressibleValue
 from django_sse.log.base import Entry, State
@@ -25,14 +25,14 @@ class Counting(Dialect):
 
     name = "counting"
 
-    def encoder(self, sent: int = 0) -> Encoder:
+    def encoder(self, sent: int = 0) -> AnswerEncoder:
         return CountingEncoder(sent)
 
     def decoder(self) -> Any:
         raise NotImplementedError
 
 
-class CountingEncoder(Encoder):
+class CountingEncoder(AnswerEncoder):
     def __init__(self, sent: int) -> None:
         self.number = sent
 
@@ -55,7 +55,7 @@ class CountingEncoder(Encoder):
 class Speechless(Counting):
     name = "speechless"
 
-    def encoder(self, sent: int = 0) -> Encoder:
+    def encoder(self, sent: int = 0) -> AnswerEncoder:
         return SpeechlessEncoder(sent)
 
 
@@ -73,7 +73,7 @@ def numbers(found: list[Entry]) -> list[int]:
     return [json.loads(entry.data)["number"] for entry in found]
 
 
-def done(encoder: Encoder) -> list[Event]:
+def done(encoder: AnswerEncoder) -> list[Event]:
     return encoder.done()
 
 

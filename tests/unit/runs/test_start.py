@@ -12,7 +12,7 @@ from django.http import Http404
 from django_sse import apublish
 from django_sse.exceptions import EventTooLarge, LogUnavailable, Overloaded, TooManyRuns
 from django_sse.hub import registry
-from django_sse.hub.hub import get_hub
+from django_sse.hub.registry import get_hub
 from django_sse.log import get_log
 from django_sse.log.base import Head
 from django_sse.log.model import ModelLog

@@ -12,16 +12,16 @@ import pytest
 from django_sse import apublish
 from django_sse.dialects import DIALECTS, get_dialect
 from django_sse.exceptions import LogUnavailable
-from django_sse.hub.hub import get_hub
-from django_sse.hub.registry import look_again
+from django_sse.hub.registry import get_hub, look_again
 from django_sse.log import get_log
 from django_sse.log.base import Head
 from django_sse.log.model import ModelLog
 from django_sse.models import Channel, Run
 from django_sse.process import database
 from django_sse.runs import store
+from django_sse.runs.ends import dialect_of
 from django_sse.runs.keeper import get_keeper
-from django_sse.runs.subscription import RunSubscription
+from django_sse.runs.stream import RunStream
 from django_sse.wire import Event, MessageEvent
 from tests.unit.hub.support import Client, eventually, texts
 from tests.unit.runs.support import (
@@ -239,7 +239,7 @@ async def test_a_client_that_leaves_ends_nothing() -> None:
 
 async def test_closed_while_it_begins_it_is_not_watched_for_ever() -> None:
     run = await finished(1)
-    stream = RunSubscription(run)
+    stream = RunStream(run, dialect_of(run))
     client = Client(stream)
     reading = asyncio.create_task(client.chunk())
     await asyncio.sleep(0)
@@ -286,7 +286,7 @@ async def test_in_a_dialect_who_comes_back_by_itself_is_told_nothing(name: str) 
 async def test_and_who_does_not_is_told_in_the_dialect_that_this_was_not_all(name: str) -> None:
     answer = Answer()
     task = await begin(answer.items(), dialect=name)
-    async with watching(task.run, comes_back=False) as client:
+    async with watching(task.run, reconnects=False) as client:
         events = [await client.next()]
         client.stream.drain()
         events += await client.rest()
@@ -303,7 +303,7 @@ async def test_the_goodbye_goes_on_where_the_client_is(seen: int) -> None:
     task = await begin(answer.items(), dialect="openai-responses")
     position = f"{task.run.epoch}-{seen}" if seen else None
     await eventually(lambda: task._seq >= 4)
-    async with watching(task.run, position, comes_back=False) as client:
+    async with watching(task.run, position, reconnects=False) as client:
         events = await client.take(1) if seen < 4 else []
         client.stream.drain()
         events += await client.rest()
@@ -332,7 +332,7 @@ async def test_so_does_that_of_a_log_that_goes_away_before_the_stream_begins(
 ) -> None:
     configure(LOG=f"{__name__}.FickleLog")
     run = await finished(3, dialect="openai-responses")
-    async with watching(run, f"{run.epoch}-5", comes_back=False) as client:
+    async with watching(run, f"{run.epoch}-5", reconnects=False) as client:
         get_hub().forget(run.channel)
         monkeypatch.setattr(FickleLog, "away", True)
         (event,) = await client.rest()
@@ -343,7 +343,7 @@ async def test_so_does_that_of_a_log_that_goes_away_before_the_stream_begins(
 @pytest.mark.parametrize("name", [None, *DIALECTS])
 async def test_who_has_the_end_is_not_told_of_another(name: str | None) -> None:
     run = await finished(3, dialect=name)
-    async with watching(run, comes_back=False) as client:
+    async with watching(run, reconnects=False) as client:
         whole = await replay(run)
         events = [await client.next()]
         while events[-1].last_event_id != whole[-1].last_event_id:
@@ -391,12 +391,12 @@ async def test_a_log_that_is_another_one_in_the_middle_is_told_and_all_is_sent()
         assert texts(await client.rest()) == ["token 0", "token 1", "token 2", "[DONE]"]
 
 
-@pytest.mark.parametrize("comes_back", [False, True])
+@pytest.mark.parametrize("reconnects", [False, True])
 @pytest.mark.parametrize("name", DIALECTS)
-async def test_in_a_dialect_it_breaks_the_answer_off(name: str, comes_back: bool) -> None:
+async def test_in_a_dialect_it_breaks_the_answer_off(name: str, reconnects: bool) -> None:
     answer = Answer()
     task = await begin(answer.items(3), dialect=name)
-    async with watching(task.run, comes_back=comes_back) as client:
+    async with watching(task.run, reconnects=reconnects) as client:
         events = await client.take(1)
         await rotate(task.run)
         answer.go_on(3)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from django_sse import Event
-from django_sse.dialects import Encoder
+from django_sse.dialects import AnswerEncoder
 from django_sse.exceptions import StreamError
 from django_sse.streams.generator import STOPPING, GeneratorStream, encode_error
 from tests.generators import FAILED, HEARTBEAT, Errors, Walk, chunk_of, frame, make, read
@@ -182,7 +182,7 @@ async def test_an_item_that_cannot_be_encoded_ends_the_generator(errors: Errors)
     assert ended == [True]
 
 
-class Unsaid(Encoder):
+class Unsaid(AnswerEncoder):
     """Of a dialect that does not find its last words: nor, with `mute`, those of an error."""
 
     def __init__(self, done: Exception | None = None, *, mute: bool = False) -> None:
@@ -204,7 +204,7 @@ class Unsaid(Encoder):
         raise NotImplementedError
 
 
-def speak(source: Any, encoder: Encoder, errors: Errors) -> GeneratorStream:
+def speak(source: Any, encoder: AnswerEncoder, errors: Errors) -> GeneratorStream:
     return GeneratorStream(source, terminal=None, on_error=errors.append, encoder=encoder)
 
 

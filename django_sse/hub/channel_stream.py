@@ -1,0 +1,338 @@
+"""A stream of the events of one or more channels: a cursor, not a queue."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextvars import Context
+from typing import TYPE_CHECKING, ClassVar
+
+from django_sse.dialects.plain import PLAIN
+from django_sse.exceptions import LogUnavailable
+from django_sse.hub.orphans import catch_up
+from django_sse.hub.position import Place, Settled, Since, check_since, settle
+from django_sse.hub.registry import get_hub
+from django_sse.hub.ring import join, leading
+from django_sse.hub.topic import Hole
+from django_sse.log import get_log
+from django_sse.log.entries import validate_channel
+from django_sse.process import database
+from django_sse.streams.ends import COMPLETE, last_frames
+from django_sse.streams.state import State
+from django_sse.streams.stream import Stream
+from django_sse.wire.cursor import MAX_CHANNELS
+from django_sse.wire.encoder import dumps, encode, encode_body, with_id
+from django_sse.wire.event import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+    from django_sse.hub.hub import Hub
+
+logger = logging.getLogger("django_sse")
+
+
+class ChannelStream(Stream):
+    """The stream behind a subscription.
+
+    Replay, catching up after a stall and live are one path: take what is after the cursor, from the
+    ring or, behind it, from a page of the log.
+    """
+
+    internal: ClassVar[bool] = False
+    """Whether it may read the library's own channels."""
+
+    def __init__(
+        self,
+        *channels: str,
+        since: Since = "now",
+        on_open: Callable[[], object] | None = None,
+        on_close: Callable[[], object] | None = None,
+    ) -> None:
+        super().__init__()
+        self.channels = tuple(validate_channel(each, internal=self.internal) for each in channels)
+        if not self.channels:
+            raise ValueError("subscribe() needs the name of at least one channel.")
+        if len(self.channels) > MAX_CHANNELS:
+            raise ValueError(f"One stream carries at most {MAX_CHANNELS} channels.")
+        if len(set(self.channels)) < len(self.channels):
+            raise ValueError("A channel is named twice in one subscribe().")
+        check_since(since)
+        self._since = since
+        self._on_open = on_open
+        self._on_close = on_close
+        self._settled: Settled | None = None
+        self._live: Hub | None = None
+        self._places: list[Place] = []
+        self._opening = b""
+        self._turn = 0
+        self._opened = False
+        self._hook: Future[object] | None = None
+        self._fetching: asyncio.Task[None] | None = None
+        self._limit = self._settings.WRITE_BYTES
+
+    # -- the position
+
+    async def open(self) -> bool:
+        """See ``settle``."""
+        return await database.run(self.settle)
+
+    def open_in_thread(self) -> bool:
+        """See ``settle``."""
+        return self.settle()
+
+    def settle(self) -> bool:
+        """Read the log and decide where the stream begins: before the headers, off the loop.
+
+        The client's own position comes before ``since``. Returns whether anything can still come:
+        a stream that is at its end is answered with 204. Raises ``LogUnavailable``.
+        """
+        log = get_log()
+        catch_up(self.channels)
+        self._settled = settle(log, self.channels, self.last_event_id, self._since)
+        return not self._settled.finished
+
+    async def _start(self) -> None:
+        hub = get_hub()
+        self._live = hub
+        self.attach()
+        try:
+            await self._join(hub)
+        except LogUnavailable as error:
+            logger.warning("A stream of %s is sent away: %s", ", ".join(self.channels), error)
+            self.drain()
+            return
+        if self.closed:
+            return
+        self._opening = self._reset_frame() + self._open_frame()
+        if self._settled is not None and self._settled.finished:
+            # The headers are out: without this the client would come back for ever.
+            self._opening = last_frames(COMPLETE.events(PLAIN))
+        self._opened = True
+        # An idle stream holds no more than it needs.
+        self._settled = None
+        if self._on_open is not None:
+            self._hook = hub.run_later(self._on_open)
+
+    async def _join(self, hub: Hub) -> None:
+        if self._settled is None:
+            await self.open()
+        settled = self._settled
+        assert settled is not None
+        for index, (head, cursor) in enumerate(zip(settled.heads, settled.cursors, strict=True)):
+            topic = await hub.topic(head.channel, self)
+            place = Place(topic, cursor, topic.generation, [], settled.resets.get(index, ""))
+            # Before anything is awaited: what leaves the topics are the places.
+            self._places.append(place)
+            if topic.epoch != head.epoch or (
+                place.reset == "rewound" and topic.ring.tail > head.head
+            ):
+                # One of the two is old. Without the look, a topic that is behind a new log would
+                # reset its new clients twice: now, and when it learns of the new one. No look for a
+                # client's word alone, which costs a query each time.
+                await hub.check(topic)
+                place.generation = topic.generation
+            if topic.epoch == head.epoch:
+                topic.expect(head.head)
+            elif not place.reset:
+                place.reset = "unknown"
+
+    def forget_pages(self) -> None:
+        """An event was redacted: what was read before it was may not be sent any more."""
+        for place in self._places:
+            place.page = []
+
+    def _id(self) -> str:
+        return ".".join(f"{place.topic.epoch}-{place.cursor}" for place in self._places)
+
+    def _open_frame(self) -> bytes:
+        event = Event("{}", event="stream-open", id=self._id(), retry=self._settings.RETRY)
+        return encode(event)
+
+    def _reset_frame(self) -> bytes:
+        """Return the frame that says which channels go on from their head instead of the client's
+        position; empty when none does."""
+        stale = [index for index, place in enumerate(self._places) if place.stale]
+        if not stale:
+            return b""
+        reason = ""
+        for index in stale:
+            place = self._places[index]
+            reason = reason or place.reset or place.topic.reason
+            place.reset = ""
+            place.generation = place.topic.generation
+            place.cursor = self._after_reset(place, reason)
+            place.page = []
+        data = dumps({"reason": reason, "channels": stale})
+        return with_id(self._id(), encode_body("stream-reset", data))
+
+    def _after_reset(self, place: Place, reason: str) -> int:
+        """Return where a client goes on whose own position cannot be honoured."""
+        return place.topic.ring.tail
+
+    # -- the frames
+
+    def _take(self) -> bytes | None:
+        if self._opening:
+            opening, self._opening = self._opening, b""
+            return opening
+        for place in self._places:
+            if place.stale:
+                if reset := self._reset_frame():
+                    return reset
+                break
+        if len(self._places) == 1:
+            return self._take_single(self._places[0])
+        return self._take_joined()
+
+    def _take_single(self, place: Place) -> bytes | None:
+        ring = place.topic.ring
+        chunk = b""
+        while not chunk and not place.ended:
+            before = place.cursor
+            if place.page:
+                chunk, seq = join(place.page, self._limit)
+                place.cursor = before if seq is None else seq
+                place.page = place.page[place.cursor - before :]
+            elif not place.behind:
+                chunk, place.cursor = ring.slice(before, self._limit)
+            if place.cursor == before:
+                break
+        return None if place.ended and not chunk else chunk
+
+    def poll(self) -> bytes | None:
+        # What most wake-ups of most streams come to, without a call more than it takes: one
+        # channel, of which the client has had all but the newest.
+        if len(self._places) == 1 and self.state is State.PARKED and not self._opening:
+            place = self._places[0]
+            topic = place.topic
+            ring, cursor = topic.ring, place.cursor
+            if (
+                place.generation == topic.generation
+                and not place.page
+                and not place.reset
+                and ring.start <= cursor < ring.tail
+            ):
+                chunk, place.cursor = ring.slice(cursor, self._limit)
+                if chunk:
+                    self.at_tail = place.cursor == ring.tail and topic.terminal is None
+                    self._silent_beats = 0
+                    return chunk
+        self.at_tail = False
+        return super().poll()
+
+    def _take_joined(self) -> bytes | None:
+        """The next frames of all channels, each with the composite id that it leads to.
+
+        A channel's terminal event is only sent when it ends the last of them: on the others it
+        would make the client close a stream that goes on. Each write begins with another channel,
+        so that one with much to say does not silence the rest.
+        """
+        parts: list[bytes] = []
+        moved = True
+        # Frames that send nothing (an event was emptied) lead to others.
+        while moved and not parts:
+            before = [place.cursor for place in self._places]
+            room = self._limit
+            self._turn = (self._turn + 1) % len(self._places)
+            for place in self._places[self._turn :] + self._places[: self._turn]:
+                room = self._take_from(place, parts, room)
+            moved = before != [place.cursor for place in self._places]
+        return None if self._ended and not parts else b"".join(parts)
+
+    def _take_from(self, place: Place, parts: list[bytes], room: int) -> int:
+        """Add one channel's frames to ``parts``, as many as there is room for, and at least one to
+        none; the bytes that are left."""
+        frames = place.page or ([] if place.behind else place.topic.ring.frames(place.cursor))
+        used = 0
+        for frame in frames:
+            before, place.cursor = place.cursor, frame.seq
+            if frame.data and not (frame.terminal and not self._ended):
+                data = with_id(self._id(), frame.body)
+                if parts and len(data) > room:
+                    place.cursor = before
+                    break
+                parts.append(data)
+                room -= len(data)
+            used += 1
+        place.page = place.page[used:]
+        return room
+
+    @property
+    def _ended(self) -> bool:
+        return all(place.ended for place in self._places)
+
+    def _only_waits(self) -> bool:
+        if self._fetching is not None:
+            return False
+        # A loop, not any(): this is asked at every write.
+        for place in self._places:  # noqa: SIM110
+            if place.wants_page:
+                return False
+        return True
+
+    async def _wait(self) -> None:
+        """Wait for an event, or, behind the ring, for a page of the log: in a task of its own, so
+        that heartbeats go out however long the database takes."""
+        if self._fetching is None and any(place.wants_page for place in self._places):
+            assert self._loop is not None
+            self._fetching = self._loop.create_task(self._fetch(), context=Context())
+            self._fetching.add_done_callback(lambda _: self.wake())
+        # One that was done before this wait has woken nobody.
+        if self._fetching is None or not self._fetching.done():
+            await super()._wait()
+        if self._fetching is not None and self._fetching.done():
+            fetched, self._fetching = self._fetching, None
+            # Cancelled: by close(), which is no reason to cancel who reads.
+            if not fetched.cancelled():
+                fetched.result()
+
+    async def _fetch(self) -> None:
+        for place in self._places:
+            if place.wants_page:
+                await self._fetch_page(place)
+
+    async def _fetch_page(self, place: Place) -> None:
+        topic, cursor = place.topic, place.cursor
+        generation, redactions = topic.generation, topic.redactions
+        try:
+            page = await topic.page(cursor)
+        except Hole:
+            await self._check(place, cursor)
+        else:
+            # A reset meanwhile has moved the cursor.
+            if (generation, redactions, cursor) == (
+                topic.generation,
+                topic.redactions,
+                place.cursor,
+            ):
+                # No more than the next write: a client that stalls holds a cursor, not a page.
+                place.page = leading(page, self._limit)
+
+    async def _check(self, place: Place, cursor: int) -> None:
+        """The log has a hole after ``cursor``: it was trimmed, or it is another log by now. The
+        check comes first, so that the client is told once, of the log there is now."""
+        assert self._live is not None
+        await self._live.check(place.topic)
+        if not place.stale and place.cursor == cursor:
+            place.reset = "trimmed"
+
+    # -- the end
+
+    def _end(self) -> None:
+        for place in self._places:
+            place.topic.waiters.discard(self)
+        if self._fetching is not None:
+            self._fetching.cancel()
+        if self._live is not None:
+            self._live.release([place.topic for place in self._places])
+            if self._opened and self._on_close is not None:
+                self._call_on_close(self._live, self._on_close)
+
+    def _call_on_close(self, hub: Hub, on_close: Callable[[], object]) -> None:
+        if self._hook is None:
+            hub.run_later(on_close)
+        else:
+            # There are several threads: it would overtake an on_open that takes its time.
+            self._hook.add_done_callback(lambda _: hub.run_later(on_close))

@@ -1,0 +1,109 @@
+"""A client of a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django_sse import conf
+from django_sse.hub.channel_stream import ChannelStream
+from django_sse.runs.ends import last_events
+from django_sse.runs.keeper import end_if_lost, get_keeper
+from django_sse.streams.ends import INTERRUPTED, LOST, last_frames, retry_frame
+from django_sse.wire.encoder import encode
+
+if TYPE_CHECKING:
+    from django_sse.dialects import Dialect
+    from django_sse.hub.position import Place
+    from django_sse.models import Run
+    from django_sse.runs.keeper import Keeper
+
+
+class RunStream(ChannelStream):
+    """The whole of a run, from its first event or from the client's position.
+
+    A cursor from another stream is ignored: the client is told so and gets the whole run. Of a run
+    whose beginning was trimmed, a client that has not seen that part gets nothing more. In a
+    vendor's dialect, nothing but the dialect's own events is sent.
+
+    :param reconnects: whether the client reconnects by itself, so that it needs no error when the
+        server stops.
+    """
+
+    internal = True
+
+    def __init__(self, run: Run, dialect: Dialect, *, reconnects: bool = True) -> None:
+        super().__init__(run.channel, since="earliest")
+        self._run = run
+        self._has_stream_events = dialect.has_stream_events
+        self._reconnects = reconnects
+        self._broken_off = False
+        self._keeper: Keeper | None = None
+
+    def settle(self) -> bool:
+        """See ``ChannelStream.settle``."""
+        end_if_lost(self._run)
+        goes_on = super().settle()
+        settled = self._settled
+        assert settled is not None
+        (head,) = settled.heads
+        if self._run.ended is not None and not head.state:
+            # Its channel is gone, with all its events.
+            return False
+        if settled.resets or self.last_event_id is None:
+            settled.cursors[0] = head.floor
+            return not head.floor
+        return goes_on
+
+    async def _start(self) -> None:
+        self._keeper = get_keeper()
+        self._keeper.watch(self._run)
+        await super()._start()
+
+    def _after_reset(self, place: Place, reason: str) -> int:
+        return super()._after_reset(place, reason) if reason == "trimmed" else 0
+
+    def _end(self) -> None:
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.unwatch(self._run)
+        super()._end()
+
+    # -- this library's own events, which a vendor's client would take for a part of the answer
+
+    def _open_frame(self) -> bytes:
+        return super()._open_frame() if self._has_stream_events else b""
+
+    def _reset_frame(self) -> bytes:
+        sent = self._sent
+        frame = super()._reset_frame()
+        if self._has_stream_events:
+            return frame
+        if not frame or not self._opened:
+            # Nothing is out yet that could be wrong.
+            return b""
+        # No vendor's dialect can say that what was sent does not count, so the answer ends here.
+        # The place stays stale: a poll gets nothing of the other log.
+        self._broken_off = True
+        self._places[0].reset = "unknown"
+        return last_frames(last_events(self._run, sent, LOST))
+
+    def _take(self) -> bytes | None:
+        return None if self._broken_off else super()._take()
+
+    @property
+    def _sent(self) -> int:
+        """How many events of the run the client has."""
+        if self._places:
+            return self._places[0].cursor
+        return self._settled.cursors[0] if self._settled is not None else 0
+
+    def _last_frame(self) -> bytes:
+        if self._broken_off or (self._places and self._places[0].ended):
+            return b""
+        if not (self._has_stream_events or self._reconnects):
+            events = last_events(self._run, self._sent, INTERRUPTED)
+            return b"".join([encode(event, conf.json_encoder()) for event in events])
+        if not self._sent and self.last_event_id is None:
+            # Without a position an EventSource would ask for a second run.
+            return retry_frame(f"{self._run.epoch}-0")
+        return retry_frame() if self._has_stream_events else b""

@@ -1,0 +1,54 @@
+"""Acting at once after a quiet moment, and less often under load."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+
+class Throttle:
+    """Calls ``act`` at once when the last action is ``pause`` seconds ago, else when it will be.
+
+    What comes in between goes into that one action: a write, an append or a wake-up of many costs
+    more than the events that it carries. Lives on one loop.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, pause: float, act: Callable[[], object]
+    ) -> None:
+        self.pause = pause
+        self.acted_at = -math.inf
+        """The loop's time of the last action, as ``acted`` said."""
+        self._loop = loop
+        self._act = act
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether an action was asked for and waits for its time."""
+        return self._timer is not None
+
+    def ask(self) -> None:
+        """Act soon; nothing more happens while an action waits."""
+        if self._timer is not None:
+            return
+        wait = self.acted_at + self.pause - self._loop.time()
+        if wait <= 0:
+            self._act()
+        else:
+            self._timer = self._loop.call_later(wait, self.hurry)
+
+    def hurry(self) -> None:
+        """Act now."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._act()
+
+    def acted(self) -> None:
+        """Count the pause from now: an action has been carried out."""
+        self.acted_at = self._loop.time()
