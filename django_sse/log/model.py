@@ -23,8 +23,7 @@ from django_sse.log.base import (
     check_limits,
     refuse_after_end,
 )
-from django_sse.log.orm import BATCH, DatabaseNow
-from django_sse.log.sequencer import channel_hash
+from django_sse.log.orm import BATCH, DatabaseNow, channel_hash
 from django_sse.models import Channel, OutboxEvent, StoredEvent
 from django_sse.wire.cursor import make_epoch
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 from django.db.models.functions import Now
@@ -58,3 +59,8 @@ def refuse_over_packet(cursor: CursorWrapper, texts: Iterable[str]) -> None:
             f"database {cursor.db.alias!r}. Raise that on the server, or store the data elsewhere "
             "and publish a reference to it."
         )
+
+
+def channel_hash(name: str) -> str:
+    """The unique key of a channel: names are compared to the letter on every database."""
+    return hashlib.sha256(name.encode()).hexdigest()

@@ -8,8 +8,7 @@ from django.db import connections
 
 from django_sse.log import transactions
 from django_sse.log.base import Head, Record, fitting
-from django_sse.log.orm import BATCH
-from django_sse.log.sequencer import channel_hash
+from django_sse.log.orm import BATCH, channel_hash
 from django_sse.log.statements import statements
 
 if TYPE_CHECKING:

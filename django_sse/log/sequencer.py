@@ -9,7 +9,6 @@ come first: none is long, and none needs more memory than the others.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,8 +19,8 @@ from django.db import connections
 from django_sse.exceptions import ChannelFinished
 from django_sse.log import transactions
 from django_sse.log.base import TERMINAL, Appended, Entry, Record, new_record, report_dropped
-from django_sse.log.moving import move_outboxes
-from django_sse.log.orm import DatabaseNow, insert, refuse_over_packet
+from django_sse.log.orm import DatabaseNow, channel_hash, insert, refuse_over_packet
+from django_sse.log.outbox import move_outboxes
 from django_sse.log.statements import statements
 from django_sse.models import Channel
 from django_sse.wire.cursor import make_epoch
@@ -37,11 +36,6 @@ T = TypeVar("T")
 # Channels that one transaction locks to move what waits for them. One that moves a part of the
 # outbox must not lock all of a publisher's channels for it.
 MOVED_CHANNELS = 250
-
-
-def channel_hash(name: str) -> str:
-    """The unique key of a channel: names are compared to the letter on every database."""
-    return hashlib.sha256(name.encode()).hexdigest()
 
 
 def make_channels(alias: str, names: Iterable[str]) -> None:

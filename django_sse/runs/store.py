@@ -15,8 +15,7 @@ from django.db import IntegrityError, transaction
 from django_sse import conf
 from django_sse.exceptions import TooManyRuns
 from django_sse.log import get_log, transactions
-from django_sse.log.orm import BATCH, DatabaseNow
-from django_sse.log.sequencer import channel_hash
+from django_sse.log.orm import BATCH, DatabaseNow, channel_hash
 from django_sse.models import Channel, Run, State
 
 if TYPE_CHECKING:

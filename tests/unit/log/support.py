@@ -23,7 +23,7 @@ from django.utils import timezone
 
 from django_sse.log.base import Appended, Entry, EventLog, Kind, Record
 from django_sse.log.memory import MemoryLog
-from django_sse.log.sequencer import channel_hash
+from django_sse.log.orm import channel_hash
 from django_sse.models import Channel, OutboxEvent, StoredEvent
 from django_sse.signals import events_dropped
 from tests import ROOT

@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_sse.exceptions import ChannelFinished
-from django_sse.log import EventLog, get_log, moving, sequencer
+from django_sse.log import EventLog, get_log, orm, outbox, sequencer
 from django_sse.log.base import Kind, Record
 from django_sse.log.model import ModelLog
 from django_sse.log.orm import BATCH
@@ -413,8 +413,8 @@ def test_an_outbox_is_moved_in_parts_of_bounded_size(
     events: list[tuple[str, str]],
     parts: list[int],
 ) -> None:
-    monkeypatch.setattr(moving, "MOVED_EVENTS", 4)
-    monkeypatch.setattr(moving, "MOVED_CHARACTERS", 10)
+    monkeypatch.setattr(outbox, "MOVED_EVENTS", 4)
+    monkeypatch.setattr(outbox, "MOVED_CHARACTERS", 10)
     model_log.open(["c", "d"])
     orphan(model_log, *[entry(*each) for each in events])
     left: list[int] = []
@@ -438,7 +438,7 @@ def test_an_outbox_is_moved_in_parts_of_bounded_size(
 def test_no_transaction_that_only_moves_locks_very_many_channels(
     model_log: ModelLog, monkeypatch: pytest.MonkeyPatch, direct: bool
 ) -> None:
-    monkeypatch.setattr(moving, "MOVED_EVENTS", 2)
+    monkeypatch.setattr(outbox, "MOVED_EVENTS", 2)
     monkeypatch.setattr(sequencer, "MOVED_CHANNELS", 3)
     names = [f"channel-{number}" for number in range(10)]
     model_log.open(names)
@@ -467,7 +467,7 @@ def test_no_transaction_that_only_moves_locks_very_many_channels(
 def test_parts_that_were_moved_stay_though_the_append_behind_them_is_refused(
     model_log: ModelLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(moving, "MOVED_EVENTS", 2)
+    monkeypatch.setattr(outbox, "MOVED_EVENTS", 2)
     orphan(model_log, *[entry("c", str(number)) for number in range(4)], terminal("c"))
     with pytest.raises(ChannelFinished):
         model_log.append([entry("c", "late")])
@@ -479,10 +479,10 @@ def test_parts_that_were_moved_stay_though_the_append_behind_them_is_refused(
 def test_what_is_dropped_in_several_parts_is_all_told(
     model_log: ModelLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(moving, "MOVED_EVENTS", 2)
+    monkeypatch.setattr(outbox, "MOVED_EVENTS", 2)
     orphan(model_log, terminal("c"))
     for _ in range(3):
-        OutboxEvent.objects.create(name="c", name_hash=sequencer.channel_hash("c"))
+        OutboxEvent.objects.create(name="c", name_hash=orm.channel_hash("c"))
     with dropped() as heard:
         model_log.sequence(["c"])
     assert heard == [("c", 1), ("c", 2)]
@@ -527,7 +527,7 @@ def test_orphans_of_a_finished_channel_are_dropped_and_reported(model_log: Model
     orphan(model_log, entry("c", "1"))
     Channel.objects.create(
         name="c",
-        name_hash=sequencer.channel_hash("c"),
+        name_hash=orm.channel_hash("c"),
         epoch="e" * 11,
         epoch_created=timezone.now(),
         created=timezone.now(),
@@ -544,7 +544,7 @@ def test_orphans_of_a_finished_channel_are_dropped_and_reported(model_log: Model
 def test_an_orphaned_end_keeps_what_came_before_it_and_drops_the_rest(model_log: ModelLog) -> None:
     orphan(model_log, entry("c", "1"), terminal("c", "error"))
     # From a transaction that was still open when it ended.
-    OutboxEvent.objects.create(name="c", name_hash=sequencer.channel_hash("c"), data="2")
+    OutboxEvent.objects.create(name="c", name_hash=orm.channel_hash("c"), data="2")
     with dropped() as heard:
         (done,) = model_log.sequence(["c"])
     assert [each.kind for each in done.records] == [Kind.EVENT, Kind.TERMINAL]
@@ -678,7 +678,7 @@ def test_created_never_decreases_among_many_writers(model_log: ModelLog) -> None
 
 def test_a_channel_is_known_by_the_hash_of_its_name(log_with_odd_names: EventLog) -> None:
     for row in Channel.objects.all():
-        assert row.name_hash == sequencer.channel_hash(row.name)
+        assert row.name_hash == orm.channel_hash(row.name)
         assert len(row.name_hash) == 64
 
 
