@@ -18,7 +18,7 @@ from django_sse.log import get_log
 from django_sse.log.entries import validate_channel
 from django_sse.process import database
 from django_sse.streams.ends import COMPLETE, last_frames
-from django_sse.streams.state import State
+from django_sse.streams.state import PARKED
 from django_sse.streams.stream import Stream
 from django_sse.wire.cursor import MAX_CHANNELS
 from django_sse.wire.encoder import dumps, encode, encode_body, with_id
@@ -204,7 +204,7 @@ class ChannelStream(Stream):
     def poll(self) -> bytes | None:
         # What most wake-ups of most streams come to, without a call more than it takes: one
         # channel, of which the client has had all but the newest.
-        if len(self._places) == 1 and self.state is State.PARKED and not self._opening:
+        if len(self._places) == 1 and self.state is PARKED and not self._opening:
             place = self._places[0]
             topic = place.topic
             ring, cursor = topic.ring, place.cursor

@@ -18,7 +18,7 @@ from django_sse.exceptions import Overloaded
 from django_sse.streams.ends import COMPLETE, INTERRUPTED, end_frames, failed, last_frames
 from django_sse.streams.first_item import FirstItem
 from django_sse.streams.producers import Producer, Source, TaskProducer, ThreadProducer, produce
-from django_sse.streams.state import State
+from django_sse.streams.state import NEW
 from django_sse.streams.stream import Stream
 from django_sse.streams.throttle import Throttle
 
@@ -141,7 +141,7 @@ class GeneratorStream(Stream):
 
     @property
     def _abandoned(self) -> bool:
-        if self.state is not State.NEW or self._opened_at is None:
+        if self.state is not NEW or self._opened_at is None:
             return False
         return time.monotonic() - self._opened_at > _ABANDONED_AFTER
 

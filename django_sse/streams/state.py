@@ -63,38 +63,43 @@ class Move(Enum):
     """The source ended, the client left, or somebody closed the response."""
 
 
+# Names of the module's own: Python 3.11 is slow to look a member up in its class, and these are read
+# for every chunk of every client.
+NEW, OPEN, PARKED, DRAINING, LINGERING, CLOSED = State
+READ, PARK, DRAIN, LAST, CLOSE = Move
+
 TRANSITIONS: dict[State, dict[Move, State]] = {
-    State.NEW: {
-        Move.READ: State.OPEN,
-        Move.DRAIN: State.DRAINING,
-        Move.CLOSE: State.CLOSED,
+    NEW: {
+        READ: OPEN,
+        DRAIN: DRAINING,
+        CLOSE: CLOSED,
     },
-    State.OPEN: {
-        Move.READ: State.OPEN,
-        Move.PARK: State.PARKED,
-        Move.DRAIN: State.DRAINING,
-        Move.CLOSE: State.CLOSED,
+    OPEN: {
+        READ: OPEN,
+        PARK: PARKED,
+        DRAIN: DRAINING,
+        CLOSE: CLOSED,
     },
-    State.PARKED: {
-        Move.READ: State.OPEN,
-        Move.DRAIN: State.DRAINING,
-        Move.CLOSE: State.CLOSED,
+    PARKED: {
+        READ: OPEN,
+        DRAIN: DRAINING,
+        CLOSE: CLOSED,
     },
-    State.DRAINING: {
-        Move.READ: State.DRAINING,
-        Move.DRAIN: State.DRAINING,
-        Move.LAST: State.LINGERING,
-        Move.CLOSE: State.CLOSED,
+    DRAINING: {
+        READ: DRAINING,
+        DRAIN: DRAINING,
+        LAST: LINGERING,
+        CLOSE: CLOSED,
     },
-    State.LINGERING: {
-        Move.READ: State.LINGERING,
-        Move.DRAIN: State.LINGERING,
-        Move.CLOSE: State.CLOSED,
+    LINGERING: {
+        READ: LINGERING,
+        DRAIN: LINGERING,
+        CLOSE: CLOSED,
     },
-    State.CLOSED: {
-        Move.READ: State.CLOSED,
-        Move.DRAIN: State.CLOSED,
-        Move.CLOSE: State.CLOSED,
+    CLOSED: {
+        READ: CLOSED,
+        DRAIN: CLOSED,
+        CLOSE: CLOSED,
     },
 }
 """The next state for each state and move."""

@@ -16,7 +16,22 @@ from django_sse import conf
 from django_sse.process.threads import release_request_thread
 from django_sse.streams.ends import retry_frame
 from django_sse.streams.pulse import get_pulse
-from django_sse.streams.state import Move, State, after
+from django_sse.streams.state import (
+    CLOSE,
+    CLOSED,
+    DRAIN,
+    DRAINING,
+    LAST,
+    LINGERING,
+    NEW,
+    OPEN,
+    PARK,
+    PARKED,
+    READ,
+    Move,
+    State,
+    after,
+)
 from django_sse.wire.encoder import HEARTBEAT
 
 if TYPE_CHECKING:
@@ -55,7 +70,7 @@ class Stream(ABC):
     """Yields ``bytes``: whole frames, or a heartbeat between two frames."""
 
     def __init__(self) -> None:
-        self.state = State.NEW
+        self.state = NEW
         self.driver: Driver = _ITERATES
         self.last_event_id: str | None = None
         """The position that the client brings, for a stream that can begin at one."""
@@ -122,7 +137,7 @@ class Stream(ABC):
     @property
     def closed(self) -> bool:
         """Whether nobody will read any more."""
-        return self.state in (State.LINGERING, State.CLOSED)
+        return self.state in (LINGERING, CLOSED)
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
@@ -142,7 +157,7 @@ class Stream(ABC):
 
     def _tell(self, state: State) -> None:
         """Tell whoever waits for the stream, which was in ``state`` until now."""
-        if state is State.PARKED:
+        if state is PARKED:
             self.driver.ready()
         elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
@@ -153,7 +168,7 @@ class Stream(ABC):
             self._look_for_a_stall(self.sending_since)
             return
         self._silent_beats += 1
-        waits = self.state is State.PARKED or self._waiter is not None
+        waits = self.state is PARKED or self._waiter is not None
         if waits and self._silent_beats >= _SILENT_BEATS:
             self.wake()
 
@@ -175,7 +190,7 @@ class Stream(ABC):
 
     def drain(self) -> None:
         """End the stream because the server stops; its client will reconnect."""
-        self._tell(self._move(Move.DRAIN))
+        self._tell(self._move(DRAIN))
         if self._loop is not None:
             # The server would wait for a client that reads nothing, and some servers for ever.
             self._loop.call_later(_DRAIN_TIMEOUT, self._give_up_if_sending)
@@ -187,7 +202,7 @@ class Stream(ABC):
     @property
     def send_timeout(self) -> float:
         """Seconds that one write may take."""
-        ends = self.state in (State.DRAINING, State.LINGERING)
+        ends = self.state in (DRAINING, LINGERING)
         return _DRAIN_TIMEOUT if ends else self._settings.SEND_TIMEOUT
 
     # -- the end
@@ -205,12 +220,12 @@ class Stream(ABC):
         self.close()
 
     def _close(self) -> None:
-        self._let_go(Move.CLOSE)
+        self._let_go(CLOSE)
 
     def _let_go(self, move: Move) -> None:
         """Make the last ``move`` but one, or the last, and end what is behind the stream once."""
         was = self._move(move)
-        if was in (State.LINGERING, State.CLOSED):
+        if was in (LINGERING, CLOSED):
             return
         if self._pulse is not None:
             self._pulse.discard(self)
@@ -232,7 +247,7 @@ class Stream(ABC):
         try:
             chunk = await self._next()
         except StopAsyncIteration:
-            if self.state is not State.LINGERING:
+            if self.state is not LINGERING:
                 self._close()
             raise
         except BaseException:
@@ -244,24 +259,10 @@ class Stream(ABC):
         return chunk
 
     async def _next(self) -> bytes:
-        if self._move(Move.READ) is State.NEW:
+        if self.state is not OPEN and self._move(READ) is NEW:
             await self._begin()
-        chunk = await self._next_taken()
-        if chunk is not None:
-            return chunk
-        if self.state is State.DRAINING:
-            self._let_go(Move.LAST)
-            if last := self._last_frame():
-                return last
-        if self.state is State.LINGERING:
-            await self._linger()
-        raise StopAsyncIteration
-
-    async def _next_taken(self) -> bytes | None:
-        """Return the next chunk, a heartbeat, ``b""`` for a stream that parks, or None when the
-        stream is no longer open or its source has ended."""
         waited = False
-        while self.state is State.OPEN:
+        while self.state is OPEN:
             chunk = self._take()
             if chunk is None:
                 break
@@ -275,11 +276,21 @@ class Stream(ABC):
             if heartbeat := self._heartbeat():
                 return heartbeat
             if self.driver.pushes and self._only_waits():
-                self._move(Move.PARK)
+                self._move(PARK)
                 return b""
             waited = True
             await self._wait()
-        return None
+        return await self._next_last()
+
+    async def _next_last(self) -> bytes:
+        """Return the last frame of a draining stream; end any other."""
+        if self.state is DRAINING:
+            self._let_go(LAST)
+            if last := self._last_frame():
+                return last
+        if self.state is LINGERING:
+            await self._linger()
+        raise StopAsyncIteration
 
     async def _begin(self) -> None:
         await release_request_thread()
@@ -296,15 +307,15 @@ class Stream(ABC):
 
     def resume(self) -> None:
         """Take a parked stream up again: ``__anext__`` will be called, and ``ready`` is not."""
-        if self.state is State.PARKED:
-            self._move(Move.READ)
+        if self.state is PARKED:
+            self._move(READ)
 
     def poll(self) -> bytes | None:
         """Return what a parked stream can send at once: empty when it goes on waiting.
 
         None when only ``__anext__`` can tell: at the end, or behind the log.
         """
-        if self.state is not State.PARKED:
+        if self.state is not PARKED:
             return None
         chunk = self._take()
         if chunk:
