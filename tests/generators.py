@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from django_sse import Event
-from django_sse.publishing import DONE
+from django_sse.dialects.plain import DONE, Plain
 from django_sse.streams.generator import GeneratorStream
 
 CLOSE = b"id: !end\nevent: close\ndata: [DONE]\n\n"
@@ -30,7 +30,7 @@ class Errors(list[BaseException]):
 
 def make(source: Any, errors: Errors | None = None, terminal: Event | None = DONE) -> Any:
     report = Errors() if errors is None else errors
-    return GeneratorStream(source, terminal=terminal, on_error=report.append)
+    return GeneratorStream(source, Plain(terminal), on_error=report.append)
 
 
 async def read(stream: GeneratorStream) -> bytes:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import deque
+from typing import TYPE_CHECKING, cast
 
 from django_sse.streams.stream import Stream
 
+if TYPE_CHECKING:
+    from django_sse.streams.pulse import Pulse
+
 
 class Streams:
-    """Who would beat and drain them."""
+    """In place of the loop's pulse: the tests beat and drain the stream themselves."""
 
     def __init__(self) -> None:
         self.open: list[Stream] = []
@@ -37,7 +42,13 @@ class Pipe(Stream):
 
     async def _start(self) -> None:
         self.starts += 1
-        self.attach(self.streams)
+        self.attach()
+
+    def attach(self) -> None:
+        if self._pulse is None:
+            self._loop = asyncio.get_running_loop()
+            self._pulse = cast("Pulse", self.streams)
+            self._pulse.register(self)
 
     def _take(self) -> bytes | None:
         if self._error is not None:

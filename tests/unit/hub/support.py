@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from django_sse.exceptions import LogUnavailable
+from django_sse.hub.channel_stream import ChannelStream
 from django_sse.hub.registry import announce
-from django_sse.hub.subscription import Subscription, subscribe
 from django_sse.log import get_log
 from django_sse.log.base import Appended, Entry, Head, Kind, Record
 from django_sse.log.memory import MemoryLog
@@ -287,9 +287,10 @@ async def connected(
     *channels: str, last_event_id: str | None = None, **options: Any
 ) -> AsyncIterator[Client]:
     """A client whose request has been answered with a stream, of which it has read nothing."""
-    stream: Subscription = subscribe(*channels, **options)
+    stream = ChannelStream(*channels, **options)
     if last_event_id is not None:
-        await database.run(stream.settle, last_event_id)
+        stream.last_event_id = last_event_id
+        await database.run(stream.settle)
     try:
         yield Client(stream)
     finally:

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from django_sse import Event
-from django_sse.dialects import AnswerEncoder
+from django_sse.dialects import AnswerDecoder, AnswerEncoder, Dialect
+from django_sse.dialects.plain import PLAIN
 from django_sse.exceptions import StreamError
-from django_sse.streams.generator import STOPPING, GeneratorStream, encode_error
+from django_sse.streams.ends import INTERRUPTED, end_frames
+from django_sse.streams.generator import GeneratorStream
 from tests.generators import FAILED, HEARTBEAT, Errors, Walk, chunk_of, frame, make, read
 
 
@@ -94,7 +96,7 @@ async def test_the_body_of_a_drained_stream_ends_after_its_generator() -> None:
     assert await chunk_of(stream) == frame("one")
     stream.drain()
     assert b"stream-retry" in await chunk_of(stream)
-    # The client has the goodbye already; it is the server that is kept.
+    # The client has its last frame already; only the server is kept waiting.
     assert cleaned == []
     assert await read(stream) == b""
     assert cleaned == [True]
@@ -204,8 +206,23 @@ class Unsaid(AnswerEncoder):
         raise NotImplementedError
 
 
+class Unspoken(Dialect):
+    """The dialect of one encoder."""
+
+    name = "unspoken"
+
+    def __init__(self, encoder: AnswerEncoder) -> None:
+        self._encoder = encoder
+
+    def encoder(self, sent: int = 0) -> AnswerEncoder:
+        return self._encoder
+
+    def decoder(self) -> AnswerDecoder:
+        raise NotImplementedError
+
+
 def speak(source: Any, encoder: AnswerEncoder, errors: Errors) -> GeneratorStream:
-    return GeneratorStream(source, terminal=None, on_error=errors.append, encoder=encoder)
+    return GeneratorStream(source, Unspoken(encoder), on_error=errors.append)
 
 
 SPOKEN_FAILURE = b"id: !end\ndata: error: The stream failed.\n\n"
@@ -229,7 +246,7 @@ async def test_an_end_that_the_dialect_cannot_say_is_an_error(
     async with asyncio.timeout(30):
         assert await read(stream) == frame("first") + end
     assert [type(error) for error in errors] == [IndexError if done is None else RuntimeError]
-    assert ("has no words" in caplog.text) is mute
+    assert ("cannot end in its dialect" in caplog.text) is mute
 
 
 async def test_an_end_that_cannot_be_said_before_anything_else_is_raised_by_open(
@@ -251,12 +268,14 @@ async def test_who_left_is_told_no_end(errors: Errors) -> None:
     assert errors == []
 
 
-async def test_a_farewell_that_the_dialect_cannot_say_is_an_error_frame(errors: Errors) -> None:
+async def test_a_last_frame_that_the_dialect_cannot_say_is_the_plain_dialects(
+    errors: Errors,
+) -> None:
     walk = Walk()
     stream = speak(walk.waiting(), Unsaid(mute=True), errors)
     assert await chunk_of(stream) == frame("first")
     stream.drain()
-    assert await read(stream) == encode_error(StreamError(STOPPING))
+    assert await read(stream) == end_frames(INTERRUPTED, PLAIN)
     await walk.wait_for_end()
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import threading
 import weakref
 from contextlib import aclosing
@@ -11,7 +10,8 @@ from typing import Any
 import pytest
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 
-from django_sse.streams.stream import Stream, retry_frame
+from django_sse.streams.state import State
+from django_sse.streams.stream import Driver, Handle, Stream, stream_of
 from django_sse.wire import HEARTBEAT, Decoder
 from tests.unit.hub.pipe import Pipe
 from tests.unit.hub.support import TIMEOUT, eventually
@@ -317,31 +317,40 @@ async def test_a_stream_that_is_drained_between_two_reads_sends_no_more_events()
     await assert_ended(stream)
 
 
-def test_clients_are_told_to_come_back_at_different_times(settings: Any) -> None:
-    settings.DJANGO_SSE = {"RETRY": 1000, "RETRY_JITTER": 100_000}
-    times = set()
-    for _ in range(20):
-        decoder = Decoder()
-        (event,) = decoder.feed(retry_frame())
-        assert json.loads(event.data) == {}
-        assert event.last_event_id == ""
-        times.add(decoder.reconnection_time)
-    assert len(times) > 10
+async def test_a_stream_that_is_drained_twice_sends_one_last_frame() -> None:
+    stream = Pipe()
+    task = await waiting(stream)
+    stream.drain()
+    stream.drain()
+    assert b"stream-retry" in await task
+    stream.drain()
+    await assert_ended(stream)
+    assert stream.ends == 1
+
+
+async def test_a_stream_that_is_drained_before_its_first_read_starts_and_ends() -> None:
+    stream = Pipe(b"one")
+    stream.drain()
+    assert b"stream-retry" in await read(stream)
+    await assert_ended(stream)
+    assert (stream.ends, stream.streams.open) == (1, [])
 
 
 # -- parking: for those who can send without waiting
 
 
-class Sender:
+class Sender(Driver):
     """Sends at once what a parked stream has."""
+
+    pushes = True
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self.told = 0
         self.sent: list[bytes | None] = []
-        stream.on_ready = self._ready
+        stream.driver = self
 
-    def _ready(self) -> None:
+    def ready(self) -> None:
         self.told += 1
         while chunk := self.stream.poll():
             self.sent.append(chunk)
@@ -369,7 +378,7 @@ async def test_a_stream_with_nothing_to_send_parks_instead_of_waiting() -> None:
 
 async def test_a_parked_stream_that_is_taken_up_again_tells_nothing_until_it_parks_again() -> None:
     stream, sender = await parked()
-    stream.unpark()
+    stream.resume()
     stream.put(b"one")
     assert sender.told == 0
     assert await read(stream) == b"one"
@@ -421,12 +430,17 @@ async def test_a_parked_stream_that_is_closed_says_so_once() -> None:
 async def test_a_chunk_that_is_not_taken_in_time_closes_the_stream(settings: Any) -> None:
     settings.DJANGO_SSE = {"SEND_TIMEOUT": 0.0}
     stream = Pipe(b"one", b"two")
-    stalled: list[bool] = []
-    stream.on_stalled = lambda: stalled.append(stream._closed)
+    stalled: list[State] = []
+
+    class Dropper(Driver):
+        def stalled(self) -> None:
+            stalled.append(stream.state)
+
+    stream.driver = Dropper()
     await read(stream)
     await asyncio.sleep(0.001)
     stream.beat()
-    assert (stalled, stream.ends) == ([True], 1)
+    assert (stalled, stream.ends) == ([State.CLOSED], 1)
     await assert_ended(stream)
 
 
@@ -449,3 +463,17 @@ async def test_a_stream_that_waits_for_events_is_no_stalled_client(settings: Any
     stream.beat()
     assert await task == HEARTBEAT
     stream.close()
+
+
+# -- what a project holds
+
+
+async def test_a_handle_iterates_the_stream_and_closes_it() -> None:
+    stream = Pipe(b"one", b"two")
+    handle = Handle(stream)
+    assert stream_of(handle) is stream
+    async with aclosing(handle):
+        async for chunk in handle:
+            assert chunk == b"one"
+            break
+    assert stream.ends == 1
