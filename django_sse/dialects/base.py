@@ -25,6 +25,8 @@ class AnswerEncoder(ABC):
 
     #: Whether each value stands for itself, so that losing one leaves the rest as it was.
     stateless: ClassVar[bool] = False
+    #: Whether a whole answer ends without an event.
+    ends_silently = False
 
     @abstractmethod
     def encode(self, value: Any) -> list[Event]:

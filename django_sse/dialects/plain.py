@@ -22,6 +22,7 @@ class PlainEncoder(AnswerEncoder):
 
     def __init__(self, terminal: Event | None = DONE) -> None:
         self._terminal = [] if terminal is None else [terminal]
+        self.ends_silently = terminal is None
 
     def encode(self, value: Any) -> list[Event]:
         return [value if isinstance(value, Event) else Event(value)]

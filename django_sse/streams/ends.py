@@ -58,12 +58,19 @@ class Ending:
     code: str = "error"
 
     def events(self, encoder: AnswerEncoder) -> list[Event]:
-        """Return the events that end an answer of ``encoder`` so; the last one is terminal."""
+        """Return the events that end an answer of ``encoder`` so; the last one is terminal.
+
+        Raises ``ValueError`` for a dialect that says nothing: half an answer would look whole.
+        """
         if self.state is State.DONE:
-            return encoder.done()
-        if self.state is State.ABORTED:
-            return encoder.aborted()
-        return encoder.failed(self.message, self.code)
+            events = encoder.done()
+        elif self.state is State.ABORTED:
+            events = encoder.aborted()
+        else:
+            events = encoder.failed(self.message, self.code)
+        if not events and not encoder.ends_silently:
+            raise ValueError(f"{type(encoder).__name__} has no event for an answer that ends.")
+        return events
 
 
 COMPLETE = Ending(State.DONE)

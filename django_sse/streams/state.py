@@ -63,8 +63,8 @@ class Move(Enum):
     """The source ended, the client left, or somebody closed the response."""
 
 
-# Names of the module's own: Python 3.11 is slow to look a member up in its class, and these are read
-# for every chunk of every client.
+# Names of the module: Python 3.11 is slow to look a member up in its class, and these are read for
+# every chunk of every client.
 NEW, OPEN, PARKED, DRAINING, LINGERING, CLOSED = State
 READ, PARK, DRAIN, LAST, CLOSE = Move
 
