@@ -24,10 +24,10 @@ ifndef PYTHON
 PYTHON := $(shell $(FIND_PYTHON))
 endif
 
-# A test mostly waits, so two cores take three workers; more than six gain nothing. One file stays on
-# one worker, because its tests share what the module starts (servers, a browser).
+# A test mostly waits, so two cores take three workers; more than six gain nothing. A file stays on
+# one worker, because its tests share what it starts (tests/conftest.py).
 PYTEST_ADDOPTS ?= --numprocesses=$(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); \
-    echo $$((n < 4 ? (3 * n + 1) / 2 : 6))) --dist=loadfile --no-loadscope-reorder
+    echo $$((n < 4 ? (3 * n + 1) / 2 : 6))) --no-loadscope-reorder --dist=loadscope
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests import FULL
 from tests.processes import accept_interrupts
@@ -45,6 +47,22 @@ _ORDER = {f"tests/integration/{name}": place for place, name in enumerate(LONG)}
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=lambda item: _ORDER.get(item.nodeid.partition("::")[0], len(LONG)))
+
+
+class Scheduler(LoadScopeScheduling):  # type: ignore[misc]
+    """Gives a worker a file at a time; of `tests/integration/servers`, all tests of one server."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, test = nodeid.partition("::")
+        if file.startswith("tests/integration/servers/"):
+            kinds = [kind for kind in KINDS if kind in test]
+            return max(kinds, key=len, default=file)
+        return file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduler:
+    return Scheduler(config, log)
 
 
 def pytest_configure(config: pytest.Config) -> None:

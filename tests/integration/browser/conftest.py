@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,7 @@ from tests.requirements import chromium
 from tests.servers import DEMO_SITE, Server
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, ConsoleMessage, Page
+    from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright
 
 TIMEOUT = 60_000  # milliseconds; far above what a page needs on a busy machine
 ARGUMENTS = [
@@ -27,7 +28,24 @@ ARGUMENTS = [
 ]
 
 
-@pytest.fixture(scope="module")
+# Shared by this directory only: while Playwright runs, its loop counts as running in this thread,
+# and an async test could not start its own.
+@pytest.fixture(scope="package")
+def playwright() -> Iterator[Playwright]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    running = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="package")
 def demo() -> Iterator[Server]:
     """The demo, at a fifth of its pace."""
     environment = {"DEMO_PACE": "0.2", "OPENAI_BASE_URL": "", "OPENAI_API_KEY": ""}
@@ -35,16 +53,17 @@ def demo() -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    # Module-wide and no wider: while it runs, Playwright's loop counts as running in this thread,
-    # and an async test could not start its own.
-    from playwright.sync_api import sync_playwright
+@pytest.fixture(scope="package")
+def notes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the subscriptions of `server` note: that they opened, that they closed."""
+    return tmp_path_factory.mktemp("notes") / "notes"
 
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
+
+@pytest.fixture(scope="package")
+def server(notes: Path) -> Iterator[Server]:
+    """The site of tests/project. Each test has channels of its own."""
+    with Server("uvicorn", env={"DJANGO_SSE_TEST_NOTES": str(notes)}) as running:
         yield running
-        running.close()
 
 
 @dataclass

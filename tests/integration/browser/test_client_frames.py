@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,12 +28,6 @@ HIDE = """{
     Object.defineProperty(document, "hidden", { value: true });
     document.dispatchEvent(new Event("visibilitychange"));
 }"""
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with Server("uvicorn") as running:
-        yield running
 
 
 def listen(page: Page, channel: str) -> None:

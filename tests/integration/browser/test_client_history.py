@@ -13,29 +13,20 @@ from tests.requirements import chromium
 from tests.servers import Server
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Playwright
 
 pytestmark = pytest.mark.needs("browser", "uvicorn")
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser(playwright: Playwright) -> Iterator[Browser]:
     """One with the cache, which Playwright turns off."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        off = ["--disable-back-forward-cache"]
-        running = playwright.chromium.launch(
-            executable_path=chromium(), args=ARGUMENTS, ignore_default_args=off
-        )
-        yield running
-        running.close()
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with Server("uvicorn") as running:
-        yield running
+    off = ["--disable-back-forward-cache"]
+    running = playwright.chromium.launch(
+        executable_path=chromium(), args=ARGUMENTS, ignore_default_args=off
+    )
+    yield running
+    running.close()
 
 
 @pytest.mark.parametrize("kind", ["EventStream", "SharedEventStream"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.integration.browser.client import CLOSED, Opener, publish, seen, wait
@@ -18,12 +16,6 @@ from tests.integration.browser.test_client_shared import (
 from tests.servers import Server
 
 pytestmark = pytest.mark.needs("browser", "uvicorn")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with Server("uvicorn") as running:
-        yield running
 
 
 # A leader that is the test's: `lead(position)` says where it stands, `tell(frames)` what came;

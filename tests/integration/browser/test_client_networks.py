@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,12 +18,6 @@ pytestmark = pytest.mark.needs("browser", "uvicorn")
 
 # As if the computer had slept: its clock went on, its timers did not.
 SLEEP = "{ const now = Date.now; Date.now = () => now() + 3_600_000; }"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with Server("uvicorn") as running:
-        yield running
 
 
 def listen(page: Page, channel: str, options: str = "{}") -> None:

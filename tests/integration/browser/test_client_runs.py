@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,12 +24,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.needs("browser", "uvicorn")
 
 KEY = "sessionStorage.getItem('django_sse:answer')"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with Server("uvicorn") as running:
-        yield running
 
 
 def ask(page: Page, query: str, options: str = "{}") -> None:

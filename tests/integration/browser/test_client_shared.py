@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,18 +24,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.needs("browser", "uvicorn")
 
 TABS = 8
-
-
-@pytest.fixture(scope="module")
-def notes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the server's subscriptions note: that they opened, that they closed."""
-    return tmp_path_factory.mktemp("notes") / "notes"
-
-
-@pytest.fixture(scope="module")
-def server(notes: Path) -> Iterator[Server]:
-    with Server("uvicorn", env={"DJANGO_SSE_TEST_NOTES": str(notes)}) as running:
-        yield running
 
 
 def connections(notes: Path) -> int:

@@ -14,12 +14,12 @@ def serve(pace: str) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def demo() -> Iterator[Server]:
     yield from serve("0.02")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def slow_demo() -> Iterator[Server]:
     """An answer takes four seconds: it can be cut in its middle."""
     yield from serve("1")
