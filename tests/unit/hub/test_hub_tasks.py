@@ -13,11 +13,9 @@ from django_sse.hub.topic import Topic
 from django_sse.log import get_log
 from django_sse.log.base import Appended
 from django_sse.notifiers import Wakeup
-from django_sse.streams.stream import Stream
-from django_sse.wire import HEARTBEAT, make_epoch
+from django_sse.wire import make_epoch
 from tests.unit.hub.support import (
     TIMEOUT,
-    Client,
     HandNotifier,
     Reader,
     WatchedLog,
@@ -32,23 +30,6 @@ from tests.unit.hub.support import (
 )
 
 Configure = Callable[..., None]
-
-
-class Silent(Stream):
-    """A stream that never has anything to send."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ended = 0
-
-    async def _start(self) -> None:
-        self.attach(get_hub())
-
-    def _take(self) -> bytes:
-        return b""
-
-    def _end(self) -> None:
-        self.ended += 1
 
 
 async def read_up_to(topic: Topic, seq: int) -> None:
@@ -117,37 +98,6 @@ async def test_the_safety_poll_is_one_query_for_all_topics_and_one_for_all_orpha
     await eventually(lambda: log.orphan_queries >= orphans + 5)
     # The poll that is going on, or the one before, may be half done.
     assert abs((log.head_queries - heads) - (log.orphan_queries - orphans)) <= 1
-
-
-# -- heartbeats
-
-
-# The second are more than are beaten in one turn of the loop.
-@pytest.mark.parametrize("count", [20, 1201])
-async def test_silent_streams_get_a_heartbeat_from_the_hub(
-    log: WatchedLog, notifier: HandNotifier, configure: Configure, count: int
-) -> None:
-    configure(HEARTBEAT=0.02)
-    streams = [Silent() for _ in range(count)]
-    chunks = await asyncio.gather(*[anext(stream) for stream in streams])
-    assert chunks == [HEARTBEAT] * count
-    for stream in streams:
-        stream.close()
-
-
-async def test_a_stream_that_leaves_during_the_tick_disturbs_nobody(
-    log: WatchedLog, notifier: HandNotifier, configure: Configure
-) -> None:
-    configure(HEARTBEAT=0.02)
-    streams = [Silent() for _ in range(1201)]
-    reads = [asyncio.create_task(Client(stream).chunk()) for stream in streams]
-    await asyncio.wait(reads, return_when=asyncio.FIRST_COMPLETED)
-    for stream in streams[::2]:
-        stream.close()
-    results = await asyncio.gather(*reads, return_exceptions=True)
-    assert results[1::2] == [HEARTBEAT] * 600
-    for stream in streams:
-        stream.close()
 
 
 # -- tasks that die
@@ -241,33 +191,6 @@ async def test_a_log_that_is_away_is_a_warning_without_a_traceback(
     await eventually(lambda: topic.ring.tail == 1)
 
 
-class Broken(Silent):
-    """A stream that cannot be beaten, once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.failed = False
-
-    def beat(self) -> None:
-        if not self.failed:
-            self.failed = True
-            raise ValueError("no pulse")
-        super().beat()
-
-
-async def test_a_tick_that_fails_is_logged_and_the_hearts_go_on_beating(
-    log: WatchedLog,
-    notifier: HandNotifier,
-    configure: Configure,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    configure(HEARTBEAT=0.02)
-    stream = Broken()
-    assert await Client(stream).chunk() == HEARTBEAT
-    assert "_tick died and is started again" in caplog.text
-    stream.close()
-
-
 # -- when nothing is left
 
 
@@ -338,23 +261,6 @@ async def test_the_hub_of_a_closed_loop_takes_everything_in_silence(
     hub = await asyncio.to_thread(asyncio.run, use())
     hub.deliver(commit_elsewhere("a", "1"))
     hub.check_soon()
-    hub.drain()
-
-
-# -- when the server stops
-
-
-async def test_draining_ends_every_stream(log: WatchedLog, notifier: HandNotifier) -> None:
-    async with listening("a") as first, listening("b") as second:
-        silent = Silent()
-        third = asyncio.create_task(Client(silent).next())
-        await eventually(lambda: silent in get_hub().streams)
-        await asyncio.to_thread(get_hub().drain)
-        for client in (first, second):
-            assert [event.type for event in await client.rest()] == ["stream-retry"]
-        assert (await third).type == "stream-retry"
-    assert get_hub().streams == set()
-    assert silent.ended == 1
 
 
 async def test_a_finished_channel_costs_no_topic_for_ever(

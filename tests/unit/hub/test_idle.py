@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from django_sse.hub.subscription import Subscription, subscribe
+from django_sse.hub.channel_stream import ChannelStream
 from django_sse.wire import HEARTBEAT
 from tests.unit.hub.support import TIMEOUT, WatchedLog, commit, eventually
 
@@ -45,14 +45,14 @@ def timers() -> int:
     return loop.timers
 
 
-async def read(stream: Subscription) -> bytes:
+async def read(stream: ChannelStream) -> bytes:
     return await anext(stream)
 
 
 @asynccontextmanager
 async def idle(count: int) -> AsyncIterator[list[asyncio.Task[bytes]]]:
     """Streams that have sent their opening; gives their next reads, which wait."""
-    streams = [subscribe("a") for _ in range(count)]
+    streams = [ChannelStream("a") for _ in range(count)]
     for chunk in await asyncio.gather(*map(read, streams)):
         assert b"stream-open" in chunk
     reads = [asyncio.create_task(read(stream)) for stream in streams]

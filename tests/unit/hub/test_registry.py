@@ -34,26 +34,35 @@ class Ear(Hub):
     def deliver(self, appended: object) -> None:
         self.heard.extend(appended)  # type: ignore[arg-type]
 
+    @classmethod
+    def of(cls, loop: asyncio.AbstractEventLoop) -> Ear:
+        """The one hub of ``loop``, which does not run, from now on."""
+        ear = registry._hubs._objects[loop] = cls(loop)
+        return ear
+
 
 def appended(channel: str, *seqs: int) -> Appended:
     return Appended(channel, make_epoch(), [Record(seq, "", "x") for seq in seqs])
 
 
-def test_a_loop_has_no_hub_until_one_is_added(loop: asyncio.AbstractEventLoop) -> None:
-    assert registry.find(loop) is None
-    hub = Hub(loop)
-    registry.add(loop, hub)
-    assert registry.find(loop) is hub
-    assert hub in registry.hubs()
+async def test_a_loop_has_no_hub_until_it_is_asked_for() -> None:
+    def here() -> list[Hub]:
+        return [hub for hub in registry._hubs.all() if hub._loop is asyncio.get_running_loop()]
+
+    assert here() == []
+    hub = get_hub()
+    assert type(hub) is Hub
+    assert here() == [hub]
+    assert get_hub() is hub
 
 
 def test_the_hub_of_a_closed_loop_is_not_told_of_anything(
     loop: asyncio.AbstractEventLoop, notifier: HandNotifier
 ) -> None:
-    ear = Ear(loop)
-    registry.add(loop, ear)
+    ear = Ear.of(loop)
+    assert ear in registry._hubs.all()
     loop.close()
-    assert ear not in registry.hubs()
+    assert ear not in registry._hubs.all()
     registry.announce([appended("a", 1)])
     assert ear.heard == []
 
@@ -71,9 +80,7 @@ def test_hubs_of_closed_loops_are_not_kept_in_memory() -> None:
 
 def test_every_hub_and_the_notifier_hear_what_was_committed(notifier: HandNotifier) -> None:
     loops = [asyncio.new_event_loop() for _ in range(2)]
-    ears = [Ear(loop) for loop in loops]
-    for loop, ear in zip(loops, ears, strict=True):
-        registry.add(loop, ear)
+    ears = [Ear.of(loop) for loop in loops]
     first, second = appended("a", 4, 5, 6), appended("b", 1)
     registry.announce([first, second])
     assert [ear.heard for ear in ears] == [[first, second]] * 2
@@ -97,8 +104,7 @@ def test_a_notifier_that_fails_does_not_undo_what_is_committed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     configure(NOTIFIER=f"{__name__}.MuteNotifier")
-    ear = Ear(loop)
-    registry.add(loop, ear)
+    ear = Ear.of(loop)
     committed = appended("a", 1)
     registry.announce([committed])
     assert ear.heard == [committed]
@@ -112,8 +118,7 @@ def test_a_notifier_that_fails_does_not_undo_what_is_committed(
 def test_nothing_committed_is_nothing_said(
     loop: asyncio.AbstractEventLoop, notifier: HandNotifier
 ) -> None:
-    ear = Ear(loop)
-    registry.add(loop, ear)
+    ear = Ear.of(loop)
     registry.announce([])
     assert (ear.heard, notifier.notified) == ([], [])
 
@@ -126,10 +131,10 @@ def test_a_forked_child_subscribes_and_publishes_while_its_parents_streams_are_o
         # Of Python 3.12 and newer, about the very thing that is tested.
         warnings.simplefilter("ignore", DeprecationWarning)
         import asyncio, threading
-        from django_sse.hub.registry import hubs
+        from django_sse.hub import registry
 
         async def one_event(number):
-            stream = subscribe("forked")
+            stream = aiter(subscribe("forked"))
             await anext(stream)
             await apublish("forked", number)
             chunk = await anext(stream)
@@ -145,18 +150,18 @@ def test_a_forked_child_subscribes_and_publishes_while_its_parents_streams_are_o
         ready = threading.Event()
         threading.Thread(target=lambda: asyncio.run(parent(ready)), daemon=True).start()
         assert ready.wait(60)
-        assert len(hubs()) == 1
+        assert len(registry._hubs.all()) == 1
 
         child = os.fork()
         if child == 0:
-            assert hubs() == []
+            assert registry._hubs.all() == []
             signal.alarm(60)
             asyncio.run(one_event(2))
             print(publish("forked", "3"), flush=True)
             os._exit(7)
         _, status = os.waitpid(child, 0)
         assert os.waitstatus_to_exitcode(status) == 7, status
-        assert len(hubs()) == 1
+        assert len(registry._hubs.all()) == 1
         print("parent", publish("forked", "4"), flush=True)
         """
     )

@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 from django_sse.exceptions import InvalidChannel
+from django_sse.hub.channel_stream import ChannelStream
 from django_sse.hub.registry import get_hub
 from django_sse.hub.subscription import subscribe
 from django_sse.process import database
+from django_sse.streams.pulse import get_pulse
+from django_sse.streams.stream import stream_of
 from django_sse.wire import HEARTBEAT, Cursor
 from tests.unit.hub.support import (
     TIMEOUT,
@@ -60,6 +63,16 @@ def test_a_since_that_makes_no_sense_is_refused() -> None:
         subscribe("a", since=None)  # type: ignore[arg-type]
 
 
+async def test_a_subscription_iterates_its_stream_and_closes_it(log: WatchedLog) -> None:
+    subscription = subscribe("a", "b", since=0)
+    assert subscription.channels == ("a", "b")
+    client = Client(aiter(subscription))
+    assert (await client.opened()).last_event_id == f"{log.epoch('a')}-0.{log.epoch('b')}-0"
+    await subscription.aclose()
+    assert await client.rest() == []
+    assert stream_of(subscription).closed
+
+
 # -- the beginning
 
 
@@ -96,8 +109,8 @@ async def test_a_client_that_is_cut_before_its_first_event_misses_nothing(log: W
 async def test_what_comes_between_the_answer_and_the_first_byte_is_not_missed(
     log: WatchedLog,
 ) -> None:
-    stream = subscribe("a")
-    assert await database.run(stream.settle, None)
+    stream = ChannelStream("a")
+    assert await database.run(stream.settle)
     commit("a", *numbers(1, 3))
     client = Client(stream)
     assert (await client.opened()).last_event_id == f"{log.epoch('a')}-0"
@@ -139,7 +152,7 @@ async def test_a_log_that_is_away_at_the_start_sends_the_client_away_for_a_while
         assert [event.type for event in await client.rest()] == ["stream-retry"]
         assert client.reconnection_time is not None
         assert 1000 <= client.reconnection_time <= 1500
-    assert get_hub().streams == set()
+    assert get_pulse().streams == set()
 
 
 # -- the hooks
@@ -200,7 +213,7 @@ async def test_a_client_that_leaves_at_once_is_closed_after_it_was_opened(log: W
 
 async def test_a_stream_that_never_opened_calls_no_hook(log: WatchedLog) -> None:
     hooks = Hooks()
-    stream = subscribe("a", **hooks.subscribe())
+    stream = ChannelStream("a", **hooks.subscribe())
     stream.close()
     log.away = True
     async with connected("a", **hooks.subscribe()) as client:
@@ -401,7 +414,7 @@ async def test_the_terminal_event_ends_the_stream(log: WatchedLog) -> None:
             ("message", "1"),
             ("close", "[DONE]"),
         ]
-        assert get_hub().streams == set()
+        assert get_pulse().streams == set()
 
 
 async def test_a_finished_channel_is_replayed_to_its_end(
@@ -427,8 +440,11 @@ async def test_who_has_the_end_is_told_that_nothing_can_come(log: WatchedLog) ->
     commit("a", "1")
     end("a")
     epoch = log.epoch("a")
-    assert await database.run(subscribe("a").settle, f"{epoch}-1")
-    assert not await database.run(subscribe("a").settle, f"{epoch}-2")
+    for seq, goes_on in ((1, True), (2, False)):
+        stream = ChannelStream("a")
+        stream.last_event_id = f"{epoch}-{seq}"
+        assert await stream.open() is goes_on
+        assert await asyncio.to_thread(stream.open_in_thread) is goes_on
 
 
 async def test_a_stream_that_ended_leaves_nothing_behind(log: WatchedLog) -> None:
@@ -436,7 +452,7 @@ async def test_a_stream_that_ended_leaves_nothing_behind(log: WatchedLog) -> Non
         topics = list(get_hub().topics.values())
         assert [client.stream in topic.waiters for topic in topics] == [True, True]
     assert [topic.waiters for topic in topics] == [set(), set()]
-    assert get_hub().streams == set()
+    assert get_pulse().streams == set()
 
 
 async def test_a_stream_that_is_closed_while_it_starts_leaves_nothing_behind(
@@ -450,7 +466,7 @@ async def test_a_stream_that_is_closed_while_it_starts_leaves_nothing_behind(
             await asyncio.to_thread(client.stream.close)
         assert await starting == []
     assert [topic.waiters for topic in get_hub().topics.values()] in ([], [set()])
-    assert get_hub().streams == set()
+    assert get_pulse().streams == set()
     await hooks_called()
     assert hooks.calls == []
 
@@ -496,7 +512,7 @@ async def test_a_stream_that_waits_for_the_log_ends_when_the_server_stops(
         log.away = True
         reading = asyncio.create_task(client.rest())
         await eventually(lambda: "wait for the log" in caplog.text)
-        get_hub().drain()
+        get_pulse().drain()
         assert (await reading)[-1].type == "stream-retry"
 
 
@@ -524,7 +540,7 @@ async def test_a_client_that_leaves_while_it_waits_for_the_log_leaves_nothing_be
         await eventually(lambda: "wait for the log" in caplog.text)
         reading.cancel()
         await asyncio.wait([reading])
-        assert get_hub().streams == set()
+        assert get_pulse().streams == set()
         assert client.stream._fetching is None or client.stream._fetching.cancelling()
 
 
