@@ -44,23 +44,23 @@ HANDOFF = "django_sse.handoff"
 """The scope's key for what takes a stream over from Django (``django_sse.asgi``)."""
 
 
-class _Lease:
-    """What Django holds of a stream: closing it ends the stream, unless that was handed off."""
+class _Body:
+    """The stream as Django holds it: closing it ends the stream, unless that was handed off."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
-        self._ended = False
+        self._handed_off = False
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self._stream
 
-    def end(self) -> None:
-        """From now on the stream is not Django's to close."""
-        self._ended = True
+    def hand_off(self) -> None:
+        """Leave the stream to somebody else to close."""
+        self._handed_off = True
 
     def close(self) -> None:
         """Called by Django from a worker thread, and when a response is dropped."""
-        if not self._ended:
+        if not self._handed_off:
             self._stream.close()
 
 
@@ -90,10 +90,10 @@ class EventStreamResponse(StreamingHttpResponse):
         self._request = request
         dialect = Plain(terminal) if dialect is None else dialect
         self.stream = self._make_stream(source, dialect)
-        self._lease = _Lease(self.stream)
-        super().__init__(self._lease, *args, **kwargs)
+        self._body = _Body(self.stream)
+        super().__init__(self._body, *args, **kwargs)
         # Where a client leaves before its response is iterated, Django drops it without close().
-        weakref.finalize(self, self._lease.close).atexit = False
+        weakref.finalize(self, self._body.close).atexit = False
         own = stream_headers(request) | dict(dialect.headers)
         for name, value in own.items():
             self.headers.setdefault(name, value)
@@ -165,7 +165,7 @@ class EventStreamResponse(StreamingHttpResponse):
         if self._replaced:
             return super().__aiter__()
         if (take := self._taker()) is not None:
-            self._lease.end()
+            self._body.hand_off()
             take(self.stream)
             return _nothing()
         # Django's own generators round every chunk cost more than the chunk; they are only
@@ -189,7 +189,7 @@ class EventStreamResponse(StreamingHttpResponse):
 
     @streaming_content.setter
     def streaming_content(self, value: Any) -> None:
-        self._replaced = value is not self._lease
+        self._replaced = value is not self._body
         StreamingHttpResponse.streaming_content.fset(self, value)  # type: ignore[union-attr]
 
     def __iter__(self) -> Iterator[bytes]:

@@ -52,14 +52,14 @@ class ModelLog(EventLog):
         transactions.run(alias, partial(outbox.add, alias, entries))
 
         # Not a partial: Django tells of a robust hook that failed by its __qualname__.
-        def drain() -> None:
+        def sequence_and_announce() -> None:
             if appended := self.sequence(names):
                 announce(appended)
 
         # On every call: a savepoint that rolls back takes its hooks along, so "once a
-        # transaction" would lose it. The first hook drains, the rest find nothing. Robust: the
+        # transaction" would lose it. The first hook sequences, the rest find nothing. Robust: the
         # caller's transaction is committed, so an error of ours is not its.
-        transaction.on_commit(drain, using=alias, robust=True)
+        transaction.on_commit(sequence_and_announce, using=alias, robust=True)
 
     def append(self, entries: Sequence[Entry]) -> list[Appended]:
         return sequencer.append(self.alias, entries)
@@ -79,7 +79,7 @@ class ModelLog(EventLog):
         alias = self.alias
         if not transactions.commits_its_own(alias):
             return []
-        return sequencer.drain(alias, channels, wait=wait)
+        return sequencer.sequence_outbox(alias, channels, wait=wait)
 
     def orphans(self, limit: int = 100) -> list[str]:
         waiting = OutboxEvent.objects.using(self.alias).order_by().values("name_hash")

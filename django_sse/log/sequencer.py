@@ -69,7 +69,7 @@ def append(alias: str, entries: Sequence[Entry]) -> list[Appended]:
     return sequence(alias, dict.fromkeys(entry.channel for entry in entries), take)[0]
 
 
-def drain(alias: str, names: Iterable[str], *, wait: bool = True) -> list[Appended]:
+def sequence_outbox(alias: str, names: Iterable[str], *, wait: bool = True) -> list[Appended]:
     """Sequence what waits in the outbox for ``names``; without ``wait`` for those of them that
     nobody has locked, where the database can skip these."""
     hashes = {channel_hash(name): name for name in names}
@@ -132,7 +132,7 @@ def sequence(
         channels, taken = done
         appended |= _committed(channels)
         if not taken and len(names) > MOVED_CHANNELS:
-            appended |= {each.channel: each for each in drain(alias, names)}
+            appended |= {each.channel: each for each in sequence_outbox(alias, names)}
     return list(appended.values()), taken[0]
 
 

@@ -7,7 +7,7 @@
  *     const stream = EventStream.resume("assistant") ?? new EventStream(url, { body, remember: "assistant" });
  */
 
-const { EventStream: Connection, EventStreamError } = /** @type {any} */ (globalThis).django_sse;
+const { EventStreamConnection, EventStreamError } = /** @type {any} */ (globalThis).django_sse;
 
 /** Events an iteration may be behind before the connection is no longer read, so that TCP slows the server. */
 const QUEUE_LIMIT = 256;
@@ -98,7 +98,7 @@ function store(name, what) {
   } catch { /* forbidden or full: the page works on, and a reload begins anew */ }
 }
 
-export class EventStream extends Connection {
+export class EventStream extends EventStreamConnection {
   /** @type {Options} */ #options;
   /** @type {MessageEvent<string>[]} */ #pending = [];
   /** @type {Set<Loop>} */ #loops = new Set();

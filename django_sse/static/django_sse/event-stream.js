@@ -1,9 +1,9 @@
 // @ts-check
 /**
- * EventStream: Server-Sent Events over fetch. Reads like EventSource (WHATWG HTML, section 9.2) and adds methods,
+ * EventStreamConnection: Server-Sent Events over fetch. Reads like EventSource (WHATWG HTML, section 9.2) and adds methods,
  * bodies, headers, Django's CSRF token, back-off, and runs that it comes back to.
  *
- * This is the connection; event-stream-page.js makes of it the EventStream of a page. No file here has relative module
+ * event-stream-page.js extends it to the EventStream of a page. No file here has relative module
  * paths, so hashed static names cannot break it: what one exports stands in `globalThis.django_sse` for the next one.
  */
 
@@ -112,7 +112,7 @@ export class EventStreamParser {
  *
  * A `Location` (same origin) with the stream names its run: from then on it reconnects there, by GET, however it began.
  */
-export class EventStream extends EventTarget {
+export class EventStreamConnection extends EventTarget {
   static CONNECTING = CONNECTING; static OPEN = OPEN; static CLOSED = CLOSED;
   CONNECTING = CONNECTING; OPEN = OPEN; CLOSED = CLOSED;
   #url; #options; #request; #lastEventId; #abort = new AbortController();
@@ -347,4 +347,4 @@ function serverError(data) {
 }
 
 const { django_sse } = /** @type {any} */ (globalThis);
-Object.assign(globalThis, { django_sse: { ...django_sse, EventStream, EventStreamError, EventStreamParser } });
+Object.assign(globalThis, { django_sse: { ...django_sse, EventStreamConnection, EventStreamError, EventStreamParser } });

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
-const SOURCES = new URL("../../django_sse/static/django_sse/", import.meta.url);
+const SOURCES = new URL("../../../django_sse/static/django_sse/", import.meta.url);
 
 /**
  * Runs modules in order, as a page does. Node takes a .js file without a package.json for CommonJS before 20.19:
@@ -29,7 +29,7 @@ async function load(...names) {
 
 const [connection, page] = await load("event-stream", "event-stream-page");
 export const { EventStreamError, EventStreamParser, reconnectDelay } = connection;
-export const { EventStream: Connection } = connection;
+export const { EventStreamConnection: Connection } = connection;
 export const { EventStream } = page;
 
 /** For tests that wait for a network: far more than they need, on a machine shared with others. */
