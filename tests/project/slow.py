@@ -19,6 +19,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from django_sse import event_stream, publish, subscribe
 from django_sse.hub import registry
+from django_sse.streams import pulse
 from tests.project.views import note
 
 
@@ -61,10 +62,10 @@ def _silence_limits() -> Iterator[int]:
 def state(request: HttpRequest) -> JsonResponse:
     """What this process holds of streams, after a garbage collection."""
     gc.collect()
-    hubs = registry.hubs()
+    hubs = registry._hubs.all()
     return JsonResponse(
         {
-            "streams": sum(len(hub.streams) for hub in hubs),
+            "streams": sum(len(each.streams) for each in pulse.running().values()),
             "waiters": sum(len(topic.waiters) for hub in hubs for topic in hub.topics.values()),
             "threads": threading.active_count(),
             "silence_limits": sorted(filter(None, _silence_limits())),

@@ -10,13 +10,14 @@ from typing import Any, cast
 import pytest
 from django.db import connections
 
-from django_sse import Event, afinish, apublish, apublish_many, group_commit, subscribe
+from django_sse import Event, afinish, apublish, apublish_many, group_commit
 from django_sse.exceptions import (
     ChannelFinished,
     DataNotSerializable,
     LogUnavailable,
     PublishNotAllowed,
 )
+from django_sse.hub.channel_stream import ChannelStream
 from django_sse.log import get_log
 from django_sse.log.base import Appended, Entry, Outcome
 from django_sse.log.memory import MemoryLog
@@ -282,7 +283,7 @@ async def test_a_loop_that_is_gone_keeps_nobody_else_waiting() -> None:
 
 
 async def test_the_events_are_committed_and_told_before_their_caller() -> None:
-    stream = subscribe("c", since="earliest")
+    stream = ChannelStream("c", since="earliest")
     try:
         assert b"stream-open" in await anext(stream)
         id = await apublish("c", Event("told", event="type"))
@@ -451,7 +452,7 @@ def memory_log(settings: Any) -> Iterator[MemoryLog]:
 
 async def test_a_log_in_memory_needs_no_thread(memory_log: MemoryLog) -> None:
     await eventually(lambda: not writers())
-    stream = subscribe("c")
+    stream = ChannelStream("c")
     try:
         assert b"stream-open" in await anext(stream)
         ids = await asyncio.gather(*[apublish("c", str(number)) for number in range(10)])

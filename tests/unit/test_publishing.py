@@ -17,7 +17,6 @@ from django.test import AsyncClient, TestCase
 
 from django_sse import (
     Event,
-    Subscription,
     acursor,
     afinish,
     apublish,
@@ -28,7 +27,6 @@ from django_sse import (
     publish,
     publish_many,
     redact,
-    subscribe,
 )
 from django_sse.exceptions import (
     ChannelFinished,
@@ -40,7 +38,8 @@ from django_sse.exceptions import (
     LogUnavailable,
     PublishNotAllowed,
 )
-from django_sse.hub.registry import hubs
+from django_sse.hub import registry
+from django_sse.hub.channel_stream import ChannelStream
 from django_sse.log import get_log
 from django_sse.log.base import Entry, Kind, State
 from django_sse.log.entries import make_entry
@@ -93,7 +92,7 @@ class Reader:
     """A client of a subscription; skips heartbeats."""
 
     def __init__(self, *channels: str, since: str = "now") -> None:
-        self.stream: Subscription = subscribe(*channels, since=since)
+        self.stream = ChannelStream(*channels, since=since)
         self._decoder, self._events = Decoder(), list[MessageEvent]()
 
     async def __aenter__(self) -> Reader:
@@ -321,7 +320,7 @@ async def test_a_client_sees_an_event_after_the_commit_and_never_before() -> Non
             publish("c", "paid")
             # A page that is rendered in the same transaction.
             cursor("c")
-            subscribe("c").settle()
+            ChannelStream("c").settle()
             written.set()
             assert go_on.wait(TIMEOUT)
 
@@ -440,7 +439,7 @@ def test_an_earlier_hook_that_raises_loses_no_event() -> None:
         lambda: publish_many([("d", "x"), ("c", "next")]),
         lambda: finish("c"),
         lambda: cursor("d", "c"),
-        lambda: subscribe("c", "d").settle(),
+        lambda: ChannelStream("c", "d").settle(),
         lambda: async_to_sync(acursor)("c"),
     ],
     ids=["publish", "publish_many", "finish", "cursor", "subscribe", "acursor"],
@@ -778,7 +777,7 @@ def test_redact_inside_a_transaction_names_the_way_out() -> None:
 async def test_a_publish_in_any_thread_reaches_the_streams_of_this_process(settings: Any) -> None:
     settings.DJANGO_SSE = {**settings.DJANGO_SSE, "NOTIFIER": "local", "SAFETY_INTERVAL": 600}
     async with Reader("c") as reader:
-        assert hubs()
+        assert registry._hubs.all()
         await asyncio.to_thread(elsewhere, partial(publish, "c", "from a thread"))
         assert (await reader.next()).data == "from a thread"
         await apublish("c", "from a coroutine")

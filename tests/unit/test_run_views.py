@@ -131,7 +131,9 @@ async def test_at_the_end_it_says_how_it_ended(client: AsyncClient) -> None:
 async def test_of_a_run_whose_process_died_it_says_error(client: AsyncClient) -> None:
     await client.post("/short/")
     mine = await Run.objects.aget()
-    dead = await database.run(lambda: store.create(mine.owner, dialect="", while_connected=False))
+    dead = await database.run(
+        lambda: store.create(mine.owner, dialect="plain", while_connected=False)
+    )
     assert (await status(client, dead.pk))["state"] == "running"
     await aage(1000, dead)
     assert (await status(client, dead.pk))["state"] == "error"

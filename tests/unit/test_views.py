@@ -16,7 +16,7 @@ from django.test import AsyncClient, AsyncRequestFactory, TestCase, override_set
 from django.urls import path
 
 from django_sse import ChannelStreamView, Event, apublish, event_stream, publish, subscribe
-from django_sse.hub.registry import hubs
+from django_sse.hub import registry
 from django_sse.log import get_log
 from django_sse.log.base import Entry
 from django_sse.testing import aread, memory_log
@@ -264,7 +264,7 @@ def test_it_streams_under_wsgi(settings: Any) -> None:
         assert b"data: hello" in next(chunks)
         response.close()
         # The background loop outlives the test, and must not look for this log in another.
-        eventually(lambda: not any(hub.topics for hub in hubs()), hubs)
+        eventually(lambda: not any(hub.topics for hub in registry._hubs.all()), registry._hubs.all)
 
 
 @override_settings(ROOT_URLCONF=__name__)

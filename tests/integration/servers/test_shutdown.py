@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from django_sse.hub import registry
 from django_sse.process import stopping
+from django_sse.streams import pulse
 from tests import ROOT
 from tests.integration.servers.answers import Client
 from tests.integration.servers.client import Stream, get
@@ -233,17 +233,17 @@ def test_a_server_is_asked_while_it_runs_and_not_when_another_runs_after_it(
             assert (await receive())["type"] == f"lifespan.{word}"
             stopping.watch()
             stopping.look()
-            seen.append(registry.is_draining())
+            seen.append(pulse.is_draining())
             await send({"type": f"lifespan.{word}.complete"})
 
-    monkeypatch.setattr(registry, "_draining_until", 0.0)
+    monkeypatch.setattr(pulse, "_draining_until", 0.0)
     uvicorn.Server(
         uvicorn.Config(application, port=0, log_level="error", limit_max_requests=0)
     ).run()
     assert seen == [False, True]
-    monkeypatch.setattr(registry, "_draining_until", 0.0)
+    monkeypatch.setattr(pulse, "_draining_until", 0.0)
     stopping.look()
-    assert not registry.is_draining()
+    assert not pulse.is_draining()
 
 
 # -- runserver with autoreload

@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from django_sse.dialects.plain import PlainEncoder
-from django_sse.publishing import DONE
+from django_sse.dialects.plain import DONE, PlainEncoder
 from django_sse.wire import Event
 
 ENCODER = PlainEncoder(DONE)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from django_sse.handoff.deliveries import Delivery, PulledDelivery, PushedDelivery
+from django_sse.streams.state import State
 from django_sse.wire import HEARTBEAT
 from tests.unit.handoff.support import Connection, Gate
 from tests.unit.hub.pipe import Pipe
@@ -42,7 +43,7 @@ class Delivered:
     @property
     def idle(self) -> bool:
         """Whether it has sent what there was and waits."""
-        return self.stream._parked or self.stream._waiter is not None
+        return self.stream.state is State.PARKED or self.stream._waiter is not None
 
     async def reached(self, *chunks: bytes) -> None:
         """Returns when the client has just these chunks and the delivery waits for more."""

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from django_sse.handoff.exchange import Exchange
-from django_sse.hub import registry
 from django_sse.process import stopping
+from django_sse.streams import pulse
 from tests.unit.handoff.support import Connection, Message
 from tests.unit.hub.pipe import Pipe
 from tests.unit.hub.support import TIMEOUT, eventually
@@ -169,12 +169,12 @@ async def test_gunicorns_worker_is_asked_whether_it_stops(
 
     monkeypatch.setattr(send, "__module__", "gunicorn.asgi.protocol")
     monkeypatch.setattr(stopping, "_worker", None)
-    monkeypatch.setattr(registry, "_draining_until", 0.0)
+    monkeypatch.setattr(pulse, "_draining_until", 0.0)
     worker = own()
     for each in (worker, None):
         Exchange(Receiver(each).receive, send)
     stopping.look()
-    assert not registry.is_draining()
+    assert not pulse.is_draining()
     worker.alive = False
     stopping.look()
-    assert registry.is_draining()
+    assert pulse.is_draining()

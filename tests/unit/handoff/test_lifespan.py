@@ -54,7 +54,7 @@ class Work:
 @pytest.fixture
 def work(monkeypatch: pytest.MonkeyPatch) -> Work:
     monkeypatch.setattr(stopping, "_lifespan", False)
-    monkeypatch.setattr("django_sse.hub.registry._draining_until", 0.0)
+    monkeypatch.setattr("django_sse.streams.pulse._draining_until", 0.0)
     given = Work()
     monkeypatch.setattr(stopping, "_work", given)
     return given

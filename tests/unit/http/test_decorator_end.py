@@ -40,7 +40,7 @@ async def test_the_end_can_be_bare() -> None:
 
 
 async def test_the_end_cannot_have_an_id_that_would_be_taken_for_a_position() -> None:
-    with pytest.raises(InvalidEvent, match="no id of its own"):
+    with pytest.raises(InvalidEvent, match="must not have an id"):
         await ended(terminal=Event("bye", id="9"))
 
 

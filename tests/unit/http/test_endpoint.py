@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from django.http import Http404, HttpRequest, HttpResponse
 
-from django_sse.dialects import get_dialect
+from django_sse.dialects import Dialect, get_dialect
+from django_sse.dialects.plain import DONE, Plain
 from django_sse.exceptions import (
     ImmediateHttpResponse,
     InvalidChannel,
@@ -17,7 +18,6 @@ from django_sse.exceptions import (
 )
 from django_sse.http import EventStreamResponse
 from django_sse.http.endpoint import Endpoint, request_among
-from django_sse.publishing import DONE
 from tests.unit.http.support import CLOSE, asgi_request, body, frames, wsgi_request
 
 
@@ -27,6 +27,10 @@ async def generator(request: HttpRequest) -> AsyncIterator[str]:
 
 def function(request: HttpRequest) -> list[str]:
     return ["one"]
+
+
+def endpoint_of(view: Any) -> Endpoint:
+    return Endpoint(view, Plain())
 
 
 # -- the request
@@ -49,31 +53,31 @@ def test_what_has_no_request_there_is_no_view(args: tuple[Any, ...]) -> None:
 
 
 def test_a_generators_head_needs_no_view() -> None:
-    answer = Endpoint(generator).answer(asgi_request("HEAD"))
+    answer = endpoint_of(generator).answer(asgi_request("HEAD"))
     assert answer is not None
     assert answer["Content-Type"] == "text/event-stream; charset=utf-8"
-    assert Endpoint(function).answer(asgi_request("HEAD")) is None
+    assert endpoint_of(function).answer(asgi_request("HEAD")) is None
 
 
 def test_whoever_has_seen_the_end_needs_none_either() -> None:
     for view in (generator, function):
-        answer = Endpoint(view).answer(asgi_request(Last_Event_ID="!end"))
+        answer = endpoint_of(view).answer(asgi_request(Last_Event_ID="!end"))
         assert answer is not None
         assert answer.status_code == 204
-        assert Endpoint(view).answer(asgi_request()) is None
+        assert endpoint_of(view).answer(asgi_request()) is None
 
 
 # -- from a result to a response
 
 
 async def test_a_result_becomes_a_stream_with_the_views_end() -> None:
-    endpoint = Endpoint(function, terminal=DONE)
+    endpoint = Endpoint(function, Plain(DONE))
     response = endpoint.response(asgi_request(), ["one"])
     assert await body(response) == frames("one") + CLOSE
 
 
 async def test_or_one_in_the_views_dialect() -> None:
-    endpoint = Endpoint(function, dialect=get_dialect("ai-sdk"))
+    endpoint = Endpoint(function, get_dialect("ai-sdk"))
     response = endpoint.response(asgi_request(), ["one"])
     assert response["x-vercel-ai-ui-message-stream"] == "v1"
     assert (await body(response)).endswith(b"id: !end\ndata: [DONE]\n\n")
@@ -82,16 +86,18 @@ async def test_or_one_in_the_views_dialect() -> None:
 def test_a_response_is_itself_whatever_the_method() -> None:
     other = HttpResponse("please log in")
     for method in ("GET", "HEAD", "POST"):
-        assert Endpoint(function).response(asgi_request(method), other) is other
+        assert endpoint_of(function).response(asgi_request(method), other) is other
     stream = EventStreamResponse(["one"])
-    assert Endpoint(function).response(asgi_request(), stream) is stream
+    assert endpoint_of(function).response(asgi_request(), stream) is stream
 
 
 # -- what was raised before the headers
 
 
-def failed(error: Exception, request: HttpRequest | None = None, **options: Any) -> Any:
-    return Endpoint(function, **options).failed(request or asgi_request(), error)
+def failed(
+    error: Exception, request: HttpRequest | None = None, dialect: Dialect | None = None
+) -> Any:
+    return Endpoint(function, dialect or Plain()).failed(request or asgi_request(), error)
 
 
 def test_a_response_that_was_raised_is_the_answer() -> None:

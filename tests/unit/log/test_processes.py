@@ -8,7 +8,8 @@ from functools import partial
 
 import pytest
 
-from django_sse import cursor, subscribe
+from django_sse import cursor
+from django_sse.hub.channel_stream import ChannelStream
 from django_sse.log.base import Record
 from django_sse.log.model import ModelLog
 from django_sse.models import OutboxEvent
@@ -154,7 +155,7 @@ def test_what_a_killed_process_did_not_commit_was_never_there(model_log: ModelLo
 
 @pytest.mark.parametrize(
     "call",
-    [partial(cursor, "d", "c"), lambda: subscribe("c", "d").settle()],
+    [partial(cursor, "d", "c"), lambda: ChannelStream("c", "d").settle()],
     ids=["cursor", "subscribe"],
 )
 def test_a_channel_that_stays_locked_keeps_no_reader_waiting(

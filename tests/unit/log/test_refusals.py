@@ -12,8 +12,9 @@ import pytest
 from django.db import OperationalError, connection, transaction
 from django.db.backends.signals import connection_created
 
-from django_sse import cursor, finish, publish, publish_many, subscribe
+from django_sse import cursor, finish, publish, publish_many
 from django_sse.exceptions import LogUnavailable
+from django_sse.hub.channel_stream import ChannelStream
 from django_sse.log import EventLog
 from django_sse.log.model import ModelLog
 from tests.unit.log.support import (
@@ -128,7 +129,7 @@ def test_a_read_only_database_is_read(read_only_log: EventLog) -> None:
 
 @pytest.mark.parametrize(
     "call",
-    [partial(cursor, "c"), lambda: subscribe("c").settle()],
+    [partial(cursor, "c"), lambda: ChannelStream("c").settle()],
     ids=["cursor", "subscribe"],
 )
 def test_so_it_is_with_one_that_has_what_nobody_can_number(

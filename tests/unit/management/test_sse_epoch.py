@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from django.core.management.base import CommandError
 
-from django_sse import apublish, cursor, finish, publish, subscribe
+from django_sse import apublish, cursor, finish, publish
+from django_sse.hub.channel_stream import ChannelStream
 from django_sse.log import get_log
 from django_sse.log.memory import MemoryLog
 from django_sse.testing import memory_log
@@ -119,7 +120,7 @@ def log(settings: Any) -> Iterator[MemoryLog]:
 
 async def test_a_client_that_is_connected_is_reset_once_and_goes_on(log: MemoryLog) -> None:
     await apublish("room", "1")
-    stream = subscribe("room", since="earliest")
+    stream = ChannelStream("room", since="earliest")
     opening = b""
     while b"data: 1" not in opening:
         opening += await anext(stream)

@@ -215,7 +215,7 @@ def test_a_duration_beyond_all_time_keeps_everything() -> None:
 
 
 def a_run(*, ended: timedelta | None) -> Run:
-    run = store.create("user:1", dialect="", while_connected=False)
+    run = store.create("user:1", dialect="plain", while_connected=False)
     say(run, "token")
     if ended is not None:
         Run.objects.filter(pk=run.pk).update(ended=timezone.now() - ended, slot=None)
@@ -268,7 +268,7 @@ class BusyLog(ModelLog):
 
     def trim(self, channel: str, **limits: Any) -> int:
         if not self.begun:
-            self.begun.append(store.create("user:1", dialect="", while_connected=False))
+            self.begun.append(store.create("user:1", dialect="plain", while_connected=False))
             for number in range(9):
                 say(self.begun[0], str(number))
         return super().trim(channel, **limits)

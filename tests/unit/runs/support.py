@@ -10,10 +10,9 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.db.models import F
-from django_sse.runs.subscription import RunSubscription
 
 from django_sse.dialects import AnswerEncoder, Dialect, get_dialect
-from django_sse.dialects.plain import PlainEncoder
+from django_sse.dialects.plain import Plain
 from django_sse.exceptions import UpstreamError
 from django_sse.hub.registry import announce
 from django_sse.log import get_log
@@ -21,9 +20,10 @@ from django_sse.log.base import Kind, Record, State
 from django_sse.log.entries import as_event, entry_of
 from django_sse.models import Run
 from django_sse.process import database
-from django_sse.publishing import DONE, end
+from django_sse.publishing import end
 from django_sse.runs import ends, store
 from django_sse.runs.start import start
+from django_sse.runs.stream import RunStream
 from django_sse.runs.task import RunTask
 from django_sse.wire import Event
 from tests.unit.hub.support import Client
@@ -82,12 +82,10 @@ async def begin(
     encoder: AnswerEncoder | None = None,
 ) -> RunTask:
     """A run of ``source`` in this process."""
-    spoken = None if dialect is None else get_dialect(dialect)
-    if encoder is None:
-        encoder = PlainEncoder(DONE) if spoken is None else spoken.encoder()
+    spoken = Plain() if dialect is None else get_dialect(dialect)
     return await start(
         source,
-        encoder,
+        encoder or spoken.encoder(),
         owner=owner,
         dialect=ends.name_of(spoken),
         while_connected=while_connected,
@@ -142,13 +140,20 @@ def age(seconds: float, *runs: Run) -> None:
 aage = sync_to_async(age)
 
 
+def stream_of_run(run: Run, last_event_id: str | None, **options: Any) -> RunStream:
+    """The stream of a client that brings this position."""
+    stream = RunStream(run, ends.dialect_of(run), **options)
+    stream.last_event_id = last_event_id
+    return stream
+
+
 @asynccontextmanager
 async def watching(
     run: Run, last_event_id: str | None = None, **options: Any
 ) -> AsyncIterator[Client]:
     """A client of a run, whose request has been answered with a stream."""
-    stream = RunSubscription(run, **options)
-    assert await database.run(stream.settle, last_event_id), "the run has nothing to give"
+    stream = stream_of_run(run, last_event_id, **options)
+    assert await database.run(stream.settle), "the run has nothing to give"
     try:
         yield Client(stream)
     finally:
@@ -157,9 +162,9 @@ async def watching(
 
 async def settles(run: Run, last_event_id: str | None) -> bool:
     """Whether a client that brings this is given a stream; else 204."""
-    stream = RunSubscription(run)
+    stream = stream_of_run(run, last_event_id)
     try:
-        return await database.run(stream.settle, last_event_id)
+        return await database.run(stream.settle)
     finally:
         stream.close()
 

@@ -10,14 +10,15 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from django_sse.dialects import DIALECTS, AnswerDecoder, AnswerEncoder, Dialect, get_dialect
-from django_sse.dialects.plain import PlainEncoder
+from django_sse.dialects.plain import PLAIN, Plain, PlainEncoder
 from django_sse.log import get_log
 from django_sse.log.base import State
 from django_sse.models import Run
-from django_sse.publishing import PLAIN, end
+from django_sse.publishing import end
 from django_sse.runs import ends, store
 from django_sse.runs.keeper import end_if_lost
 from django_sse.wire import Event
+from tests.unit.dialects.support import NAMES
 from tests.unit.log.support import everything, in_threads
 from tests.unit.runs.support import ABORTED, INTERRUPTED, age, failures, say, terminals
 
@@ -39,7 +40,7 @@ class Shouting(Dialect):
         raise NotImplementedError
 
 
-def create(dialect: str = "", owner: str = "user:1") -> Run:
+def create(dialect: str = "plain", owner: str = "user:1") -> Run:
     return store.create(owner, dialect=dialect, while_connected=False)
 
 
@@ -70,9 +71,9 @@ def test_a_dialect_of_the_projects_is_known_by_its_path() -> None:
     assert isinstance(ends.dialect_of(Run(dialect=path)), Shouting)
 
 
-def test_no_dialect_is_none() -> None:
-    assert ends.name_of(None) == ""
-    assert ends.dialect_of(Run(dialect="")) is None
+def test_a_stream_that_names_no_dialect_is_plain() -> None:
+    assert ends.name_of(Plain(Event("bye"))) == "plain"
+    assert isinstance(ends.dialect_of(Run(dialect="plain")), Plain)
 
 
 # -- stop
@@ -109,7 +110,7 @@ def test_of_many_stops_at_once_one_did_it() -> None:
     assert len(said(run)) == 1
 
 
-@pytest.mark.parametrize("name", DIALECTS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_stop_is_said_in_the_runs_dialect(name: str) -> None:
     dialect = get_dialect(name)
     run = create(name)
@@ -170,7 +171,7 @@ def test_a_run_that_had_ended_and_could_not_note_it_keeps_its_end() -> None:
     assert store.expired() == []
 
 
-@pytest.mark.parametrize("name", DIALECTS)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_death_is_told_in_the_runs_dialect(name: str) -> None:
     run = create(name)
     for event in encoder_events(name):
@@ -192,7 +193,8 @@ def test_a_dialect_of_the_projects_is_told_how_many_events_there_were() -> None:
 
 class _CountingEncoder(PlainEncoder):
     def aborted(self) -> list[Event]:
-        return [Event(f"aborted {self._terminal.data}")]
+        (terminal,) = self._terminal
+        return [Event(f"aborted {terminal.data}")]
 
 
 class Counting(Shouting):
@@ -268,7 +270,7 @@ def test_a_dialect_that_another_process_could_not_make_is_refused() -> None:
     for dialect in (Fussy("x"), Local()):
         with pytest.raises(ImproperlyConfigured, match="cannot be made by its path"):
             ends.check(dialect)
-    for fine in (None, Shouting(), get_dialect("openai-chat")):
+    for fine in (Plain(), Shouting(), get_dialect("openai-chat")):
         ends.check(fine)
 
 

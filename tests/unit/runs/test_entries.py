@@ -8,13 +8,18 @@ from typing import Any
 import pytest
 
 from django_sse.dialects import AnswerEncoder, Dialect
-from django_sse.dialects.plain import PlainEncoder
-from django_sse.exceptions import DataNotSerializable, EventTooLarge, InexpressibleValue
-from django_sse.log.base import Entry, State
+from django_sse.dialects.plain import Plain
+from django_sse.exceptions import (
+    DataNotSerializable,
+    EventTooLarge,
+    InexpressibleValue,
+    StreamError,
+)
+from django_sse.log.base import Entry
 from django_sse.models import Run
-from django_sse.publishing import DONE
 from django_sse.runs import ends
 from django_sse.runs.entries import Entries
+from django_sse.streams.ends import ABORTED, COMPLETE, failed
 from django_sse.wire import Event
 
 TOO_LARGE = "x" * 300_000
@@ -64,22 +69,20 @@ class SpeechlessEncoder(CountingEncoder):
         return self.encode(TOO_LARGE)
 
 
-def entries(dialect: Dialect | None) -> Entries:
-    encoder = PlainEncoder(DONE) if dialect is None else dialect.encoder()
-    return Entries(Run(dialect=ends.name_of(dialect)), encoder)
+def entries(dialect: Dialect) -> Entries:
+    return Entries(Run(dialect=ends.name_of(dialect)), dialect.encoder())
 
 
 def numbers(found: list[Entry]) -> list[int]:
     return [json.loads(entry.data)["number"] for entry in found]
 
 
-def done(encoder: AnswerEncoder) -> list[Event]:
-    return encoder.done()
+NO = failed(StreamError("no"))
 
 
 def test_what_is_said_and_its_end_are_of_one_encoder() -> None:
     said = entries(Counting())
-    found = [*said.of("a"), *said.of("b"), *said.last(State.DONE, done)]
+    found = [*said.of("a"), *said.of("b"), *said.last(COMPLETE)]
     assert numbers(found) == [0, 1, 2]
     assert [entry.state for entry in found] == ["", "", "done"]
 
@@ -95,7 +98,7 @@ def test_what_the_log_refuses_leaves_an_encoder_that_is_ahead(
     with pytest.raises(error):
         said.of(value)
     assert said.broken
-    found += said.last(State.ERROR, lambda encoder: encoder.failed("no"))
+    found += said.last(NO)
     assert numbers(found) == [0, 1]
 
 
@@ -109,16 +112,16 @@ def test_what_the_encoder_refuses_leaves_it_as_it_was() -> None:
 
 @pytest.mark.parametrize("value", [TOO_LARGE, Event(TOO_LARGE), Event("x", id="1")])
 def test_a_plain_event_stands_for_itself(value: Any) -> None:
-    said = entries(None)
+    said = entries(Plain())
     with pytest.raises((EventTooLarge, ValueError)):
         said.of(value)
     assert not said.broken
-    assert [entry.data for entry in said.last(State.DONE, done)] == ["[DONE]"]
+    assert [entry.data for entry in said.last(COMPLETE)] == ["[DONE]"]
 
 
 def test_an_end_that_cannot_be_said_is_a_failure_in_the_dialect() -> None:
     said = entries(Counting())
-    found = [*said.of("a"), *said.last(State.ABORTED, lambda encoder: encoder.aborted())]
+    found = [*said.of("a"), *said.last(ABORTED)]
     assert numbers(found) == [0, 1]
     assert "could not be sent" in found[-1].data
     assert found[-1].state == "error"
@@ -126,6 +129,26 @@ def test_an_end_that_cannot_be_said_is_a_failure_in_the_dialect() -> None:
 
 def test_where_the_dialect_fails_at_that_too_the_run_ends_all_the_same() -> None:
     said = entries(Speechless())
-    found = said.last(State.ERROR, lambda encoder: encoder.failed("no"))
+    found = said.last(NO)
     assert [(entry.type, entry.state) for entry in found] == [("error", "error")]
     assert "could not be sent" in json.loads(found[-1].data)["error"]
+
+
+class Endless(Counting):
+    name = "endless"
+
+    def encoder(self, sent: int = 0) -> AnswerEncoder:
+        return EndlessEncoder(sent)
+
+
+class EndlessEncoder(CountingEncoder):
+    def done(self) -> list[Event]:
+        return self.encode(TOO_LARGE)
+
+
+def test_a_whole_answer_whose_end_the_log_refuses_has_failed_in_the_dialect() -> None:
+    said = entries(Endless())
+    found = [*said.of("a"), *said.last(COMPLETE)]
+    assert numbers(found) == [0, 1]
+    assert "could not be sent" in found[-1].data
+    assert found[-1].state == "error"

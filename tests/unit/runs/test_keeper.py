@@ -41,7 +41,7 @@ OFTEN: dict[str, Any] = {"RUN_LEASE": 0.6, "RUN_UNWATCHED": 3600.0}
 async def dead(owner: str = "user:9", *, while_connected: bool = False) -> Run:
     """A run whose process was killed a while ago."""
     run = await database.run(
-        lambda: store.create(owner, dialect="", while_connected=while_connected)
+        lambda: store.create(owner, dialect="plain", while_connected=while_connected)
     )
     await aage(1000, run)
     return run
@@ -95,7 +95,7 @@ async def test_a_run_of_a_dead_process_is_ended_by_one_that_has_runs(
 async def test_a_client_of_a_run_whose_process_dies_is_told(configure: Configure) -> None:
     configure(**OFTEN)
     run = await database.run(
-        lambda: store.create("user:9", dialect="", while_connected=False),
+        lambda: store.create("user:9", dialect="plain", while_connected=False),
     )
     async with watching(run) as client:
         await client.opened()

@@ -11,7 +11,6 @@ from django.http import Http404
 
 from django_sse import apublish
 from django_sse.exceptions import EventTooLarge, LogUnavailable, Overloaded, TooManyRuns
-from django_sse.hub import registry
 from django_sse.hub.registry import get_hub
 from django_sse.log import get_log
 from django_sse.log.base import Head
@@ -21,6 +20,7 @@ from django_sse.process import database
 from django_sse.runs import store
 from django_sse.runs.keeper import get_keeper
 from django_sse.runs.start import find_by_position
+from django_sse.streams import pulse
 from tests.unit.hub.support import eventually
 from tests.unit.runs.support import OWNER, Answer, aage, astate, atexts, begin, over, tokens
 
@@ -88,13 +88,11 @@ async def test_a_thread_too_many_begins_no_run(configure: Configure) -> None:
     assert await nothing_is_left()
 
 
-async def test_a_server_that_stops_begins_no_run() -> None:
-    registry.drain()
-    try:
-        with pytest.raises(Overloaded, match="stops"):
-            await begin(tokens(1))
-    finally:
-        registry._forget_after_fork()
+async def test_a_server_that_stops_begins_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulse, "_draining_until", 0.0)
+    pulse.drain()
+    with pytest.raises(Overloaded, match="stop"):
+        await begin(tokens(1))
     assert await nothing_is_left()
 
 
@@ -237,7 +235,7 @@ async def test_a_run_too_many_is_not_begun(configure: Configure) -> None:
 async def test_the_dead_do_not_count(configure: Configure) -> None:
     configure(RUNS_PER_OWNER=1)
     dead = await database.run(
-        lambda: store.create(OWNER, dialect="", while_connected=False),
+        lambda: store.create(OWNER, dialect="plain", while_connected=False),
     )
     await aage(1000, dead)
     task = await begin(tokens(1))

@@ -12,11 +12,12 @@ import pytest
 from django.db import OperationalError, connection
 from django.db.models import F
 
+from django_sse.dialects.plain import PLAIN
 from django_sse.exceptions import LogUnavailable, TooManyRuns
 from django_sse.log import get_log
 from django_sse.log.base import State
 from django_sse.models import Channel, Run, StoredEvent
-from django_sse.publishing import PLAIN, end
+from django_sse.publishing import end
 from django_sse.runs import store
 from tests.unit.log.support import elsewhere, in_threads, start_python
 from tests.unit.runs.support import say
@@ -32,7 +33,7 @@ Configure = Callable[..., None]
 
 
 def create(owner: str = "user:1", *, while_connected: bool = False) -> Run:
-    return store.create(owner, dialect="", while_connected=while_connected)
+    return store.create(owner, dialect="plain", while_connected=while_connected)
 
 
 def created_or_refused(owner: str = "user:1") -> Run | None:
@@ -118,7 +119,7 @@ def test_two_processes_together_begin_no_more_than_one_may(configure: Configure)
         sys.stdin.readline()
         for _ in range(10):
             try:
-                store.create("user:1", dialect="", while_connected=False)
+                store.create("user:1", dialect="plain", while_connected=False)
             except TooManyRuns:
                 continue
             begun += 1

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from django_sse import apublish
-from django_sse.dialects import DIALECTS, get_dialect
+from django_sse.dialects import get_dialect
 from django_sse.exceptions import LogUnavailable
 from django_sse.hub.registry import get_hub, look_again
 from django_sse.log import get_log
@@ -22,7 +22,10 @@ from django_sse.runs import store
 from django_sse.runs.ends import dialect_of
 from django_sse.runs.keeper import get_keeper
 from django_sse.runs.stream import RunStream
+from django_sse.streams.state import State as StreamState
+from django_sse.streams.stream import Driver
 from django_sse.wire import Event, MessageEvent
+from tests.unit.dialects.support import NAMES
 from tests.unit.hub.support import Client, eventually, texts
 from tests.unit.runs.support import (
     INTERRUPTED,
@@ -198,7 +201,7 @@ async def test_of_a_run_that_was_discarded_nothing_is_left() -> None:
 
 
 async def test_a_run_that_lost_its_process_ends_when_somebody_asks_for_it() -> None:
-    run = await database.run(lambda: store.create("user:1", dialect="", while_connected=False))
+    run = await database.run(lambda: store.create("user:1", dialect="plain", while_connected=False))
     await asay(run, "one")
     await aage(1000, run)
     async with watching(run) as client:
@@ -243,7 +246,7 @@ async def test_closed_while_it_begins_it_is_not_watched_for_ever() -> None:
     client = Client(stream)
     reading = asyncio.create_task(client.chunk())
     await asyncio.sleep(0)
-    assert (stream._started, client.chunks) == (True, [])
+    assert (stream.state, client.chunks) == (StreamState.OPEN, [])
     stream.close()
     with pytest.raises(StopAsyncIteration):
         await reading
@@ -266,7 +269,7 @@ async def test_told_to_stop_a_client_is_sent_elsewhere() -> None:
     assert answer.notes == []
 
 
-@pytest.mark.parametrize("name", DIALECTS)
+@pytest.mark.parametrize("name", NAMES)
 async def test_in_a_dialect_who_comes_back_by_itself_is_told_nothing(name: str) -> None:
     answer = Answer()
     task = await begin(answer.items(), dialect=name)
@@ -282,7 +285,7 @@ async def test_in_a_dialect_who_comes_back_by_itself_is_told_nothing(name: str) 
     assert client.last_event_id == events[-1].last_event_id
 
 
-@pytest.mark.parametrize("name", DIALECTS)
+@pytest.mark.parametrize("name", NAMES)
 async def test_and_who_does_not_is_told_in_the_dialect_that_this_was_not_all(name: str) -> None:
     answer = Answer()
     task = await begin(answer.items(), dialect=name)
@@ -340,7 +343,7 @@ async def test_so_does_that_of_a_log_that_goes_away_before_the_stream_begins(
     assert (said["type"], said["sequence_number"]) == ("error", 5)
 
 
-@pytest.mark.parametrize("name", [None, *DIALECTS])
+@pytest.mark.parametrize("name", [None, *NAMES])
 async def test_who_has_the_end_is_not_told_of_another(name: str | None) -> None:
     run = await finished(3, dialect=name)
     async with watching(run, reconnects=False) as client:
@@ -392,7 +395,7 @@ async def test_a_log_that_is_another_one_in_the_middle_is_told_and_all_is_sent()
 
 
 @pytest.mark.parametrize("reconnects", [False, True])
-@pytest.mark.parametrize("name", DIALECTS)
+@pytest.mark.parametrize("name", NAMES)
 async def test_in_a_dialect_it_breaks_the_answer_off(name: str, reconnects: bool) -> None:
     answer = Answer()
     task = await begin(answer.items(3), dialect=name)
@@ -412,8 +415,15 @@ async def test_a_parked_client_hears_it_too() -> None:
     answer = Answer()
     task = await begin(answer.items(3), dialect="openai-chat")
     ready: list[bool] = []
+
+    class Told(Driver):
+        pushes = True
+
+        def ready(self) -> None:
+            ready.append(True)
+
     async with watching(task.run) as client:
-        client.stream.on_ready = lambda: ready.append(True)
+        client.stream.driver = Told()
         while await client.stream.__anext__():
             pass
         await rotate(task.run)

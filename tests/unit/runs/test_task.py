@@ -13,17 +13,19 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from django_sse import DONE, Event
-from django_sse.dialects import DIALECTS, Finish, Reasoning, get_dialect
+from django_sse.dialects import Finish, Reasoning, get_dialect
+from django_sse.dialects.plain import PLAIN
 from django_sse.exceptions import EventTooLarge, InexpressibleValue, LogUnavailable, StreamError
 from django_sse.log import get_log
 from django_sse.log.base import Appended, Entry, Head, Outcome, State
 from django_sse.log.model import ModelLog
 from django_sse.models import Run
 from django_sse.process import database
-from django_sse.publishing import PLAIN, append, last_entries
+from django_sse.publishing import append, last_entries
 from django_sse.runs import ends, store
 from django_sse.runs.keeper import get_keeper
 from django_sse.runs.task import RunTask
+from tests.unit.dialects.support import NAMES
 from tests.unit.hub.support import eventually
 from tests.unit.log.support import everything
 from tests.unit.runs.support import (
@@ -235,7 +237,7 @@ async def test_an_end_that_is_too_large_to_be_said_is_an_error(
     records = await arecords(task.run)
     assert terminals(records) == [records[-1]]
     assert await astate(task.run) == "error"
-    assert "cannot end as its dialect has it" in caplog.text
+    assert "cannot end in its dialect" in caplog.text
     # In the dialect all the same, and counted on.
     last = json.loads(records[-1].data)
     assert (last["type"], last["sequence_number"]) == ("error", len(records) - 1)
@@ -244,7 +246,7 @@ async def test_an_end_that_is_too_large_to_be_said_is_an_error(
 # -- values that cannot be, in a dialect
 
 
-@pytest.mark.parametrize("name", DIALECTS)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("caught", [False, True])
 async def test_a_value_that_the_log_refuses_ends_the_answer_in_its_dialect(
     configure: Configure, name: str, caught: bool
@@ -418,7 +420,7 @@ async def test_a_process_that_stalled_writes_nothing_behind_the_end_of_others() 
 
 
 async def test_one_that_was_stopped_before_it_began_does_not_go_on() -> None:
-    run = await database.run(lambda: store.create("user:1", dialect="", while_connected=False))
+    run = await database.run(lambda: store.create("user:1", dialect="plain", while_connected=False))
     await sync_to_async(ends.stop)(run)
     answer = Answer()
     task = RunTask(run, PLAIN, on_error=lambda error: None)
@@ -435,7 +437,7 @@ async def test_nobody_waits_for_the_first_item_of_one_that_is_stopped() -> None:
         await asyncio.Event().wait()
         yield "never"
 
-    run = await database.run(lambda: store.create("user:1", dialect="", while_connected=False))
+    run = await database.run(lambda: store.create("user:1", dialect="plain", while_connected=False))
     task = RunTask(run, PLAIN, on_error=lambda error: None)
     await task.start(silent(), lambda task: None)
     first = asyncio.create_task(task.first.wait(TIMEOUT))

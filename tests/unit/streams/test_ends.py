@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from django_sse.dialects import DIALECTS, AnswerEncoder, get_dialect
+from django_sse.dialects import AnswerEncoder, get_dialect
 from django_sse.dialects.plain import DONE, PLAIN, Plain, PlainEncoder
 from django_sse.exceptions import InvalidEvent, StreamError, UpstreamError
 from django_sse.log.base import State
@@ -28,6 +28,7 @@ from django_sse.streams.ends import (
 )
 from django_sse.wire import Decoder, Event
 from tests import generators
+from tests.unit.dialects.support import NAMES
 
 
 class Noting(AnswerEncoder):
@@ -97,7 +98,7 @@ def test_the_ends_in_the_plain_dialect(ending: Ending, event: Event) -> None:
     assert ending.events(PLAIN) == [event]
 
 
-@pytest.mark.parametrize("name", sorted(DIALECTS.keys() - {"plain"}))
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("ending", [FAILED, INTERRUPTED, ABORTED], ids=["failed", "died", "stop"])
 def test_a_vendors_client_does_not_take_a_broken_answer_for_whole(
     name: str, ending: Ending

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from django_sse import Event
-from django_sse.dialects import DIALECTS, Finish, get_dialect
+from django_sse.dialects import Finish, get_dialect
 from django_sse.exceptions import (
     InexpressibleValue,
     Overloaded,
@@ -19,8 +19,7 @@ from django_sse.exceptions import (
 from django_sse.streams.generator import GeneratorStream
 from django_sse.wire import Decoder
 from tests.generators import CLOSE, FAILED, HEARTBEAT, Errors, Walk, chunk_of, frame, make, read
-
-VENDORS = sorted(DIALECTS.keys() - {"plain"})
+from tests.unit.dialects.support import NAMES
 
 
 @pytest.fixture
@@ -335,7 +334,7 @@ def broken(name: str, body: bytes) -> bool:
     return False
 
 
-@pytest.mark.parametrize("name", VENDORS)
+@pytest.mark.parametrize("name", NAMES)
 async def test_in_a_dialect_values_and_the_end_are_the_dialects(name: str) -> None:
     async def answer() -> AsyncIterator[Any]:
         yield "Hel"
@@ -350,7 +349,7 @@ async def test_in_a_dialect_values_and_the_end_are_the_dialects(name: str) -> No
     assert body.count(b"id: ") == 1
 
 
-@pytest.mark.parametrize("name", VENDORS)
+@pytest.mark.parametrize("name", NAMES)
 async def test_an_error_is_told_in_the_dialect_and_reported(name: str, errors: Errors) -> None:
     error = StreamError("out of paper")
 
@@ -364,7 +363,7 @@ async def test_an_error_is_told_in_the_dialect_and_reported(name: str, errors: E
     assert errors == [error]
 
 
-@pytest.mark.parametrize("name", VENDORS)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("sync", [False, True])
 async def test_a_value_that_cannot_be_is_an_error_at_its_yield(name: str, sync: bool) -> None:
     async def answer() -> AsyncIterator[Any]:
@@ -382,7 +381,7 @@ async def test_a_value_that_cannot_be_is_an_error_at_its_yield(name: str, sync: 
     assert [value for value in values if isinstance(value, str)] == ["instead"]
 
 
-@pytest.mark.parametrize("name", VENDORS)
+@pytest.mark.parametrize("name", NAMES)
 async def test_told_to_stop_it_does_not_look_whole(name: str) -> None:
     walk = Walk()
     stream = answer_in(name, walk.waiting())

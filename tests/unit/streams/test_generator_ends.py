@@ -245,7 +245,7 @@ async def test_an_end_that_the_dialect_cannot_say_is_an_error(
     stream = speak(iter(["first"]) if sync else answer(), Unsaid(done, mute=mute), errors)
     async with asyncio.timeout(30):
         assert await read(stream) == frame("first") + end
-    assert [type(error) for error in errors] == [IndexError if done is None else RuntimeError]
+    assert [type(error) for error in errors] == [ValueError if done is None else RuntimeError]
     assert ("cannot end in its dialect" in caplog.text) is mute
 
 
@@ -268,7 +268,7 @@ async def test_who_left_is_told_no_end(errors: Errors) -> None:
     assert errors == []
 
 
-async def test_a_last_frame_that_the_dialect_cannot_say_is_the_plain_dialects(
+async def test_a_last_frame_that_the_dialect_cannot_say_is_plain(
     errors: Errors,
 ) -> None:
     walk = Walk()
