@@ -16,7 +16,7 @@ from django_sse.exceptions import (
     StreamError,
 )
 from django_sse.log.base import Entry
-from django_sse.models import Run
+from django_sse.models import Run, State
 from django_sse.runs import ends
 from django_sse.runs.entries import Entries
 from django_sse.streams.ends import ABORTED, COMPLETE, failed
@@ -119,19 +119,21 @@ def test_a_plain_event_stands_for_itself(value: Any) -> None:
     assert [entry.data for entry in said.last(COMPLETE)] == ["[DONE]"]
 
 
-def test_an_end_that_cannot_be_said_is_a_failure_in_the_dialect() -> None:
+def test_an_abort_that_the_dialect_cannot_say_is_an_abort_in_plain_words() -> None:
     said = entries(Counting())
     found = [*said.of("a"), *said.last(ABORTED)]
-    assert numbers(found) == [0, 1]
-    assert "could not be sent" in found[-1].data
-    assert found[-1].state == "error"
+    assert [(entry.type, entry.state) for entry in found] == [
+        ("", State.OPEN),
+        ("error", "aborted"),
+    ]
+    assert json.loads(found[-1].data)["code"] == "aborted"
 
 
 def test_where_the_dialect_fails_at_that_too_the_run_ends_all_the_same() -> None:
     said = entries(Speechless())
     found = said.last(NO)
     assert [(entry.type, entry.state) for entry in found] == [("error", "error")]
-    assert "could not be sent" in json.loads(found[-1].data)["error"]
+    assert json.loads(found[-1].data)["error"] == NO.message
 
 
 class Endless(Counting):
