@@ -15,7 +15,6 @@ commit runs goes into the next; when nothing runs, an event is committed at once
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections import OrderedDict
 from contextlib import suppress
@@ -25,7 +24,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from django_sse.exceptions import LogUnavailable
 from django_sse.hub.registry import announce, deliver
 from django_sse.log import get_log
-from django_sse.process.threads import DatabaseExecutor
+from django_sse.process.database import DatabaseExecutor
+from django_sse.process.lifecycle import Order, in_forked_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -203,10 +203,8 @@ async def _append_in_memory(entries: Sequence[Entry]) -> Outcome:
     return outcome
 
 
+@in_forked_child(Order.GROUP_COMMIT)
 def _forget_after_fork() -> None:
     # The child has the parent's calls, but neither their loops nor the thread.
     global _writer  # noqa: PLW0603 - one a process
     _writer = _Writer()
-
-
-os.register_at_fork(after_in_child=_forget_after_fork)

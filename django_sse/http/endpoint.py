@@ -27,7 +27,7 @@ from django_sse.http.answers import (
 )
 from django_sse.http.response import EventStreamResponse
 from django_sse.process import stopping
-from django_sse.process.threads import in_transaction
+from django_sse.process.place import in_transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -29,7 +29,7 @@ from django_sse.http.response import (
 )
 from django_sse.process import database, stopping
 from django_sse.process.background import get_background_loop
-from django_sse.process.threads import in_transaction, in_users_test
+from django_sse.process.place import in_transaction, in_users_test
 from django_sse.runs import ends
 from django_sse.runs.owners import may_access, owner_of
 from django_sse.runs.start import find_by_position, start

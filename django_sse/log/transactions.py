@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 from django.db import InterfaceError, InternalError, OperationalError, connections, transaction
 
 from django_sse.exceptions import LogUnavailable, PublishNotAllowed
+from django_sse.process.place import in_testcase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,15 +33,6 @@ _default_levels: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 _SQLSTATES = frozenset({"40001", "40P01"})
 # MySQL and MariaDB: lock wait time-out, deadlock, record changed since the snapshot.
 _ERRNOS = frozenset({1205, 1213, 1020})
-
-
-def in_testcase(connection: BaseDatabaseWrapper) -> bool:
-    """Whether ``connection`` is inside the transaction that ``django.test.TestCase`` rolls back.
-
-    That transaction never commits: what waits for it would wait for ever. Django marks its
-    blocks with ``_from_testcase`` (private; it is what ``atomic(durable=True)`` asks, too).
-    """
-    return any(getattr(block, "_from_testcase", False) for block in connection.atomic_blocks)
 
 
 def commits_its_own(alias: str) -> bool:

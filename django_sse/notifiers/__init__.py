@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 
 from django.conf import settings as django_settings
@@ -10,6 +9,7 @@ from django.db import connections
 
 from django_sse import conf
 from django_sse.notifiers.base import Notifier, Wakeup
+from django_sse.process.lifecycle import Order, in_forked_child
 
 __all__ = ["Notifier", "Wakeup", "get_notifier", "notifier_path"]
 
@@ -70,4 +70,6 @@ def get_notifier() -> Notifier:
     return _instance(notifier_path(conf.current()))
 
 
-os.register_at_fork(after_in_child=_instance.cache_clear)
+@in_forked_child(Order.NOTIFIER)
+def _forget_after_fork() -> None:
+    _instance.cache_clear()

@@ -13,12 +13,13 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from django.core import checks, mail
+from django.core import checks
 from django.db import connections
 
 from django_sse import conf
 from django_sse.models import Channel, StoredEvent
 from django_sse.notifiers.base import Notifier, Wakeup
+from django_sse.process.place import in_test_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -65,7 +66,7 @@ class DatabaseNotifier(Notifier):
             await watch_heads(wake)
 
     def check(self) -> list[checks.CheckMessage]:
-        if hasattr(mail, "outbox"):
+        if in_test_run():
             # A test run, where a database in memory is what Django makes of one in a file.
             return []
         if _is_in_memory(conf.current()):

@@ -15,7 +15,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from django.core import checks, mail
+from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
@@ -25,6 +25,7 @@ from django_sse.notifiers.database import watch_heads
 from django_sse.notifiers.outage import Outage
 from django_sse.notifiers.payload import Reader, address
 from django_sse.notifiers.sender import Sender
+from django_sse.process.place import in_test_run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -179,7 +180,7 @@ def _polls() -> bool:
     PostgreSQL refuses to drop a database that somebody listens to, so a project's test run would
     fail at its end.
     """
-    return hasattr(mail, "outbox") and conf.current().NOTIFIER_DSN is None
+    return in_test_run() and conf.current().NOTIFIER_DSN is None
 
 
 def _parameters() -> dict[str, Any]:

@@ -9,7 +9,6 @@ for NOTIFY, whose global lock every commit with one has to pass.
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import threading
 import time
@@ -17,15 +16,14 @@ import weakref
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from importlib import import_module
-from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING, Any
-
-from django.core import mail
 
 from django_sse import conf
 from django_sse.notifiers.base import Wakeup
 from django_sse.notifiers.outage import Outage
 from django_sse.notifiers.payload import encode
+from django_sse.process.lifecycle import Order, at_exit, before_fork, in_forked_child
+from django_sse.process.place import in_test_run
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -108,7 +106,7 @@ class Sender:
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._run, name="django_sse-sender", daemon=True)
-        _flush_at_the_end()
+        _flush_when_celery_ends()
         # A process that is ending starts no thread: what it says then is found by the safety poll.
         with suppress(RuntimeError):
             thread.start()
@@ -169,7 +167,7 @@ class Sender:
                 return True
             self._wanted = lambda: loop.call_soon_threadsafe(news.set)
         # A test's database cannot be dropped while a connection to it is open.
-        idle = 0.0 if hasattr(mail, "outbox") else _IDLE
+        idle = 0.0 if in_test_run() else _IDLE
         with suppress(TimeoutError):
             async with asyncio.timeout(idle):
                 await news.wait()
@@ -224,32 +222,26 @@ def _make_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
+# Before a fork: a transport imports more when it connects, and a child forked at that moment would
+# have half a module, behind a lock that none of its threads holds.
+@before_fork(Order.SENDERS)
+@at_exit(Order.SENDERS)
 def _flush_all(**_signal: object) -> None:
     for sender in list(_senders):
         sender.flush(_FLUSH_LIMIT)
 
 
-def _flush_at_the_end() -> None:
-    """Have this process wait for its last words, however it ends; only a kill is without."""
-    global _flushes  # noqa: PLW0603 - one a process
-    if _flushes:
-        return
-    _flushes = True
-    # Not by atexit: a child of multiprocessing's runs only what it has registered here itself.
-    Finalize(None, _flush_all, exitpriority=0)
-    # A child of Celery's pool runs neither: it says that it ends, and its parent kills it for that.
+def _flush_when_celery_ends() -> None:
+    """Flush at the end of a child of Celery's pool as well.
+
+    Such a child runs no exit hooks: it tells its parent that it ends, and the parent kills it.
+    """
     if "celery" in sys.modules:
+        # Connecting the same function twice does nothing.
         import_module("celery.signals").worker_process_shutdown.connect(_flush_all)
 
 
+@in_forked_child(Order.SENDERS)
 def _forget_after_fork() -> None:
     # The child has the parent's senders, and none of their threads.
-    global _flushes  # noqa: PLW0603
-    _flushes = False
     _senders.clear()
-
-
-_flushes = False
-# A transport imports more when it connects, and a child of that moment would have half a module,
-# behind a lock that nobody in it holds.
-os.register_at_fork(before=_flush_all, after_in_child=_forget_after_fork)

@@ -7,11 +7,11 @@ still works at its second.
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from django_sse.process.threads import Surroundings, leave_callers_thread
+from django_sse.process.lifecycle import Order, in_forked_child
+from django_sse.process.request_thread import Surroundings, leave_callers_thread
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -57,11 +57,9 @@ def get_background_loop() -> BackgroundLoop:
         return _background
 
 
+@in_forked_child(Order.BACKGROUND_LOOP)
 def _forget_after_fork() -> None:
     # The child has the parent's loop, which still says is_running(), but not its thread.
     global _background, _lock  # noqa: PLW0603
     _background = None
     _lock = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_forget_after_fork)

@@ -4,24 +4,185 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
+import threading
+import weakref
+from collections import deque
+from concurrent.futures import Executor, Future
+from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
+from django.db import connections
 
 from django_sse import conf
-from django_sse.process.threads import DatabaseExecutor, in_users_test
+from django_sse.process.lifecycle import Order, in_forked_child
+from django_sse.process.place import in_test_run, in_users_test
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from concurrent.futures import Future
-    from typing import ParamSpec, TypeVar
 
-    P = ParamSpec("P")
-    T = TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 logger = logging.getLogger("django_sse")
+
+
+class _LiveCursors:
+    """Knows whether a query of this thread is still being read, as by ``aiterator()``."""
+
+    def __init__(self) -> None:
+        self._cursors: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def __call__(self, execute: Any, sql: Any, params: Any, many: Any, context: Any) -> Any:
+        result = execute(sql, params, many, context)
+        # Only now: the error of a query that failed holds on to its cursor until it is collected.
+        self._cursors.add(context["cursor"])
+        return result
+
+    def __bool__(self) -> bool:
+        return bool(len(self._cursors)) or any(
+            connection.in_atomic_block for connection in connections.all(initialized_only=True)
+        )
+
+
+class DatabaseExecutor(Executor):
+    """Threads that end, and give back their connections, when idle.
+
+    Idle is ``THREAD_IDLE`` seconds, or ``idle`` if that is more.
+    With ``iterates`` a thread stays while a queryset of an earlier call is still being iterated on
+    its connection, or a transaction is open; with one worker it may then be used as asgiref's
+    thread-sensitive executor.
+    """
+
+    def __init__(
+        self,
+        max_workers: int = 1,
+        *,
+        name: str = "django_sse",
+        iterates: bool = False,
+        idle: float = 0.0,
+    ) -> None:
+        self._iterates = iterates
+        self._idle = idle
+        self._max_workers = max_workers
+        self._name = name
+        self._work: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._changed = threading.Condition()
+        self._threads = 0
+        self._waiting = 0
+        self._shutdown = False
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """See ``concurrent.futures.Executor.submit``. Raises ``RuntimeError`` after shutdown, and
+        where the system refuses a thread; then nothing is kept of the call."""
+        future: Future[T] = Future()
+        with self._changed:
+            if self._shutdown:
+                raise RuntimeError("cannot schedule new futures after shutdown")
+            self._work.append((future, lambda: fn(*args, **kwargs)))
+            if self._waiting >= len(self._work):
+                self._changed.notify()
+            elif self._threads < self._max_workers:
+                self._start()
+        return future
+
+    def _start(self) -> None:
+        self._threads += 1
+        try:
+            threading.Thread(target=self._run, name=self._name, daemon=True).start()
+        except Exception:
+            # As where a limit of processes is reached. Counted on, it would be waited for for ever.
+            self._threads -= 1
+            self._work.pop()
+            raise
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Let the threads end when their work is done; ``wait`` is not supported and ignored:
+        a stream's end must not wait for a query."""
+        with self._changed:
+            self._shutdown = True
+            if cancel_futures:
+                for future, _ in self._work:
+                    future.cancel()
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        try:
+            self._serve()
+        except BaseException as error:
+            # Not a call's own: the settings, or those of a database, are wrong.
+            if not self._lose(error):
+                raise
+        finally:
+            connections.close_all()
+
+    def _serve(self) -> None:
+        live = _LiveCursors()
+        with ExitStack() as stack:
+            # Not for calls that read to the end what they ask for: the traceback of an error may
+            # hold on to a cursor until it is collected.
+            for connection in connections.all() if self._iterates else ():
+                stack.enter_context(connection.execute_wrapper(live))
+            while (item := self._next(live)) is not None:
+                future, call = item
+                _complete(future, partial(_and_close, call, live) if in_test_run() else call)
+                del item, future, call
+
+    def _next(self, live: _LiveCursors) -> tuple[Future[Any], Callable[[], Any]] | None:
+        with self._changed:
+            while not self._work:
+                if self._shutdown:
+                    break
+                # Read before the thread is counted as one that waits: wrong settings raise.
+                idle = max(self._idle, conf.current().THREAD_IDLE)
+                self._waiting += 1
+                told = self._changed.wait(idle)
+                self._waiting -= 1
+                if not told and not self._work and not live:
+                    break
+            else:
+                return self._work.popleft()
+            self._threads -= 1
+            return None
+
+    def _lose(self, error: BaseException) -> bool:
+        """This thread ends with ``error``. Returns whether a caller is told: those are whose calls
+        no other thread will take."""
+        with self._changed:
+            self._threads -= 1
+            lost = [] if self._threads else list(self._work)
+            if lost:
+                self._work.clear()
+        for future, _ in lost:
+            _complete(future, partial(_raise, error))
+        return bool(lost)
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+def _and_close(call: Callable[[], T], live: _LiveCursors) -> T:
+    """``call``, and the connections are given back at once: the end of the test may be the end of
+    its database, which PostgreSQL refuses to drop while a connection is open."""
+    try:
+        return call()
+    finally:
+        if not live:
+            connections.close_all()
+
+
+def _complete(future: Future[Any], call: Callable[[], Any]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = call()
+    except BaseException as error:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
 
 _executors: dict[str, DatabaseExecutor] = {}
 
@@ -75,8 +236,6 @@ def _log_error(future: Future[object]) -> None:
         logger.error("A callback of a stream failed.", exc_info=error)
 
 
+@in_forked_child(Order.DATABASE_THREADS)
 def _forget_after_fork() -> None:
     _executors.clear()
-
-
-os.register_at_fork(after_in_child=_forget_after_fork)

@@ -20,13 +20,13 @@ import weakref
 from concurrent.futures import wait
 from contextvars import Context
 from functools import partial
-from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 from django.core.signals import request_started
 from django.utils.autoreload import file_changed
 
-from django_sse.streams.pulse import drain, on_beat, running
+from django_sse.hub.registry import drain, on_tick, running
+from django_sse.process.lifecycle import Order, at_exit
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -289,6 +289,7 @@ def _does_not_wait(handler: Callable[..., Any]) -> bool:
     return (getattr(handler, "__module__", None) or "").startswith("twisted.")
 
 
+@at_exit(Order.STREAMS)
 def end_streams() -> None:
     """End all streams and wait for that: the process exits while their loop still runs, in a thread
     that nobody waits for."""
@@ -330,5 +331,3 @@ def _before_request(**kwargs: object) -> None:
 on_beat.append(look)
 request_started.connect(_before_request, dispatch_uid="django_sse.process.stopping")
 file_changed.connect(_before_reload, dispatch_uid="django_sse.process.stopping")
-# Before the generators in threads are waited for (django_sse.streams.producers).
-Finalize(None, end_streams, exitpriority=2)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 import weakref
 from collections import Counter
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 from django_sse import conf
 from django_sse.exceptions import LogUnavailable
 from django_sse.process import database, stopping
+from django_sse.process.lifecycle import Order, in_forked_child
 from django_sse.runs import ends, store
 
 if TYPE_CHECKING:
@@ -204,9 +204,7 @@ class _Grace:
 stopping.let_finish(_Grace())
 
 
+@in_forked_child(Order.RUN_KEEPERS)
 def _forget_after_fork() -> None:
     _keepers.clear()
     _here.clear()
-
-
-os.register_at_fork(after_in_child=_forget_after_fork)

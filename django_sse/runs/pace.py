@@ -9,10 +9,10 @@ the process: one alone is as smooth as before, and of two hundred each writes te
 from __future__ import annotations
 
 import asyncio
-import os
 import weakref
 
 from django_sse import conf
+from django_sse.process.lifecycle import Order, in_forked_child
 from django_sse.streams.throttle import Throttle
 
 _PAUSES = 3
@@ -62,5 +62,7 @@ class Pace:
         self._throttle.acted()
 
 
-# The runs are the parent's.
-os.register_at_fork(after_in_child=_all.clear)
+@in_forked_child(Order.RUN_PACE)
+def _forget_after_fork() -> None:
+    # The runs are the parent's.
+    _all.clear()

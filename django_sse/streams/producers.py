@@ -11,12 +11,10 @@ import asyncio
 import concurrent.futures
 import contextvars
 import logging
-import os
 import threading
 import time
 from collections.abc import AsyncIterable, Iterable
 from contextlib import suppress
-from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
@@ -24,8 +22,11 @@ from django.db import connections
 
 from django_sse import conf
 from django_sse.exceptions import EventStreamError, Overloaded
+from django_sse.process.database import DatabaseExecutor
+from django_sse.process.lifecycle import Order, at_exit, in_forked_child
+from django_sse.process.place import in_users_test
+from django_sse.process.request_thread import Surroundings
 from django_sse.process.stopping import GENERATOR
-from django_sse.process.threads import DatabaseExecutor, Surroundings, in_users_test
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -329,22 +330,17 @@ def _throw(iterator: Any, error: Exception) -> Any:
         return _END
 
 
+@at_exit(Order.GENERATOR_THREADS)
 def _wait_for_threads() -> None:
+    # They are daemons: a generator that blocks for ever must not keep the process.
     until = time.monotonic() + _GRACE
     for producer in list(_running):
         producer.join(max(0.0, until - time.monotonic()))
 
 
-# Their threads are daemons: a generator that blocks for ever must not keep the process. Not atexit:
-# a child of multiprocessing's does not run that. Before the sender's end, which sends their words.
-Finalize(None, _wait_for_threads, exitpriority=1)
-
-
+@in_forked_child(Order.GENERATOR_THREADS)
 def _forget_after_fork() -> None:
     # The threads are the parent's.
     global _running_lock  # noqa: PLW0603
     _running_lock = threading.Lock()
     _running.clear()
-
-
-os.register_at_fork(after_in_child=_forget_after_fork)

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from django_sse import conf
-from django_sse.process.threads import release_request_thread
+from django_sse.process.request_thread import release_request_thread
 from django_sse.streams.ends import retry_frame
 from django_sse.streams.pulse import get_pulse
 from django_sse.streams.state import (

@@ -18,7 +18,7 @@ from django.utils import timezone
 from django_sse.exceptions import LogUnavailable
 from django_sse.hub.channel_stream import ChannelStream
 from django_sse.management.base import EventStreamCommand
-from django_sse.process.threads import close_connections
+from django_sse.process.request_thread import close_connections
 from django_sse.wire.cursor import Cursor
 from django_sse.wire.decoder import Decoder, MessageEvent
 from django_sse.wire.encoder import encode

@@ -1,33 +1,24 @@
+"""The threads of the library end, and give back their connections, when idle."""
+
 from __future__ import annotations
 
 import asyncio
 import gc
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from typing import Any
 
 import pytest
-from asgiref.sync import SyncToAsync, ThreadSensitiveContext, async_to_sync, sync_to_async
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.contrib.auth.models import User
 from django.core import mail
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connections, transaction
-from django.urls import get_script_prefix, get_urlconf, set_script_prefix, set_urlconf
-from django.utils import timezone, translation
 
-from django_sse.process.threads import (
-    DatabaseExecutor,
-    Surroundings,
-    close_connections,
-    in_transaction,
-    in_users_test,
-    release_request_thread,
-    thread_in_users_test,
-    under_async_to_sync,
-)
+from django_sse.process.database import DatabaseExecutor
 
 TIMEOUT = 60.0
 # Long enough for a thread that would end when idle to have ended.
@@ -409,174 +400,3 @@ async def test_a_coroutine_iterates_a_queryset_with_waits_longer_than_a_thread_i
                 await asyncio.wait_for(asyncio.Event().wait(), 0.1)
     assert names == [f"{number:03}" for number in range(6)]
     assert len(threads) == 1
-
-
-# -- a request's thread
-
-
-@pytest.mark.django_db(transaction=True)
-async def test_the_thread_of_a_request_ends_and_its_connection_is_closed() -> None:
-    async with ThreadSensitiveContext():
-        thread, connection = await sync_to_async(query)()
-        assert connection.connection is not None
-        await release_request_thread()
-        await asyncio.to_thread(assert_ends, thread)
-        assert connection.connection is None
-        # Whoever needs one again gets one.
-        later, _ = await sync_to_async(query)()
-        assert later is not thread
-
-
-@pytest.mark.django_db(transaction=True)
-async def test_a_request_that_is_inside_a_transaction_keeps_its_connection() -> None:
-    def begin() -> Any:
-        transaction.atomic().__enter__()
-        User.objects.count()
-        return connections["default"]
-
-    async with ThreadSensitiveContext():
-        connection = await sync_to_async(begin)()
-        await sync_to_async(close_connections)()
-        assert connection.connection is not None
-        await sync_to_async(connection.set_rollback)(True)
-        await sync_to_async(transaction.atomic().__exit__)(None, None, None)
-
-
-async def test_a_request_without_a_thread_has_nothing_to_release() -> None:
-    await release_request_thread()
-    async with ThreadSensitiveContext():
-        await release_request_thread()
-
-
-async def test_where_asgiref_has_no_such_threads_nothing_happens(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with ThreadSensitiveContext():
-        thread = await sync_to_async(threading.current_thread)()
-        with monkeypatch.context() as patch:
-            patch.delattr(SyncToAsync, "context_to_thread_executor")
-            await release_request_thread()
-        with monkeypatch.context() as patch:
-            patch.delattr(SyncToAsync, "thread_sensitive_context")
-            await release_request_thread()
-        assert await sync_to_async(threading.current_thread)() is thread
-
-
-# -- who waits
-
-
-async def test_a_coroutine_of_a_loop_of_its_own_is_waited_for_by_nobody() -> None:
-    assert not under_async_to_sync()
-
-
-@pytest.mark.parametrize("how", ["directly", "in a task", "in a view's thread"])
-def test_a_coroutine_under_async_to_sync_has_a_caller_who_waits(how: str) -> None:
-    async def ask() -> bool:
-        if how == "in a task":
-            return await asyncio.create_task(later())
-        return under_async_to_sync()
-
-    async def later() -> bool:
-        return under_async_to_sync()
-
-    def view() -> bool:
-        return async_to_sync(ask)()
-
-    async def server() -> bool:
-        return await sync_to_async(view)()
-
-    if how == "in a view's thread":
-        assert asyncio.run(server())
-    else:
-        assert async_to_sync(ask)()
-
-
-# -- a user's tests
-
-
-@pytest.mark.django_db
-def test_inside_a_testcase_the_thread_is_the_tests() -> None:
-    User.objects.count()
-    assert thread_in_users_test()
-    assert async_to_sync(in_users_test)()
-    assert not in_transaction()
-
-
-@pytest.mark.django_db
-def test_another_thread_is_not() -> None:
-    answers: list[bool] = []
-    thread = threading.Thread(target=lambda: answers.append(thread_in_users_test()))
-    thread.start()
-    thread.join(TIMEOUT)
-    assert answers == [False]
-
-
-@pytest.mark.django_db(transaction=True)
-def test_outside_of_a_testcase_no_thread_is() -> None:
-    assert not thread_in_users_test()
-    assert not async_to_sync(in_users_test)()
-    with transaction.atomic():
-        assert in_transaction()
-        assert not thread_in_users_test()
-
-
-@pytest.mark.django_db
-def test_in_production_nothing_is_a_test(production: None) -> None:
-    assert not thread_in_users_test()
-
-
-@pytest.mark.django_db
-def test_an_inner_transaction_of_a_testcase_is_a_transaction_of_the_tests() -> None:
-    with transaction.atomic():
-        assert thread_in_users_test()
-
-
-# -- the request's surroundings
-
-
-def test_another_thread_can_have_the_surroundings_of_the_request() -> None:
-    def look() -> tuple[Any, ...]:
-        return (
-            translation.get_language(),
-            timezone.get_current_timezone_name(),
-            get_script_prefix(),
-            get_urlconf(),
-        )
-
-    def elsewhere(call: Callable[[], object]) -> tuple[Any, ...]:
-        def run() -> None:
-            call()
-            found.append(look())
-
-        found: list[tuple[Any, ...]] = []
-        thread = threading.Thread(target=run)
-        thread.start()
-        thread.join(TIMEOUT)
-        return found[0]
-
-    before = look()
-    with translation.override("de"), timezone.override("Asia/Tokyo"):
-        set_script_prefix("/shop/")
-        set_urlconf("shop.urls")
-        try:
-            here = Surroundings.here()
-            assert elsewhere(here.enter) == ("de", "Asia/Tokyo", "/shop/", "shop.urls")
-            assert elsewhere(lambda: None) == before
-        finally:
-            set_script_prefix("/")
-            set_urlconf(None)
-
-
-def test_a_request_without_a_language_has_none_elsewhere_either() -> None:
-    found: list[str | None] = []
-
-    def look(here: Surroundings) -> None:
-        here.enter()
-        found.append(translation.get_language())
-
-    with translation.override(None):
-        here = Surroundings.here()
-    thread = threading.Thread(target=look, args=(here,))
-    thread.start()
-    thread.join(TIMEOUT)
-    assert found == [None]
