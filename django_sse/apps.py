@@ -17,11 +17,11 @@ class DjangoSSEConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from django_sse.process import stopping
+        from django_sse.servers import signals
 
         register(_check_settings, "django_sse")
         register(_check_reachable, "django_sse", deploy=True)
-        stopping.watch()
+        signals.watch()
 
 
 # The checks know every part of the library: they load when they run, which a server never does.

@@ -40,7 +40,7 @@ from django_sse.streams.stream import Driver
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator
 
-    from django_sse.servers.outlets import Outlet
+    from django_sse.servers.base import Connection
     from django_sse.streams.stream import Stream
 
     Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -71,11 +71,11 @@ def _rest(coroutine: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any
 class Delivery(Driver, ABC):
     """Sends ``stream`` until it ends or its client leaves."""
 
-    def __init__(self, stream: Stream, send: Send, outlet: Outlet) -> None:
+    def __init__(self, stream: Stream, send: Send, connection: Connection) -> None:
         self._stream = stream
         self._send = send
-        self._outlet = outlet
-        self.drops = outlet.aborts
+        self._connection = connection
+        self.drops = connection.aborts
         stream.driver = self
 
     @abstractmethod
@@ -89,25 +89,26 @@ class Delivery(Driver, ABC):
 
     async def _write(self, chunk: bytes) -> None:
         while True:
-            if self._outlet.blocked:
-                await self._outlet.ready()
-            room = self._outlet.room
+            room = self._connection.room
             if len(chunk) <= room:
                 break
-            await self._send(_body(chunk[:room]))
-            chunk = chunk[room:]
+            if room:
+                await self._send(_body(chunk[:room]))
+                chunk = chunk[room:]
+            else:
+                await self._connection.ready()
         await self._send(_body(chunk))
 
     async def _finish(self) -> None:
-        self._outlet.release()
+        self._connection.release()
         # The stream has ended and is not looked after any more. Where nothing drops the connection,
         # an end that is not sent would keep it open.
-        limit = self._stream.send_timeout if self._outlet.aborts else None
+        limit = self._stream.send_timeout if self._connection.aborts else None
         try:
             async with asyncio.timeout(limit):
                 await self._send(_END)
         except TimeoutError:
-            self._outlet.abort()
+            self._connection.abort()
 
 
 class PulledDelivery(Delivery):
@@ -115,9 +116,9 @@ class PulledDelivery(Delivery):
     leaves."""
 
     def __init__(
-        self, stream: Stream, watch: asyncio.Task[None], send: Send, outlet: Outlet
+        self, stream: Stream, watch: asyncio.Task[None], send: Send, connection: Connection
     ) -> None:
-        super().__init__(stream, send, outlet)
+        super().__init__(stream, send, connection)
         self._watch = watch
         self._task: asyncio.Task[Any] | None = None
         self._gone = False
@@ -159,7 +160,7 @@ class PulledDelivery(Delivery):
             self._task.cancel()
 
     def stalled(self) -> None:
-        self._outlet.abort()
+        self._connection.abort()
         self._leave()
 
 
@@ -168,8 +169,8 @@ class PushedDelivery(Delivery):
 
     pushes = True
 
-    def __init__(self, stream: Stream, receive: Receive, send: Send, outlet: Outlet) -> None:
-        super().__init__(stream, send, outlet)
+    def __init__(self, stream: Stream, receive: Receive, send: Send, connection: Connection) -> None:
+        super().__init__(stream, send, connection)
         self._receive = receive
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[Any] | None = None
@@ -196,7 +197,7 @@ class PushedDelivery(Delivery):
         stream = self._stream
         try:
             while chunk := stream.poll():
-                if not self._outlet.takes(len(chunk)):
+                if len(chunk) > self._connection.room:
                     return self._pull_soon(partial(self._write, chunk))
                 sending = self._send(
                     {"type": "http.response.body", "body": chunk, "more_body": True}
@@ -243,6 +244,6 @@ class PushedDelivery(Delivery):
             self._task.cancel()
 
     def stalled(self) -> None:
-        self._outlet.abort()
+        self._connection.abort()
         if self._pulling is not None:
             self._pulling.cancel()

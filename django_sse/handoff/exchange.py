@@ -7,8 +7,8 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from django_sse.handoff.deliveries import PulledDelivery, PushedDelivery
-from django_sse.process import stopping
-from django_sse.servers.outlets import outlet
+from django_sse.servers import signals
+from django_sse.servers.detect import connection
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -27,19 +27,15 @@ class Exchange:
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
-        self._outlet = outlet(send, receive)
+        self._connection = connection(send, receive)
         self._complete = False
         self._gone = False
         self._watch: asyncio.Task[None] | None = None
         self.stream: Stream | None = None
         # Before any stream begins: a server that is told to stop while its first one is being
         # opened would wait for it.
-        stopping.watch()
-        if stops := self._outlet.stopping():
-            # Already here: a stream may stay in Django's hands.
-            stopping.watch_worker(stops, self._outlet.stop())
-        if self._outlet.worker is not None:
-            stopping.watch_server(self._outlet.worker)
+        # With the server, though a stream may stay in Django's hands.
+        signals.watch(self._connection.server)
 
     def take(self, stream: Stream) -> None:
         """Called in the place of the body's iteration: its headers are out."""
@@ -65,7 +61,7 @@ class Exchange:
         the client's leave and answer the next call so: their ``receive`` is called in a task,
         which is still there for the stream.
         """
-        if self._complete and not self._outlet.pushes:
+        if self._complete and not self._connection.pushes:
             await asyncio.shield(self._watching())
             return {"type": "http.disconnect"}
         message = await self._receive()
@@ -91,7 +87,7 @@ class Exchange:
         if self.stream is None or self._gone:
             self.drop()
             return None
-        self._outlet.begin()
-        if self._outlet.pushes:
-            return PushedDelivery(self.stream, self._receive, self._send, self._outlet)
-        return PulledDelivery(self.stream, self._watching(), self._send, self._outlet)
+        self._connection.begin()
+        if self._connection.pushes:
+            return PushedDelivery(self.stream, self._receive, self._send, self._connection)
+        return PulledDelivery(self.stream, self._watching(), self._send, self._connection)

@@ -1,7 +1,7 @@
-"""The server's word that it stops (ASGI, lifespan protocol): it waits for the runs of the process.
+"""The lifespan protocol (ASGI): a server that stops waits here for the runs of the process.
 
-For streams it would come too late, since servers wait for them first; for what goes on without a
-client it comes just in time, when no new request is accepted any more.
+For streams that is too late, since servers wait for them first. For runs, which go on without a
+client, it is the right moment: the server accepts no new request any more.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django_sse.process import stopping
+from django_sse.servers import signals
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -23,7 +24,7 @@ async def serve(
     application: Application, scope: dict[str, Any], receive: Receive, send: Send
 ) -> None:
     """The lifespan of ``application``, which may have none of its own, as Django's has not."""
-    stopping.serves_lifespan()
+    signals.serves_lifespan()
     asked = False
 
     async def receive_after_work() -> Message:
@@ -31,7 +32,7 @@ async def serve(
         asked = True
         message = await receive()
         if message["type"] == "lifespan.shutdown":
-            await stopping.finish_work()
+            await stopping.finish()
         return message
 
     try:

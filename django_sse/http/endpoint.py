@@ -26,8 +26,8 @@ from django_sse.http.answers import (
     too_many_runs,
 )
 from django_sse.http.response import EventStreamResponse
-from django_sse.process import stopping
 from django_sse.process.place import in_transaction
+from django_sse.servers import signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,7 +85,7 @@ class Endpoint:
     async def acall(self, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """The view's answer, on an event loop."""
         # What stops the server meanwhile has to reach the stream.
-        stopping.watch()
+        signals.watch()
         request = request_among(args)
         if answer := self.answer(request):
             return answer

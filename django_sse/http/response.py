@@ -19,10 +19,10 @@ from django_sse.dialects import Dialect
 from django_sse.dialects.plain import DONE, Plain
 from django_sse.http import ahead
 from django_sse.http.headers import CONTENT_TYPE, last_event_id, stream_headers
-from django_sse.process import stopping
 from django_sse.process.background import get_background_loop
 from django_sse.process.place import in_users_test, thread_in_users_test
 from django_sse.process.request_thread import close_connections, close_request_connections
+from django_sse.servers import signals
 from django_sse.signals import stream_failed
 from django_sse.streams.ends import TERMINAL_ID
 from django_sse.streams.generator import GeneratorStream
@@ -157,7 +157,7 @@ class EventStreamResponse(StreamingHttpResponse):
     # -- the body
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        stopping.watch()
+        signals.watch()
         if self._replaced:
             return super().__aiter__()
         if (take := self._taker()) is not None:

@@ -27,13 +27,14 @@ from django_sse.http.response import (
     is_still_read,
     report_failure,
 )
-from django_sse.process import database, stopping
+from django_sse.process import database
 from django_sse.process.background import get_background_loop
 from django_sse.process.place import in_transaction, in_users_test
 from django_sse.runs import ends
 from django_sse.runs.owners import may_access, owner_of
 from django_sse.runs.start import find_by_position, start
 from django_sse.runs.stream import RunStream
+from django_sse.servers import signals
 from django_sse.streams.stream import Handle
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class ResumableEndpoint(Endpoint):
         return head(request) if refused is None and request.method == "HEAD" else refused
 
     async def acall(self, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        stopping.watch()
+        signals.watch()
         request = request_among(args)
         if answer := self.answer(request):
             return answer

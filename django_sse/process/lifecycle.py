@@ -36,7 +36,8 @@ class Order(IntEnum):
     SENDERS = auto()
     # At exit after the streams: a thread ends only when its generator is closed.
     GENERATOR_THREADS = auto()
-    HUBS = auto()
+    # What each loop has one of: pulse, hub, keeper of runs.
+    LOOPS = auto()
     GROUP_COMMIT = auto()
     RUN_PACE = auto()
     RUN_KEEPERS = auto()

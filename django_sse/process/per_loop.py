@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import weakref
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from django_sse.process.lifecycle import Order, in_forked_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,12 +23,11 @@ class PerLoop(Generic[T]):
 
     def __init__(self, make: Callable[[asyncio.AbstractEventLoop], T]) -> None:
         self._make = make
-        self._forget()
-        if hasattr(os, "register_at_fork"):
-            # A child has its parent's objects, but none of their loops runs in it.
-            os.register_at_fork(after_in_child=self._forget)
+        self.forget()
+        _all.append(self)
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Forget the objects of all loops."""
         # Reentrant: a signal handler reads this in the middle of whatever the main thread does.
         self._lock = threading.RLock()
         self._objects: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, T] = (
@@ -55,3 +55,13 @@ class PerLoop(Generic[T]):
         """Return the loops that run now, with their objects, from any thread."""
         with self._lock:
             return {loop: each for loop, each in self._objects.items() if loop.is_running()}
+
+
+_all: list[PerLoop[Any]] = []
+
+
+@in_forked_child(Order.LOOPS)
+def _forget_after_fork() -> None:
+    # A child has its parent's objects, but none of their loops runs in it.
+    for each in _all:
+        each.forget()

@@ -185,7 +185,7 @@ def get_keeper() -> Keeper:
 
 
 class _Grace:
-    """The runs of this process, for ``shutdown``: they get longer than its streams."""
+    """The runs of this process, for ``stopping``: they get longer than its streams."""
 
     @property
     def seconds(self) -> float:

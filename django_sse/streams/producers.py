@@ -22,11 +22,11 @@ from django.db import connections
 
 from django_sse import conf
 from django_sse.exceptions import EventStreamError, Overloaded
+from django_sse.process import stopping
 from django_sse.process.database import DatabaseExecutor
 from django_sse.process.lifecycle import Order, at_exit, in_forked_child
 from django_sse.process.place import in_users_test
 from django_sse.process.request_thread import Surroundings
-from django_sse.process.stopping import GENERATOR
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -39,6 +39,9 @@ _GRACE = 2.0
 _LOOK = 15.0
 # Seconds after which a generator gives way to the rest of the loop, whether or not it awaits.
 _TURN = 0.002
+
+GENERATOR = "django_sse-generator"
+"""The name of the tasks and threads in which generators run."""
 
 _running_lock = threading.Lock()
 _running: set[ThreadProducer] = set()
@@ -328,6 +331,27 @@ def _throw(iterator: Any, error: Exception) -> Any:
         return throw(error)
     except StopIteration:
         return _END
+
+
+class _Tasks:
+    """The generators that run in tasks, for ``stopping``: their streams drain them."""
+
+    def drain(self) -> None:
+        """Nothing: a generator is closed with its stream."""
+
+    def busy(self) -> bool:
+        # By their names: a set of them would cost each stream, and only a stopping process asks.
+        return any(
+            task.get_name() == GENERATOR
+            for loop in stopping.loops()
+            for task in asyncio.all_tasks(loop)
+        )
+
+    def loops(self) -> list[asyncio.AbstractEventLoop]:
+        return []
+
+
+stopping.register(_Tasks())
 
 
 @at_exit(Order.GENERATOR_THREADS)

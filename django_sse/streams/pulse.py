@@ -12,12 +12,13 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Protocol
 
 from django_sse import conf
+from django_sse.process import stopping
+from django_sse.process.lifecycle import Order, in_forked_child
 from django_sse.process.per_loop import PerLoop
 from django_sse.process.supervision import supervise
+from django_sse.servers import signals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from django_sse.streams.stream import Stream
 
 # Streams that one turn of the loop beats; the rest wait for the next, so that ten thousand
@@ -26,10 +27,6 @@ _BEATS_A_TURN = 500
 # Seconds in which streams that requests under way begin are ended at once. No longer: whatever told
 # the server to stop may have been caught, as Ctrl-C in a shell is.
 _DRAINING_SECONDS = 60.0
-
-on_beat: list[Callable[[], object]] = []
-"""Called on each loop that has a pulse, twice in a HEARTBEAT."""
-
 
 class Attendant(Protocol):
     """Something else that needs the beat, such as the hub."""
@@ -85,8 +82,7 @@ class Pulse:
                 stream.beat()
                 if count % _BEATS_A_TURN == 0:
                     await asyncio.sleep(0)
-            for call in on_beat:
-                call()
+            signals.look()
             self._attendants = {each for each in self._attendants if each.beat()}
         beating, self._beating = self._beating, None
         if beating is not None:
@@ -116,3 +112,26 @@ def drain() -> None:
 def is_draining() -> bool:
     """Whether a stream that begins now ends at once."""
     return time.monotonic() < _draining_until
+
+
+class _Streams:
+    """The streams of all loops, for ``stopping``."""
+
+    def drain(self) -> None:
+        drain()
+
+    def busy(self) -> bool:
+        return any(pulse.streams for pulse in running().values())
+
+    def loops(self) -> list[asyncio.AbstractEventLoop]:
+        return list(running())
+
+
+stopping.register(_Streams())
+
+
+@in_forked_child(Order.STREAMS)
+def _forget_after_fork() -> None:
+    # The parent stops, not its child.
+    global _draining_until  # noqa: PLW0603
+    _draining_until = 0.0

@@ -25,9 +25,10 @@ LAYERS = (
     "signals",
     "conf",
     "models",
+    # What a process has once: everything above may register with it.
+    "process",
     "log",
     "notifiers",
-    "process",
     "servers",
     "hub",
     "group_commit",

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from django_sse.process import stopping
 from django_sse.streams import pulse
+from django_sse.servers import signals
 from tests import ROOT
 from tests.integration.servers.answers import Client
 from tests.integration.servers.client import Stream, get
@@ -165,8 +165,8 @@ def test_gunicorn_that_loads_the_project_before_it_forks_is_told_by_its_own_hook
     config = tmp_path / "gunicorn.conf.py"
     config.write_text(
         "def post_worker_init(worker):\n"
-        "    from django_sse.process import stopping\n"
-        "    stopping.watch()\n"
+        "    from django_sse.servers import signals\n"
+        "    signals.watch()\n"
     )
     args = ("--preload", "--config", str(config))
     server = serve("gunicorn-gthread", site=SITE, env=environment(notes), args=args)
@@ -231,8 +231,8 @@ def test_a_server_is_asked_while_it_runs_and_not_when_another_runs_after_it(
     async def application(scope: Any, receive: Any, send: Any) -> None:
         for word in ("startup", "shutdown"):
             assert (await receive())["type"] == f"lifespan.{word}"
-            stopping.watch()
-            stopping.look()
+            signals.watch()
+            signals.look()
             seen.append(pulse.is_draining())
             await send({"type": f"lifespan.{word}.complete"})
 
@@ -242,7 +242,7 @@ def test_a_server_is_asked_while_it_runs_and_not_when_another_runs_after_it(
     ).run()
     assert seen == [False, True]
     monkeypatch.setattr(pulse, "_draining_until", 0.0)
-    stopping.look()
+    signals.look()
     assert not pulse.is_draining()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from django_sse.servers.outlets import Outlet
+from django_sse.servers import base
 
 Message = dict[str, Any]
 
@@ -77,8 +77,8 @@ class Connection:
         return last["type"] == "http.response.body" and not last.get("more_body")
 
 
-class Gate(Outlet):
-    """An outlet that blocks when the test says so."""
+class Gate(base.Connection):
+    """Has no room when the test says so."""
 
     def __init__(self, *, pushes: bool = False, aborts: bool = True) -> None:
         self.pushes, self.aborts = pushes, aborts
@@ -94,12 +94,8 @@ class Gate(Outlet):
         self._open.set()
 
     @property
-    def blocked(self) -> bool:
-        return not self._open.is_set()
-
-    @property
     def room(self) -> int:
-        return self.bytes_at_once
+        return self.bytes_at_once if self._open.is_set() else 0
 
     async def ready(self) -> None:
         await self._open.wait()

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from django_sse.handoff.exchange import Exchange
-from django_sse.process import stopping
 from django_sse.streams import pulse
+from django_sse.servers import signals
 from tests.unit.handoff.support import Connection, Message
 from tests.unit.hub.pipe import Pipe
 from tests.unit.hub.support import TIMEOUT, eventually
@@ -168,13 +168,13 @@ async def test_gunicorns_worker_is_asked_whether_it_stops(
         """Nothing is sent."""
 
     monkeypatch.setattr(send, "__module__", "gunicorn.asgi.protocol")
-    monkeypatch.setattr(stopping, "_worker", None)
+    monkeypatch.setattr(signals, "_worker", None)
     monkeypatch.setattr(pulse, "_draining_until", 0.0)
     worker = own()
     for each in (worker, None):
         Exchange(Receiver(each).receive, send)
-    stopping.look()
+    signals.look()
     assert not pulse.is_draining()
     worker.alive = False
-    stopping.look()
+    signals.look()
     assert pulse.is_draining()

@@ -1,4 +1,4 @@
-"""The server's word that it stops."""
+"""The lifespan protocol: a server that stops waits for the work."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from django.core.asgi import get_asgi_application
 
 from django_sse.asgi import EventStreamHandoff
 from django_sse.process import stopping
+from django_sse.servers import signals
 from tests.unit.hub.support import TIMEOUT
 
 SCOPE = {"type": "lifespan", "asgi": {"version": "3.0"}}
@@ -53,10 +54,10 @@ class Work:
 
 @pytest.fixture
 def work(monkeypatch: pytest.MonkeyPatch) -> Work:
-    monkeypatch.setattr(stopping, "_lifespan", False)
+    monkeypatch.setattr(signals, "_lifespan", False)
     monkeypatch.setattr("django_sse.streams.pulse._draining_until", 0.0)
     given = Work()
-    monkeypatch.setattr(stopping, "_work", given)
+    monkeypatch.setattr(stopping, "_work", [given])
     return given
 
 

@@ -253,7 +253,7 @@ async def test_interrupted_from_any_thread_all_runs_say_so_and_end() -> None:
 
 async def test_the_server_is_told_that_there_is_work_to_finish(configure: Configure) -> None:
     configure(RUN_GRACE=7.5)
-    work = stopping._work
+    (work,) = stopping._work
     assert isinstance(work, keeper_module._Grace)
     assert work.seconds == 7.5
     assert not work.busy()

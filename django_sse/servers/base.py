@@ -1,0 +1,114 @@
+"""A server that keeps to the specification, and what others may do beyond it.
+
+ASGI says nothing of a client that reads too slowly or has vanished, nor of a server that stops. A
+server's own file subclasses what is here; where the names that it needs are missing, the server is
+taken for one of this file.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from django_sse import conf
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    Receive = Callable[[], Awaitable[dict[str, Any]]]
+    Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class Server:
+    """How a server stops; this one waits for its responses after a signal that it has handled."""
+
+    waits = True
+    """Whether the server waits for open responses once it is told to stop."""
+
+    hears_in_loop = False
+    """Whether its event loop hears of the signal, so that no handler can keep it waiting."""
+
+    def stops(self) -> bool:
+        """Whether the server has begun to stop without a signal; from any thread."""
+        return False
+
+    told: Callable[[], Awaitable[object]] | None = None
+    """Returns when another process tells this worker to stop; None where a signal tells."""
+
+    stop: Callable[[], Awaitable[object]] | None = None
+    """Stops a worker that has ``told`` as if it had been told; None where nothing can."""
+
+
+class Connection:
+    """A client's connection; on this server ``send`` waits for a client that reads too slowly."""
+
+    pushes = False
+    """Whether ``send`` returns without suspending while the client takes what is sent, and
+    ``receive`` may be cancelled and called again. Then no task is needed to send."""
+
+    aborts = False
+    """Whether ``abort`` drops the connection."""
+
+    server: Server | None = None
+    """The server, where it is found by a connection and not by its signal handler."""
+
+    def begin(self) -> None:
+        """A stream uses the connection from now on."""
+        settings = conf.current()
+        # Later than the stream's own look for a stall, which drops the client more quietly.
+        self._limit_silence(settings.SEND_TIMEOUT + settings.HEARTBEAT)
+
+    @property
+    def room(self) -> int:
+        """Bytes that one ``send`` may carry now; with 0 await ``ready`` first."""
+        return sys.maxsize
+
+    async def ready(self) -> None:
+        """Return when there is room."""
+
+    def release(self) -> None:
+        """The body ends: take back what was put into the server."""
+        self._limit_silence(0)
+
+    def abort(self) -> None:
+        """Drop the connection, or on HTTP/2 the stream, with what it still has to send."""
+
+    def _socket(self) -> Any:
+        """The connection's socket, where it can be reached."""
+        return None
+
+    def _limit_silence(self, seconds: float) -> None:
+        """How long the client's kernel may leave sent bytes unacknowledged (RFC 5482); 0: as long
+        as this kernel likes, 15 minutes.
+
+        An idle stream sends heartbeats only, which this kernel buffers for hours after the client
+        has vanished: no ``send`` would ever wait for them.
+        """
+        option = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux
+        connection = self._socket()
+        # The client may have left meanwhile.
+        if option is not None and connection is not None and connection.fileno() >= 0:
+            with suppress(OSError):  # not a TCP socket
+                connection.setsockopt(socket.IPPROTO_TCP, option, int(seconds * 1000))
+
+
+class TransportConnection(Connection):
+    """A connection whose asyncio transport is ``owner.transport``."""
+
+    aborts = True
+
+    def __init__(self, owner: Any) -> None:
+        self._owner = owner
+
+    @property
+    def _transport(self) -> Any:
+        return self._owner.transport
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _socket(self) -> Any:
+        return None if self._transport is None else self._transport.get_extra_info("socket")

@@ -1,0 +1,407 @@
+"""What the rest of the package may expect of every server, whatever has changed in it."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import importlib
+import inspect
+import pkgutil
+import re
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from django_sse import servers
+from django_sse.servers.base import Connection, Server
+from django_sse.servers.daphne import DaphneConnection, DaphneServer
+from django_sse.servers.daphne_h2 import DaphneH2Connection
+from django_sse.servers.detect import connection, server_of
+from django_sse.servers.granian import LoopServer
+from django_sse.servers.gunicorn import GunicornConnection, GunicornWorker
+from django_sse.servers.hypercorn import HypercornConnection, HypercornServer
+from django_sse.servers.uvicorn import UvicornConnection, UvicornServer
+from tests.requirements import require
+
+Pair = tuple[Any, Any]
+
+
+def of_module(name: str, **attributes: Any) -> Any:
+    """An object with ``attributes`` whose class seems to come from a server's module."""
+
+    async def send(self: Any, message: Any) -> None:
+        """As most servers have it: a method."""
+
+    made = type("Owner", (), {"__module__": name, "send": send})()
+    vars(made).update(attributes)
+    return made
+
+
+async def receive() -> Any:
+    """Of a server that has nothing to be found by."""
+
+
+async def send(message: Any) -> None:
+    """Of the same."""
+
+
+# -- the servers, as much of each as is asked for
+
+
+class Transport:
+    """asyncio's, and Twisted's."""
+
+    def __init__(self, client: socket.socket) -> None:
+        self.socket = client
+        self.aborted = 0
+
+    def abort(self) -> None:
+        self.aborted += 1
+
+    abortConnection = abort
+
+    def get_extra_info(self, name: str) -> Any:
+        return self.socket if name == "socket" else None
+
+    def get_write_buffer_size(self) -> int:
+        return 1
+
+
+class Producing:
+    """Twisted's side of a push producer."""
+
+    def __init__(self) -> None:
+        self.producer: Any = None
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        assert self.producer is None and streaming
+        self.producer = producer
+
+    def unregisterProducer(self) -> None:
+        self.producer = None
+
+
+def uvicorn(transport: Transport) -> Pair:
+    owner = of_module("uvicorn.protocols.http.h11_impl", transport=transport)
+    return owner.send, receive
+
+
+def gunicorn(transport: Transport) -> Pair:
+    async def send(message: Any) -> None: ...
+
+    send.__module__ = "gunicorn.asgi.protocol"
+    worker = of_module("gunicorn.workers.gasgi", alive=True)
+    protocol = SimpleNamespace(transport=transport, worker=worker)
+    return send, of_module("gunicorn.asgi.protocol", protocol=protocol).send
+
+
+def hypercorn(transport: Transport) -> Pair:
+    over = of_module("hypercorn.asyncio.tcp_server", writer=SimpleNamespace(transport=transport))
+    protocol = of_module("hypercorn.protocol.h11", send=over.send)
+    context = SimpleNamespace(terminated=asyncio.Event(), terminate=asyncio.Event())
+    stream = of_module("hypercorn.protocol.http_stream", context=context, stream_id=1)
+    stream_send, stream.send = stream.send, protocol.__class__.send.__get__(protocol)
+    return stream_send, receive
+
+
+def daphne(transport: Transport) -> Pair:
+    request = of_module("daphne.http_protocol", channel=SimpleNamespace(transport=transport))
+    producing = Producing()
+    request.registerProducer = producing.registerProducer
+    request.unregisterProducer = producing.unregisterProducer
+    return functools.partial(send, request), receive
+
+
+def daphne_h2(transport: Transport) -> Pair:
+    over = SimpleNamespace(
+        streams={1: None},
+        transport=transport,
+        _consumerBlocked=None,
+        remainingOutboundWindow=lambda stream_id: 100,
+    )
+    channel = SimpleNamespace(_conn=over, streamID=1, abortConnection=transport.abort)
+    pair = daphne(transport)
+    pair[0].args[0].channel = channel
+    return pair
+
+
+def unknown(transport: Transport) -> Pair:
+    return send, receive
+
+
+KNOWN: dict[str, tuple[Callable[[Transport], Pair], type[Connection]]] = {
+    "uvicorn": (uvicorn, UvicornConnection),
+    "gunicorn": (gunicorn, GunicornConnection),
+    "hypercorn": (hypercorn, HypercornConnection),
+    "daphne": (daphne, DaphneConnection),
+    "daphne, HTTP/2": (daphne_h2, DaphneH2Connection),
+    "unknown": (unknown, Connection),
+}
+
+
+@pytest.fixture
+def transport() -> Iterator[Transport]:
+    with closing(socket.socket()) as client:
+        yield Transport(client)
+
+
+@pytest.fixture(params=KNOWN)
+async def given(request: pytest.FixtureRequest, transport: Transport) -> Connection:
+    make, expected = KNOWN[request.param]
+    found = connection(*make(transport))
+    assert type(found) is expected
+    return found
+
+
+# -- connections
+
+
+async def test_a_client_that_reads_has_room_and_ready_returns_at_once(given: Connection) -> None:
+    given.begin()
+    assert given.room > 0
+    async with asyncio.timeout(1):
+        await given.ready()
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux")
+async def test_while_a_stream_is_open_a_vanished_client_is_noticed_sooner(
+    given: Connection, transport: Transport
+) -> None:
+    def limit() -> int:
+        return transport.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+
+    given.begin()
+    # (hypercorn logs a traceback for each; the connection of HTTP/2 has other streams as well.)
+    limited = not isinstance(given, HypercornConnection) and type(given) is not Connection
+    assert (limit() > 0) is limited
+    given.release()
+    assert limit() == 0 or isinstance(given, DaphneH2Connection)
+
+
+async def test_release_may_be_called_twice_and_a_stream_may_begin_again(given: Connection) -> None:
+    for _ in range(2):
+        given.begin()
+        given.release()
+        given.release()
+
+
+async def test_abort_drops_the_connection_where_the_server_has_a_way(
+    given: Connection, transport: Transport
+) -> None:
+    given.begin()
+    given.abort()
+    assert transport.aborted == given.aborts
+    assert given.aborts is (type(given) is not Connection)
+
+
+async def test_a_connection_that_is_lost_takes_everything_in_silence(
+    given: Connection, transport: Transport
+) -> None:
+    given.begin()
+    transport.socket.close()
+    for owner in ("_owner", "_request"):
+        holder = getattr(given, owner, None)
+        for name in ("transport", "channel"):
+            if hasattr(holder, name):
+                setattr(holder, name, None)
+    given.begin()
+    assert given.room > 0
+    given.abort()
+    given.release()
+
+
+async def test_daphne_has_no_room_while_twisted_holds_too_much(transport: Transport) -> None:
+    found = connection(*daphne(transport))
+    assert isinstance(found, DaphneConnection)
+    found.begin()
+    found.pauseProducing()
+    assert found.room == 0
+    ready = asyncio.ensure_future(found.ready())
+    await asyncio.sleep(0)
+    assert not ready.done()
+    found.resumeProducing()
+    async with asyncio.timeout(1):
+        await ready
+    assert found.room == sys.maxsize
+
+
+async def test_over_http2_daphne_has_as_much_room_as_the_window(transport: Transport) -> None:
+    found = connection(*daphne_h2(transport))
+    assert found.room == 100
+
+
+# -- where a name is missing
+
+CHANGED = {
+    "a function": send,
+    "a method": of_module("project.middleware").send,
+    "a partial": functools.partial(send),
+    "a partial of nothing known": functools.partial(send, of_module("project.middleware")),
+    "uvicorn": of_module("uvicorn.protocols.http.h11_impl").send,
+    "uvicorn, elsewhere": of_module("uvicorn.moved", transport=None).send,
+    "hypercorn": of_module("hypercorn.protocol.http_stream").send,
+    "hypercorn, elsewhere": of_module("hypercorn.moved", context=None).send,
+    "daphne": functools.partial(send, of_module("daphne.http_protocol")),
+    "daphne, a method": of_module("daphne.http_protocol").send,
+    "granian": of_module("granian._granian").send,
+}
+
+
+@pytest.mark.parametrize("name", CHANGED)
+async def test_a_server_that_is_unknown_or_has_changed_keeps_to_the_specification(
+    name: str,
+) -> None:
+    found = connection(CHANGED[name], receive)
+    assert type(found) is Connection
+    assert (found.pushes, found.aborts, found.room, found.server) == (
+        False,
+        False,
+        sys.maxsize,
+        None,
+    )
+
+
+async def test_gunicorn_that_has_changed_keeps_to_the_specification(transport: Transport) -> None:
+    changed, _ = gunicorn(transport)
+    assert type(connection(changed, receive)) is Connection
+    assert type(connection(changed)) is Connection
+
+
+async def test_hypercorn_without_its_events_is_told_by_a_signal(transport: Transport) -> None:
+    stream_send, _ = hypercorn(transport)
+    stream_send.__self__.context = SimpleNamespace()
+    server = connection(stream_send).server
+    assert server is not None
+    assert (server.told, server.stop) == (None, None)
+
+
+# -- how each stops
+
+HANDLERS: dict[str, tuple[Any, type[Server]]] = {
+    "uvicorn": (of_module("uvicorn.server", servers=[]).send, UvicornServer),
+    "gunicorn": (of_module("gunicorn.workers.gthread", alive=True).send, GunicornWorker),
+    "a project's own worker": (
+        type("Own", (type(of_module("gunicorn.workers.base")),), {"__module__": "project"})().send,
+        GunicornWorker,
+    ),
+    "no handler": (signal.SIG_DFL, Server),
+    "a project's own": (send, Server),
+    "asyncio.Runner's": (functools.partial(send), Server),
+}
+
+
+@pytest.mark.parametrize("name", HANDLERS)
+def test_a_server_is_known_by_its_signal_handler_and_does_not_stop_by_itself(name: str) -> None:
+    handler, expected = HANDLERS[name]
+    server = server_of(handler)
+    assert type(server) is expected
+    assert (server.stops(), server.waits, server.hears_in_loop) == (False, True, False)
+    assert (server.told, server.stop) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("module", "expected", "waits"),
+    [
+        ("asyncio.unix_events", LoopServer, True),
+        ("uvloop.loop", LoopServer, True),
+        ("twisted.internet._signals", DaphneServer, False),
+    ],
+)
+def test_a_handler_that_is_a_function_is_known_by_its_module(
+    module: str, expected: type[Server], waits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(send, "__module__", module)
+    server = server_of(send)
+    assert type(server) is expected
+    assert (server.waits, server.hears_in_loop) == (waits, expected is LoopServer)
+
+
+@pytest.mark.parametrize("serving", [[True, True], [True, False]])
+def test_uvicorn_stops_when_an_address_is_not_served_any_more(serving: list[bool]) -> None:
+    listening = [SimpleNamespace(is_serving=lambda it=it: it) for it in serving]
+    server = server_of(of_module("uvicorn.server", servers=listening).send)
+    assert server.stops() is not all(serving)
+
+
+def test_gunicorn_stops_when_its_worker_is_not_alive() -> None:
+    worker = of_module("gunicorn.workers.base", alive=False)
+    assert server_of(worker.send).stops()
+
+
+async def test_hypercorn_is_told_and_can_be_stopped(transport: Transport) -> None:
+    stream_send, _ = hypercorn(transport)
+    server = connection(stream_send).server
+    assert isinstance(server, HypercornServer)
+    assert server.told is not None and server.stop is not None
+    stream_send.__self__.context.terminated.set()
+    async with asyncio.timeout(1):
+        await server.told()
+
+
+# -- the real ones
+
+PRIVATE = [
+    (["uvicorn"], "uvicorn.protocols.http.h11_impl", "RequestResponseCycle", ["self.transport"]),
+    (
+        ["uvicorn", "httptools"],
+        "uvicorn.protocols.http.httptools_impl",
+        "RequestResponseCycle",
+        ["self.transport"],
+    ),
+    (["uvicorn"], "uvicorn.server", "Server", ["self.servers", "def handle_exit"]),
+    (["gunicorn"], "gunicorn.asgi.protocol", "ASGIProtocol", ["self.worker", "self.transport"]),
+    (["gunicorn"], "gunicorn.asgi.protocol", "BodyReceiver", ["self.protocol", "def receive"]),
+    (["gunicorn"], "gunicorn.workers.base", "Worker", ["self.alive", "def handle_exit"]),
+    (["daphne"], "daphne.http_protocol", "WebRequest", ["handle_reply"]),
+    (["daphne"], "daphne.server", "Server", ["partial(self.handle_reply, protocol)"]),
+    (["daphne"], "twisted.web.http", "Request", ["def registerProducer", "self.channel"]),
+    (["hypercorn"], "hypercorn.protocol.http_stream", "HTTPStream", ["self.context", "self.send"]),
+    (
+        ["hypercorn"],
+        "hypercorn.asyncio.worker_context",
+        "WorkerContext",
+        ["terminate", "terminated"],
+    ),
+    (["hypercorn"], "hypercorn.asyncio.tcp_server", "TCPServer", ["self.writer", "protocol_send"]),
+]
+
+
+@pytest.mark.parametrize(("needs", "module", "owner", "names"), PRIVATE)
+def test_the_private_names_are_still_there(
+    needs: list[str], module: str, owner: str, names: list[str]
+) -> None:
+    """Without them a server is slower or worse, but works: this test is how we learn of it."""
+    require(*needs)
+    source = inspect.getsource(getattr(importlib.import_module(module), owner))
+    assert [name for name in names if name not in source] == []
+
+
+MODULES = [
+    importlib.import_module(f"{servers.__name__}.{each.name}")
+    for each in pkgutil.iter_modules(servers.__path__)
+]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_no_server_has_to_be_installed(module: Any) -> None:
+    words = [line.split() for line in inspect.getsource(module).splitlines()]
+    imported = {line[1].partition(".")[0] for line in words if line[:1] in (["import"], ["from"])}
+    assert imported.isdisjoint(
+        {"uvicorn", "uvloop", "daphne", "twisted", "hypercorn", "gunicorn", "granian"}
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["daphne", "daphne_h2", "granian", "gunicorn", "hypercorn", "uvicorn"]
+)
+def test_each_file_says_which_private_names_it_uses_and_of_which_version(name: str) -> None:
+    doc = importlib.import_module(f"{servers.__name__}.{name}").__doc__ or ""
+    assert re.search(r"Private names[^\n]*:", doc)
+    assert re.search(r"\d+\.\d+", doc)
+    assert "Without" in doc
