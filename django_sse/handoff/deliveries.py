@@ -169,7 +169,9 @@ class PushedDelivery(Delivery):
 
     pushes = True
 
-    def __init__(self, stream: Stream, receive: Receive, send: Send, connection: Connection) -> None:
+    def __init__(
+        self, stream: Stream, receive: Receive, send: Send, connection: Connection
+    ) -> None:
         super().__init__(stream, send, connection)
         self._receive = receive
         self._loop = asyncio.get_running_loop()

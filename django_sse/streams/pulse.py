@@ -28,6 +28,7 @@ _BEATS_A_TURN = 500
 # the server to stop may have been caught, as Ctrl-C in a shell is.
 _DRAINING_SECONDS = 60.0
 
+
 class Attendant(Protocol):
     """Something else that needs the beat, such as the hub."""
 

@@ -30,10 +30,10 @@ LAYERS = (
     "log",
     "notifiers",
     "servers",
+    "streams",
     "hub",
     "group_commit",
     "publishing",
-    "streams",
     "runs",
     "http",
     # How a stream goes over a server without Django, and the application that takes it there.

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from django_sse.streams import pulse
 from django_sse.servers import signals
+from django_sse.streams import pulse
 from tests import ROOT
 from tests.integration.servers.answers import Client
 from tests.integration.servers.client import Stream, get

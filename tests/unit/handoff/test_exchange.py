@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from django_sse.handoff.exchange import Exchange
-from django_sse.streams import pulse
 from django_sse.servers import signals
+from django_sse.streams import pulse
 from tests.unit.handoff.support import Connection, Message
 from tests.unit.hub.pipe import Pipe
 from tests.unit.hub.support import TIMEOUT, eventually
