@@ -16,8 +16,8 @@ from django_sse.log import get_log
 from django_sse.log.base import Kind, State, ids_of
 from django_sse.log.entries import as_event, entry_of, make_entry, validate_channel
 from django_sse.process import database
-from django_sse.process.place import in_users_test
 from django_sse.process.request_thread import under_async_to_sync
+from django_sse.process.testcase import in_users_test
 from django_sse.streams.ends import ABORTED, COMPLETE, FAILED
 from django_sse.wire.cursor import MAX_CHANNELS, Cursor
 from django_sse.wire.event import Event

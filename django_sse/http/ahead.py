@@ -12,23 +12,11 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from django.core.handlers.asgi import ASGIRequest
-
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from django.http import HttpRequest
-
 SECONDS = 5.0
 """How long a stream is read ahead."""
-
-
-def is_from_sync_test_client(request: HttpRequest | None) -> bool:
-    """Whether Django's synchronous test client made ``request``.
-
-    Its only mark is the attribute, a private one, by which it turns the CSRF checks off.
-    """
-    return hasattr(request, "_dont_enforce_csrf_checks") and not isinstance(request, ASGIRequest)
 
 
 class ReadAhead:

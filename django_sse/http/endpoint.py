@@ -26,7 +26,7 @@ from django_sse.http.answers import (
     too_many_runs,
 )
 from django_sse.http.response import EventStreamResponse
-from django_sse.process.place import in_transaction
+from django_sse.process.testcase import in_transaction
 from django_sse.servers import signals
 
 if TYPE_CHECKING:

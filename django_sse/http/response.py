@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import logging
 import weakref
@@ -20,8 +19,9 @@ from django_sse.dialects.plain import DONE, Plain
 from django_sse.http import ahead
 from django_sse.http.headers import CONTENT_TYPE, last_event_id, stream_headers
 from django_sse.process.background import get_background_loop
-from django_sse.process.place import in_users_test, thread_in_users_test
+from django_sse.process.place import Place
 from django_sse.process.request_thread import close_connections, close_request_connections
+from django_sse.process.testcase import thread_in_users_test
 from django_sse.servers import signals
 from django_sse.signals import stream_failed
 from django_sse.streams.ends import TERMINAL_ID
@@ -130,14 +130,14 @@ class EventStreamResponse(StreamingHttpResponse):
         before its first item, ``LogUnavailable`` and ``Overloaded``.
         """
         stream = self.stream
-        if not isinstance(stream, GeneratorStream) or isinstance(self._request, ASGIRequest):
+        if not isinstance(stream, GeneratorStream):
             return await stream.open()
-        if ahead.is_from_sync_test_client(self._request) or await in_users_test():
-            await stream.open()
+        place = await Place.of(self._request)
+        opened = await place.run(stream.open)
+        if place is Place.TEST:
             self.streaming_content = await ahead.ReadAhead.of(stream)
             await stream.ended(ahead.SECONDS)
-            return True
-        return await asyncio.wrap_future(get_background_loop().submit(stream.open()))
+        return opened
 
     def open_in_thread(self, *, start: bool = True) -> bool:
         """``open`` for sync views; without ``start`` a generator is left for the first chunk."""
@@ -146,13 +146,10 @@ class EventStreamResponse(StreamingHttpResponse):
             return stream.open_in_thread()
         if not start:
             return True
-        if ahead.is_from_sync_test_client(self._request) or thread_in_users_test():
-            return async_to_sync(self.open)()
-        if stream.is_sync:
+        place = Place.of_thread(self._request)
+        if stream.is_sync and place is not Place.TEST and not thread_in_users_test():
             return stream.open_in_thread()
-        if isinstance(self._request, ASGIRequest):
-            return async_to_sync(self.open)()
-        return get_background_loop().submit(self.open()).result()
+        return place.run_from_thread(self.open)
 
     # -- the body
 
@@ -190,16 +187,13 @@ class EventStreamResponse(StreamingHttpResponse):
 
     def __iter__(self) -> Iterator[bytes]:
         """The body for a server without an event loop."""
-        if self.stream.loop is None and self._is_read_ahead():
+        # The test client sets it on every response: a stream may know no request of its own.
+        request = getattr(self, "wsgi_request", None)
+        if self.stream.loop is None and Place.of_thread(request) is Place.TEST:
             return iter(async_to_sync(ahead.ReadAhead.of)(aiter(self)))
         if not self.is_async:
             return super().__iter__()
         return _SyncBody(aiter(self))
-
-    def _is_read_ahead(self) -> bool:
-        # The client sets it on every response: a stream may know no request of its own.
-        request = getattr(self, "wsgi_request", None)
-        return ahead.is_from_sync_test_client(request) or thread_in_users_test()
 
     def getvalue(self) -> bytes:
         """The whole body, for tests of a stream that ends."""

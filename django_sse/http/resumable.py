@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 import logging
@@ -11,7 +10,6 @@ from uuid import UUID
 
 from asgiref.sync import async_to_sync, sync_to_async
 from django.core.exceptions import ImproperlyConfigured
-from django.core.handlers.asgi import ASGIRequest
 from django.http.response import HttpResponseBase
 from django.urls import NoReverseMatch, reverse
 
@@ -28,8 +26,8 @@ from django_sse.http.response import (
     report_failure,
 )
 from django_sse.process import database
-from django_sse.process.background import get_background_loop
-from django_sse.process.place import in_transaction, in_users_test
+from django_sse.process.place import Place
+from django_sse.process.testcase import in_transaction
 from django_sse.runs import ends
 from django_sse.runs.owners import may_access, owner_of
 from django_sse.runs.start import find_by_position, start
@@ -149,14 +147,10 @@ class ResumableEndpoint(Endpoint):
             raise TypeError("A resumable view yields or returns an iterable, not a subscription.")
         check_source(source)
         work = functools.partial(self._begin, request, source, owner)
-        if isinstance(request, ASGIRequest):
-            task = await work()
-        elif ahead.is_from_sync_test_client(request) or await in_users_test():
-            task = await work()
-            # Its loop ends with the request.
+        place = await Place.of(request)
+        task = await place.run(work)
+        if place is Place.TEST:
             await task.ended(ahead.SECONDS)
-        else:
-            task = await asyncio.wrap_future(get_background_loop().submit(work()))
         return task.run
 
     async def _begin(self, request: HttpRequest, source: Source, owner: str) -> RunTask:

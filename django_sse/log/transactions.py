@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 from django.db import InterfaceError, InternalError, OperationalError, connections, transaction
 
 from django_sse.exceptions import LogUnavailable, PublishNotAllowed
-from django_sse.process.place import in_testcase
+from django_sse.process.testcase import in_testcase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

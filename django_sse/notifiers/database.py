@@ -19,7 +19,7 @@ from django.db import connections
 from django_sse import conf
 from django_sse.models import Channel, StoredEvent
 from django_sse.notifiers.base import Notifier, Wakeup
-from django_sse.process.place import in_test_run
+from django_sse.process.testcase import in_test_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -25,7 +25,7 @@ from django_sse.notifiers.database import watch_heads
 from django_sse.notifiers.outage import Outage
 from django_sse.notifiers.payload import Reader, address
 from django_sse.notifiers.sender import Sender
-from django_sse.process.place import in_test_run
+from django_sse.process.testcase import in_test_run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence

@@ -23,7 +23,7 @@ from django_sse.notifiers.base import Wakeup
 from django_sse.notifiers.outage import Outage
 from django_sse.notifiers.payload import encode
 from django_sse.process.lifecycle import Order, at_exit, before_fork, in_forked_child
-from django_sse.process.place import in_test_run
+from django_sse.process.testcase import in_test_run
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

@@ -17,7 +17,7 @@ from django.db import connections
 
 from django_sse import conf
 from django_sse.process.lifecycle import Order, in_forked_child
-from django_sse.process.place import in_test_run, in_users_test
+from django_sse.process.testcase import in_test_run, in_users_test
 
 if TYPE_CHECKING:
     from collections.abc import Callable

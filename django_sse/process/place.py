@@ -1,51 +1,68 @@
-"""Where code runs: in a transaction, in a user's test."""
+"""Where the code of a stream runs: decided here, once, for responses and for runs."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from asgiref.sync import sync_to_async
-from django.core import mail
-from django.db import connections
+from asgiref.sync import async_to_sync
+from django.core.handlers.asgi import ASGIRequest
+
+from django_sse.process.background import get_background_loop
+from django_sse.process.testcase import (
+    in_users_test,
+    is_from_sync_test_client,
+    thread_in_users_test,
+)
 
 if TYPE_CHECKING:
-    from django.db.backends.base.base import BaseDatabaseWrapper
+    from collections.abc import Callable, Coroutine
+
+    from django.http import HttpRequest
+
+T = TypeVar("T")
 
 
-def in_testcase(connection: BaseDatabaseWrapper) -> bool:
-    """Whether ``connection`` is inside the transaction that ``django.test.TestCase`` rolls back.
+class Place(Enum):
+    """Where a generator lives from its first step to its last."""
 
-    That transaction never commits: what waits for it would wait for ever. Django marks its
-    blocks with ``_from_testcase`` (private; it is what ``atomic(durable=True)`` asks, too).
+    LOOP = auto()
+    """The server's event loop, which runs on after the request (ASGI)."""
+
+    BACKGROUND = auto()
+    """The process's background loop, since the server has none (WSGI)."""
+
+    TEST = auto()
+    """The loop that a synchronous test client, or a test in its transaction, waits for.
+
+    The loop ends with the request, so whatever lives there has to end, or to be read, before.
     """
-    return any(getattr(block, "_from_testcase", False) for block in connection.atomic_blocks)
 
+    @classmethod
+    async def of(cls, request: HttpRequest | None) -> Place:
+        """The place for ``request``, whose view runs in a coroutine."""
+        return cls._of(request) or (cls.TEST if await in_users_test() else cls.BACKGROUND)
 
-def _any_testcase() -> bool:
-    return any(in_testcase(connection) for connection in connections.all(initialized_only=True))
+    @classmethod
+    def of_thread(cls, request: HttpRequest | None) -> Place:
+        """The place for ``request``, whose view runs in this thread."""
+        return cls._of(request) or (cls.TEST if thread_in_users_test() else cls.BACKGROUND)
 
+    @classmethod
+    def _of(cls, request: HttpRequest | None) -> Place | None:
+        if isinstance(request, ASGIRequest):
+            return cls.LOOP
+        return cls.TEST if is_from_sync_test_client(request) else None
 
-def in_transaction() -> bool:
-    """Whether this thread is inside a transaction whose writes no other thread sees yet."""
-    return any(
-        connection.in_atomic_block and not in_testcase(connection)
-        for connection in connections.all(initialized_only=True)
-    )
+    async def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run ``work()`` here, called from a coroutine of the request."""
+        if self is Place.BACKGROUND:
+            return await asyncio.wrap_future(get_background_loop().submit(work()))
+        return await work()
 
-
-def in_test_run() -> bool:
-    """Whether Django's test environment is set up: ``mail.outbox`` exists only there."""
-    return hasattr(mail, "outbox")
-
-
-def thread_in_users_test() -> bool:
-    """Whether this thread is inside the transaction of a ``TestCase``, which no other can see.
-
-    Production pays nothing for the question.
-    """
-    return in_test_run() and _any_testcase()
-
-
-async def in_users_test() -> bool:
-    """``thread_in_users_test`` for the thread that a coroutine's sync code runs in."""
-    return in_test_run() and await sync_to_async(_any_testcase)()
+    def run_from_thread(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run ``work()`` here and block until it has ended."""
+        if self is Place.BACKGROUND:
+            return get_background_loop().submit(work()).result()
+        return async_to_sync(work)()

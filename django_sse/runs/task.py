@@ -15,7 +15,7 @@ from django_sse.exceptions import ChannelFinished, LogUnavailable
 from django_sse.hub.registry import get_hub
 from django_sse.log import get_log
 from django_sse.process import database
-from django_sse.process.place import in_users_test
+from django_sse.process.testcase import in_users_test
 from django_sse.publishing import append
 from django_sse.runs import store
 from django_sse.runs.entries import Entries

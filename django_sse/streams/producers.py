@@ -25,8 +25,8 @@ from django_sse.exceptions import EventStreamError, Overloaded
 from django_sse.process import stopping
 from django_sse.process.database import DatabaseExecutor
 from django_sse.process.lifecycle import Order, at_exit, in_forked_child
-from django_sse.process.place import in_users_test
 from django_sse.process.request_thread import Surroundings
+from django_sse.process.testcase import in_users_test
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

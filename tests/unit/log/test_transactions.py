@@ -20,7 +20,7 @@ from django.test import TestCase
 from django_sse.exceptions import LogUnavailable, PublishNotAllowed
 from django_sse.log import EventLog, get_log
 from django_sse.log.transactions import TRIES, commits_its_own, run, shares_fate
-from django_sse.process.place import in_testcase
+from django_sse.process.testcase import in_testcase
 from tests.unit.log.support import another_database, entry, in_threads, second_database, texts
 
 

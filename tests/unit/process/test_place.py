@@ -1,61 +1,76 @@
-"""Where code runs: in a transaction, in a user's test."""
+"""Where the code of a stream runs, by its request and by the test around it."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.contrib.auth.models import User
-from django.core import mail
-from django.db import transaction
+from django.http import HttpRequest
+from django.test import AsyncRequestFactory, Client, RequestFactory
 
-from django_sse.process.place import in_transaction, in_users_test, thread_in_users_test
+from django_sse.process.place import Place
 
-TIMEOUT = 60.0
-
-
-@pytest.fixture
-def production(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As outside of a test run, where connections are kept from one call to the next."""
-    monkeypatch.delattr(mail, "outbox")
+ASGI, WSGI = AsyncRequestFactory().get("/"), RequestFactory().get("/")
 
 
-# -- a user's tests
+def from_client() -> HttpRequest:
+    """A request of Django's synchronous test client."""
+    return Client().get("/nowhere/").wsgi_request
 
 
-@pytest.mark.django_db
-def test_inside_a_testcase_the_thread_is_the_tests() -> None:
-    User.objects.count()
-    assert thread_in_users_test()
-    assert async_to_sync(in_users_test)()
-    assert not in_transaction()
+@pytest.fixture(params=["from a coroutine", "from a thread"])
+def place_of(request: pytest.FixtureRequest) -> Callable[[Any], Place]:
+    return async_to_sync(Place.of) if request.param == "from a coroutine" else Place.of_thread
 
 
-@pytest.mark.django_db
-def test_another_thread_is_not() -> None:
-    answers: list[bool] = []
-    thread = threading.Thread(target=lambda: answers.append(thread_in_users_test()))
-    thread.start()
-    thread.join(TIMEOUT)
-    assert answers == [False]
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [(ASGI, Place.LOOP), (WSGI, Place.BACKGROUND), (None, Place.BACKGROUND)],
+    ids=["ASGI", "WSGI", "no request"],
+)
+def test_a_servers_request_decides(
+    request_: Any, expected: Place, place_of: Callable[[Any], Place]
+) -> None:
+    assert place_of(request_) is expected
 
 
-@pytest.mark.django_db(transaction=True)
-def test_outside_of_a_testcase_no_thread_is() -> None:
-    assert not thread_in_users_test()
-    assert not async_to_sync(in_users_test)()
-    with transaction.atomic():
-        assert in_transaction()
-        assert not thread_in_users_test()
+def test_a_synchronous_test_client_waits_for_it(place_of: Callable[[Any], Place]) -> None:
+    assert place_of(from_client()) is Place.TEST
 
 
 @pytest.mark.django_db
-def test_in_production_nothing_is_a_test(production: None) -> None:
-    assert not thread_in_users_test()
+def test_a_testcase_waits_for_it_whatever_made_the_request(
+    place_of: Callable[[Any], Place], django_user_model: Any
+) -> None:
+    django_user_model.objects.count()
+    for request in (WSGI, None):
+        assert place_of(request) is Place.TEST
+    # Its loop is the test's own, and goes on.
+    assert place_of(ASGI) is Place.LOOP
 
 
-@pytest.mark.django_db
-def test_an_inner_transaction_of_a_testcase_is_a_transaction_of_the_tests() -> None:
-    with transaction.atomic():
-        assert thread_in_users_test()
+async def where() -> tuple[str, asyncio.AbstractEventLoop]:
+    return threading.current_thread().name, asyncio.get_running_loop()
+
+
+@pytest.mark.parametrize("place", [Place.LOOP, Place.TEST])
+async def test_code_runs_on_the_loop_that_asks(place: Place) -> None:
+    assert (await place.run(where))[1] is asyncio.get_running_loop()
+
+
+async def test_code_runs_on_the_background_loop() -> None:
+    name, loop = await Place.BACKGROUND.run(where)
+    assert name == "django_sse-loop"
+    assert loop is not asyncio.get_running_loop()
+
+
+@pytest.mark.parametrize("place", Place)
+def test_a_thread_waits_for_it(place: Place) -> None:
+    name, loop = place.run_from_thread(where)
+    assert (name == "django_sse-loop") is (place is Place.BACKGROUND)
+    # The other loops end with what was asked for.
+    assert loop.is_closed() is (place is not Place.BACKGROUND)
