@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from django_sse.servers import signals
 from django_sse.streams import pulse
 from django_sse.streams.pulse import Pulse, get_pulse
 from django_sse.streams.stream import Stream
@@ -179,12 +180,12 @@ async def test_a_beat_that_fails_is_logged_and_the_pulse_goes_on(
     stream.close()
 
 
-async def test_every_beat_is_told_to_the_process(
+async def test_at_every_beat_the_server_is_asked_whether_it_stops(
     configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     configure(HEARTBEAT=0.02)
     calls: list[asyncio.AbstractEventLoop] = []
-    monkeypatch.setattr(pulse, "on_beat", [lambda: calls.append(asyncio.get_running_loop())])
+    monkeypatch.setattr(signals, "look", lambda: calls.append(asyncio.get_running_loop()))
     stream = Silent()
     stream.attach()
     await eventually(lambda: len(calls) >= 3)
