@@ -1,5 +1,6 @@
 /**
- * Asks an endpoint for an answer with a vendor's SDK and prints what the SDK said, one JSON object a line:
+ * Asks an endpoint for an answer with a vendor's SDK, once for each line of standard input, a JSON array of a URL
+ * and a prompt. Prints what the SDK said, one JSON object a line:
  *
  *   {"kind": "text", "text"}                                a delta, as it came
  *   {"kind": "ids", "asked", "told"}                        AG-UI: the ids in the request and in the answer
@@ -7,12 +8,13 @@
  *                                                           tools: [{"id", "name", "arguments"}], the last an
  *                                                           object, or text where it is no JSON
  *   {"kind": "error", "name", "message"}                    what the SDK threw or handed to its error hook
- *   {"kind": "end", "hosts"}                                always last; every host that was connected to
+ *   {"kind": "end", "hosts"}                                always last; every host connected to so far
  *
- * node sdk.mjs openai-chat|openai-responses|anthropic|ai-sdk|ag-ui URL PROMPT
+ * node sdk.mjs openai-chat|openai-responses|anthropic|ai-sdk|ag-ui
  *
- * URL is what the SDK takes: the base URL of OpenAI and Anthropic, the address of the endpoint for the others.
+ * The URL is what the SDK takes: the base URL of OpenAI and Anthropic, the address of the endpoint for the others.
  */
+import { createInterface } from "node:readline";
 import { watchHosts } from "./hosts.mjs";
 import { userMessage, Chat } from "./chat.mjs";
 
@@ -78,7 +80,7 @@ const SDKS = {
   async "ag-ui"(url, prompt) {
     const { HttpAgent } = await import("@ag-ui/client");
     // When a connection breaks runAgent rejects, and so does the reader that it cancels, which nobody awaits.
-    process.on("unhandledRejection", () => {});
+    process.removeAllListeners("unhandledRejection").on("unhandledRejection", () => {});
     const agent = new HttpAgent({ url, initialMessages: [{ id: "1", role: "user", content: prompt }] });
     let failed = null;
     let reason = null;
@@ -101,14 +103,18 @@ const SDKS = {
   },
 };
 
-const [sdk, url, prompt] = process.argv.slice(2);
-if (!(sdk in SDKS) || prompt === undefined) {
-  console.error(`usage: node sdk.mjs ${Object.keys(SDKS).join("|")} URL PROMPT`);
+const [sdk] = process.argv.slice(2);
+if (!(sdk in SDKS)) {
+  console.error(`usage: node sdk.mjs ${Object.keys(SDKS).join("|")}`);
   process.exit(2);
 }
-try {
-  print("answer", await SDKS[sdk](url, prompt));
-} catch (error) {
-  print("error", { name: error.name, message: String(error.message) });
+for await (const line of createInterface({ input: process.stdin })) {
+  const [url, prompt] = JSON.parse(line);
+  try {
+    print("answer", await SDKS[sdk](url, prompt));
+  } catch (error) {
+    print("error", { name: error.name, message: String(error.message) });
+  }
+  print("end", { hosts: hosts() });
 }
-print("end", { hosts: hosts() });
+process.exit();

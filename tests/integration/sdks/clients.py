@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests import ROOT
-from tests.requirements import NODE_CLIENTS
+from tests.requirements import NODE_CLIENTS, require
 
-# Only ends a hang.
-TIMEOUT = 120
 # What an SDK would take its address, its key or a proxy from, and where it would report to.
 FOREIGN = ("OPENAI_", "ANTHROPIC_", "AI_", "VERCEL_", "OTEL_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_")
 
@@ -29,24 +27,17 @@ class Sdk:
     dialect: str
     path: str
 
-    def command(self, url: str, prompt: str) -> list[str]:
+    def command(self) -> list[str]:
         client = ["node", str(NODE_CLIENTS / "sdk.mjs")]
         if self.language == "python":
             client = [sys.executable, "-m", "tests.integration.sdks.python_client"]
-        return [*client, self.dialect, f"{url}/compatible/{self.path}", prompt]
+        return [*client, self.dialect]
 
     def ask(self, url: str, prompt: str) -> Said:
-        """The SDK's answer to ``prompt``. Raises ``CalledProcessError`` where its process fails."""
-        done = subprocess.run(
-            self.command(url, prompt),
-            cwd=ROOT,
-            env=environment(),
-            stdout=subprocess.PIPE,
-            text=True,
-            timeout=TIMEOUT,
-            check=True,
-        )
-        return Said([json.loads(line) for line in done.stdout.splitlines()])
+        """The SDK's answer to `prompt`, from the demo or a copy of it at `url`."""
+        if self.language == "node":
+            require("node-clients")
+        return running(self).ask(f"{url}/compatible/{self.path}", prompt)
 
     def __str__(self) -> str:
         return f"{self.language}-{self.dialect}"
@@ -76,6 +67,51 @@ class Said:
         assert end is not None, self.lines
         hosts: list[str] = end["hosts"]
         return hosts
+
+
+class Client:
+    """A process with one SDK, which is asked again and again: loading an SDK takes seconds."""
+
+    def __init__(self, sdk: Sdk) -> None:
+        self._process = subprocess.Popen(
+            sdk.command(),
+            cwd=ROOT,
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(self, url: str, prompt: str) -> Said:
+        """Raises `AssertionError` where the process ends."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps([url, prompt]) + "\n")
+        self._process.stdin.flush()
+        lines: list[Line] = []
+        for text in self._process.stdout:
+            lines.append(json.loads(text))
+            if lines[-1]["kind"] == "end":
+                return Said(lines)
+        raise AssertionError(f"the client ended with {self._process.wait()} after {lines}")
+
+    def close(self) -> None:
+        with self._process:
+            self._process.kill()
+
+
+_running: dict[Sdk, Client] = {}
+
+
+def running(sdk: Sdk) -> Client:
+    """The client of that SDK, started at its first use."""
+    if sdk not in _running:
+        _running[sdk] = Client(sdk)
+    return _running[sdk]
+
+
+def close_all() -> None:
+    while _running:
+        _running.popitem()[1].close()
 
 
 def environment() -> dict[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.integration.sdks.clients import close_all
 from tests.servers import DEMO_SITE, Server
 
 
@@ -23,3 +24,9 @@ def demo() -> Iterator[Server]:
 def slow_demo() -> Iterator[Server]:
     """An answer takes four seconds: it can be cut in its middle."""
     yield from serve("1")
+
+
+@pytest.fixture(scope="package", autouse=True)
+def clients() -> Iterator[None]:
+    yield
+    close_all()

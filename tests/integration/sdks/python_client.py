@@ -1,8 +1,8 @@
 """Asks an endpoint for an answer with a vendor's SDK for Python, and prints what the SDK said.
 
-The lines are those of ``tests/node/sdk.mjs``; so are the arguments:
+What it reads and prints, `tests/node/sdk.mjs` describes:
 
-    python -m tests.integration.sdks.python_client openai-chat|openai-responses|anthropic URL PROMPT
+    python -m tests.integration.sdks.python_client openai-chat|openai-responses|anthropic
 """
 
 from __future__ import annotations
@@ -120,13 +120,15 @@ def watch(event: str, arguments: tuple[Any, ...]) -> None:
         HOSTS.add(str(where[0] if isinstance(where, tuple) else where))
 
 
-def main(sdk: str, url: str, prompt: str) -> None:
+def main(sdk: str) -> None:
     sys.addaudithook(watch)
-    try:
-        say("answer", **SDKS[sdk](url, prompt))
-    except Exception as error:
-        say("error", name=type(error).__name__, message=str(error))
-    say("end", hosts=sorted(HOSTS))
+    for line in sys.stdin:
+        url, prompt = json.loads(line)
+        try:
+            say("answer", **SDKS[sdk](url, prompt))
+        except Exception as error:
+            say("error", name=type(error).__name__, message=str(error))
+        say("end", hosts=sorted(HOSTS))
 
 
 if __name__ == "__main__":

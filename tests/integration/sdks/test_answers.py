@@ -8,7 +8,6 @@ import pytest
 
 from demo_project.compatible.answers import FAILURE, script
 from tests.integration.sdks.clients import SDKS, Said, Sdk
-from tests.requirements import require
 from tests.servers import Server
 
 PROMPT = "What of event streams, reconnecting and café?"
@@ -31,8 +30,6 @@ every_sdk = pytest.mark.parametrize("sdk", SDKS, ids=str)
 
 def ask(demo: Server, sdk: Sdk, prompt: str) -> Said:
     """What it said. Fails where it connected to anything but the demo."""
-    if sdk.language == "node":
-        require("node-clients")
     said = sdk.ask(demo.url, prompt)
     assert said.hosts == ["127.0.0.1"]
     return said

@@ -8,7 +8,6 @@ from django_sse.dialects import AnswerEncoder, Dialect, ToolCallDelta, Value, ge
 from django_sse.wire.event import Event
 from tests.frames import serving
 from tests.integration.sdks.clients import SDKS, Said, Sdk
-from tests.requirements import require
 
 BEGINNINGS: dict[str, list[Value]] = {
     "nothing": [],
@@ -21,8 +20,6 @@ pytestmark = pytest.mark.parametrize("sdk", SDKS, ids=str)
 
 
 def ask(sdk: Sdk, dialect: Dialect, events: list[Event], *, broken: bool = False) -> Said:
-    if sdk.language == "node":
-        require("node-clients")
     with serving(events, dialect.headers, broken=broken) as url:
         return sdk.ask(url, "Hello")
 
