@@ -66,6 +66,7 @@ WIRE_MAY_IMPORT = frozenset(
         "dataclasses",
         "enum",
         "functools",
+        "importlib",
         "itertools",
         "json",
         "math",
