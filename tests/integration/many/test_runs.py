@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import FULL
 from tests.integration.many.stores import POSTGRES, SQLITE
 from tests.integration.servers.answers import END, ENDLESS, Client, code, data, stop_of, tokens
 from tests.integration.servers.environment import environment
@@ -22,7 +23,9 @@ ARGS = {"granian": ("--interface", "asgi")}
 LEASES = {"RUN_LEASE": 1.5, "RUN_UNWATCHED": 1.0, "RUN_GRACE": 30.0, "SAFETY_INTERVAL": 600}
 STORES = pytest.mark.parametrize("env", [SQLITE, POSTGRES], indirect=True, ids=lambda s: s.name)
 ON_SQLITE = pytest.mark.parametrize("env", [SQLITE], indirect=True, ids=lambda s: s.name)
-EACH = pytest.mark.parametrize("kind", ["uvicorn", "daphne", "granian", "gunicorn-gthread"])
+_KINDS = ["uvicorn", "daphne", "granian", "gunicorn-gthread"]
+EACH = pytest.mark.parametrize("kind", _KINDS if FULL else ["uvicorn", "gunicorn-gthread"])
+STOPPED = pytest.mark.parametrize("kind", [*HANDOFF, "gunicorn-gthread"] if FULL else _KINDS)
 
 
 @pytest.fixture
@@ -119,20 +122,20 @@ def test_only_a_run_that_is_for_its_clients_ends_when_the_last_has_left(
             seen = stream.take(5)
         # Watched from another process for longer than it may be alone.
         with client.stream(second, address, seen[-1].last_event_id) as elsewhere:
-            later = elsewhere.take(60)
+            later = elsewhere.take(30)
             assert notes.count("run") == 0
         notes.wait_for("run")
         with client.stream(second, address) as replay:
             *_, last = replay
         assert code(last) == "aborted"
-        assert data(seen) + data(later) == tokens(64)
+        assert data(seen) + data(later) == tokens(34)
 
 
 # -- the server is told to stop
 
 
 @ON_SQLITE
-@pytest.mark.parametrize("kind", [*HANDOFF, "gunicorn-gthread"])
+@STOPPED
 def test_a_server_that_stops_lets_its_runs_finish_while_their_streams_move(
     kind: str, env: dict[str, str], notes: Notes, client: Client
 ) -> None:
@@ -153,7 +156,7 @@ def test_a_server_that_stops_lets_its_runs_finish_while_their_streams_move(
 
 
 @ON_SQLITE
-@pytest.mark.parametrize("kind", [*HANDOFF, "gunicorn-gthread"])
+@STOPPED
 def test_what_does_not_finish_in_time_is_interrupted_and_says_so(
     kind: str, env: dict[str, str], notes: Notes, client: Client
 ) -> None:

@@ -23,7 +23,7 @@ def client() -> Client:
 def test_a_run_goes_on_without_its_client_who_comes_back_to_it(
     server: Server, notes: Notes, name: str, view: str, client: Client
 ) -> None:
-    stream, address = client.start(server, f"/{view}/?count=40&pause=0.05&name={name}")
+    stream, address = client.start(server, f"/{view}/?count=15&pause=0.05&name={name}")
     with stream:
         seen = stream.take(3)
     # Nobody is connected: it is made once all the same.
@@ -31,10 +31,10 @@ def test_a_run_goes_on_without_its_client_who_comes_back_to_it(
     with client.stream(server, address, seen[-1].last_event_id) as stream:
         opening, *rest = stream
     assert opening.type == "stream-open"
-    assert data(seen) + data(rest) == tokens(40)
+    assert data(seen) + data(rest) == tokens(15)
     assert (rest[-1].type, rest[-1].data) == END
     with client.stream(server, address) as stream:
-        assert data(list(stream)) == tokens(40)
+        assert data(list(stream)) == tokens(15)
     assert client.stream(server, address, rest[-1].last_event_id).status == 204
     assert notes.count(f"{name} began") == 1
 
@@ -43,12 +43,12 @@ def test_a_run_goes_on_without_its_client_who_comes_back_to_it(
 def test_the_view_itself_resumes_and_makes_no_second_answer(
     server: Server, notes: Notes, name: str, client: Client
 ) -> None:
-    path = f"/answer/?count=20&pause=0.05&name={name}"
+    path = f"/answer/?count=10&pause=0.05&name={name}"
     with client.stream(server, path) as stream:
         seen = stream.take(4)
     with client.stream(server, path, seen[-1].last_event_id) as stream:
         rest = list(stream)
-    assert data(seen) + data(rest) == tokens(20)
+    assert data(seen) + data(rest) == tokens(10)
     # A stranger's position, or one of a run that is gone, is not asked for twice either.
     assert Client().stream(server, path, seen[-1].last_event_id).status == 204
     assert client.stream(server, path, "zzzzzzzzzzz-3").status == 204

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from tests import FULL
 from tests.integration.servers.client import Stream
 from tests.integration.slow.memory import MEGABYTE, resident
 from tests.integration.slow.traffic import state
@@ -37,7 +38,12 @@ def come_and_vanish(server: Server, rounds: int) -> None:
                     stream.next()
 
 
-@pytest.mark.parametrize("kind", ["uvicorn", "daphne", "granian", "hypercorn", "gunicorn-asgi"])
+KINDS_UNDER_TEST: tuple[str, ...] = ("uvicorn", "granian")
+if FULL:
+    KINDS_UNDER_TEST += ("daphne", "hypercorn", "gunicorn-asgi")
+
+
+@pytest.mark.parametrize("kind", KINDS_UNDER_TEST)
 def test_a_thousand_clients_that_vanish(kind: str) -> None:
     require(*KINDS[kind].needs)
     with Server(kind, env={"DJANGO_SSE_TEST_OPTIONS": json.dumps({"THREAD_IDLE": 0.5})}) as server:

@@ -8,21 +8,14 @@ from contextlib import ExitStack, closing
 
 import pytest
 
+from tests import FULL
 from tests.integration.servers.client import TIMEOUT, Stream, get
 from tests.requirements import require
 from tests.servers import HOST, KINDS, Server
 
-SERVERS = (
-    "daphne",
-    "uvicorn",
-    "uvicorn-asyncio",
-    "granian",
-    "hypercorn",
-    "gunicorn-asgi",
-    "gunicorn-gthread",
-    "runserver-daphne",
-    "runserver-wsgi",
-)
+SERVERS: tuple[str, ...] = ("daphne", "uvicorn", "granian", "hypercorn", "gunicorn-gthread")
+if FULL:
+    SERVERS += ("uvicorn-asyncio", "gunicorn-asgi", "runserver-daphne", "runserver-wsgi")
 MANY = 10_000
 CURSOR = "abcdefghijkl-1"
 

@@ -16,8 +16,8 @@ from tests.integration.servers.client import get
 from tests.integration.slow.ways import Client, Reached
 from tests.servers import Server
 
-# 117 MiB in the full run, 23 MiB otherwise: more than twice the bound.
-SECONDS, RATE = (30, 200) if FULL else (3, 400)
+# 60 MiB in the full run, 23 MiB otherwise: more than twice the bound.
+SECONDS, RATE = (10, 300) if FULL else (3, 400)
 SIZE = 20 << 10
 COUNT = RATE * SECONDS
 
