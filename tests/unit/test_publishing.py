@@ -169,12 +169,6 @@ def test_publishers_in_many_threads_each_get_their_own_ids() -> None:
     assert len(found) == 60
 
 
-def test_names_that_differ_only_by_case_are_different_channels() -> None:
-    publish_many([("Order-A", "1"), ("order-a", "2")])
-    assert stored("Order-A") == ["1"]
-    assert stored("order-a") == ["2"]
-
-
 # -- bad input
 
 BAD = [
@@ -291,25 +285,6 @@ def test_what_is_rolled_back_is_seen_by_nobody() -> None:
     publish("d", "1")
     assert stored() == ["1"]
     assert stored("d") == ["1"]
-
-
-@pytest.mark.parametrize("place", ["first", "middle", "last"])
-def test_a_savepoint_that_rolls_back_takes_only_its_own_events(place: str) -> None:
-    def nested() -> None:
-        with rolled_back():
-            publish("c", "never")
-            with transaction.atomic():
-                publish("c", "never")
-
-    with transaction.atomic():
-        for name in ("first", "middle", "last"):
-            if name == place:
-                nested()
-            else:
-                with transaction.atomic():
-                    publish("c", name)
-    assert stored() == [name for name in ("first", "middle", "last") if name != place]
-    assert not OutboxEvent.objects.exists()
 
 
 async def test_a_client_sees_an_event_after_the_commit_and_never_before() -> None:
@@ -517,13 +492,6 @@ def test_only_a_stream_that_was_completed_looks_complete(state: str, type: str, 
     assert (record.type, record.data, record.kind) == (type, data, Kind.TERMINAL)
 
 
-def test_of_many_that_finish_exactly_one_is_told_true() -> None:
-    for number in range(4):
-        results = in_threads(*[partial(finish, f"channel-{number}")] * 6)
-        assert sorted(map(bool, results)) == [False] * 5 + [True]
-        assert all(result is not None for result in results)
-
-
 @pytest.mark.parametrize("state", ["", "open", "DONE", "finished", None])
 def test_an_unknown_state_is_refused(state: Any) -> None:
     with pytest.raises(ValueError, match="'done', 'error' or 'aborted'"):
@@ -689,30 +657,6 @@ def test_a_cursor_continues_where_it_was_taken() -> None:
     assert asyncio.run(asyncio.wait_for(read(), TIMEOUT)) == "after"
 
 
-def test_a_cursor_of_a_page_that_is_rendered_in_a_transaction_locks_nobody_out() -> None:
-    if connection.vendor == "sqlite":
-        pytest.skip("SQLite has one writer at a time: run this on PostgreSQL")
-    publish("c", "1")
-    with hooks_lost():
-        publish("c", "2")
-    with transaction.atomic():
-        publish("c", "mine")
-        before = cursor("c")
-        elsewhere(lambda: publish("c", "3"))
-    assert before == f"{epoch('c')}-1"
-    assert stored() == ["1", "2", "3", "mine"]
-
-
-def test_a_cursor_of_a_new_channel_makes_no_publisher_to_it_wait() -> None:
-    if connection.vendor == "sqlite":
-        pytest.skip("SQLite has one writer at a time: run this on PostgreSQL")
-    with rolled_back():
-        before = cursor("new")
-        assert elsewhere(partial(publish, "new", "1")) == f"{before.partition('-')[0]}-1"
-        assert cursor("new") == f"{before.partition('-')[0]}-1"
-    assert stored("new") == ["1"]
-
-
 def test_a_cursor_asks_nothing_of_the_callers_transaction() -> None:
     publish("old", "1")
     transaction.set_autocommit(False)
@@ -812,33 +756,9 @@ class InsideTestCase(TestCase):
         assert stored() == ["1", "2"]
         assert not OutboxEvent.objects.exists()
 
-    def test_and_so_they_are_inside_a_block(self) -> None:
-        with self.captureOnCommitCallbacks() as hooks, transaction.atomic():
-            assert publish("c", "1") == f"{epoch('c')}-1"
-            with transaction.atomic():
-                assert publish("c", "2") == f"{epoch('c')}-2"
-            assert stored() == ["1", "2"]
-        assert hooks == []
-
-    def test_a_block_that_rolls_back_takes_them_along(self) -> None:
-        with rolled_back():
-            publish("c", "never")
-        assert stored() == []
-        assert publish("c", "1") == f"{epoch('c')}-1"
-
     def test_what_was_set_up_is_there(self) -> None:
         assert stored("set-up") == ["1"]
         assert publish("set-up", "2") == f"{epoch('set-up')}-2"
-
-    def test_each_test_begins_with_the_same_log(self) -> None:
-        assert stored("set-up") == ["1"]
-        assert stored() == []
-
-    def test_a_finished_channel_is_refused_and_the_test_goes_on(self) -> None:
-        finish("c")
-        with pytest.raises(ChannelFinished):
-            publish("c", "late")
-        assert stored() == ["[DONE]"]
 
     def test_a_cursor_is_taken_inline(self) -> None:
         publish("c", "1")

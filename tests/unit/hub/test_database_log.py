@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from django_sse.hub.registry import get_hub
@@ -17,7 +17,7 @@ from django_sse.log import get_log
 from django_sse.log.model import ModelLog
 from django_sse.models import Channel, OutboxEvent, StoredEvent
 from django_sse.process import database
-from django_sse.publishing import afinish, apublish, apublish_many, aredact, publish
+from django_sse.publishing import afinish, apublish, apublish_many, aredact
 from django_sse.wire import MessageEvent
 from tests.unit.hub.support import Client, connected, entries, eventually, listening, numbers, texts
 from tests.unit.log.support import (
@@ -72,40 +72,6 @@ async def test_an_event_reaches_the_stream_with_the_id_that_publish_returned() -
         published = await apublish("a", {"n": 1}, event="status")
         event = await client.next()
     assert (event.type, event.data, event.last_event_id) == ("status", '{"n":1}', published)
-
-
-async def test_events_of_a_transaction_come_with_its_commit_and_not_before() -> None:
-    def pay() -> None:
-        with transaction.atomic():
-            publish("a", "in the transaction")
-            published.set()
-            assert go_on.wait(60)
-
-    published, go_on = threading.Event(), threading.Event()
-    async with listening("a") as client:
-        paying = asyncio.create_task(database.run(pay))
-        await asyncio.to_thread(published.wait, 60)
-        # On SQLite the open transaction is the only writer; elsewhere this comes first.
-        if connection.vendor != "sqlite":
-            await apublish("a", "meanwhile")
-            assert texts([await client.next()]) == ["meanwhile"]
-        assert not client._events
-        go_on.set()
-        await paying
-        assert texts([await client.next()]) == ["in the transaction"]
-
-
-async def test_what_is_rolled_back_never_comes() -> None:
-    def fail() -> None:
-        with transaction.atomic():
-            publish("a", "rolled back")
-            transaction.set_rollback(True)
-
-    async with listening("a") as client:
-        await database.run(fail)
-        await apublish("a", "kept")
-        event = await client.next()
-    assert (event.data, event.last_event_id.split("-")[1]) == ("kept", "1")
 
 
 async def test_publishers_in_threads_are_seen_in_the_order_of_the_log() -> None:

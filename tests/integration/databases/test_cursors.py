@@ -1,0 +1,37 @@
+"""A page takes its cursor inside a transaction, where writers overlap: not on SQLite."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+from django.db import transaction
+
+from django_sse import cursor, publish
+from tests.unit.log.support import elsewhere, hooks_lost, rolled_back
+from tests.unit.test_publishing import epoch, stored
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True, available_apps=["django_sse"]),
+    pytest.mark.usefixtures("database"),
+]
+
+
+def test_a_cursor_of_a_page_that_is_rendered_in_a_transaction_locks_nobody_out() -> None:
+    publish("c", "1")
+    with hooks_lost():
+        publish("c", "2")
+    with transaction.atomic():
+        publish("c", "mine")
+        before = cursor("c")
+        elsewhere(lambda: publish("c", "3"))
+    assert before == f"{epoch('c')}-1"
+    assert stored() == ["1", "2", "3", "mine"]
+
+
+def test_a_cursor_of_a_new_channel_makes_no_publisher_to_it_wait() -> None:
+    with rolled_back():
+        before = cursor("new")
+        assert elsewhere(partial(publish, "new", "1")) == f"{before.partition('-')[0]}-1"
+        assert cursor("new") == f"{before.partition('-')[0]}-1"
+    assert stored("new") == ["1"]
