@@ -65,13 +65,19 @@ class File:
                     yield f"{self.name}:{node.name}", lines
 
     def settings(self) -> int:
-        """The fields of the class that declares the settings, where it stands in this file."""
-        return sum(
-            isinstance(statement, ast.AnnAssign)
-            for node in ast.walk(self.tree)
-            if isinstance(node, ast.ClassDef) and node.name == SETTINGS
-            for statement in node.body
-        )
+        """The fields of the class that declares the settings, and of its groups' classes, where it
+        stands in this file."""
+        classes = {node.name: node for node in self.tree.body if isinstance(node, ast.ClassDef)}
+
+        def leaves(name: str) -> int:
+            kinds = [
+                statement.annotation.id if isinstance(statement.annotation, ast.Name) else ""
+                for statement in classes[name].body
+                if isinstance(statement, ast.AnnAssign)
+            ]
+            return sum(leaves(kind) if kind in classes else 1 for kind in kinds)
+
+        return leaves(SETTINGS) if SETTINGS in classes else 0
 
 
 def read(directory: Path) -> list[File]:

@@ -66,7 +66,7 @@ def running(notifier: str, layer: str, postgres_log: bool) -> Iterator[tuple[Any
             if postgres_log:
                 env |= database_env(url)
             if notifier == "postgres":
-                options["NOTIFIER_DSN"] = url
+                options["NOTIFIER"] = {"BACKEND": "postgres", "OPTIONS": {"dsn": url}}
                 counts = lambda: sessions(url)  # noqa: E731
         if layer:
             server = stack.enter_context(RedisServer())

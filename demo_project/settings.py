@@ -21,6 +21,8 @@ from pathlib import Path
 
 from corsheaders.defaults import default_headers
 
+from django_sse.sqlite import SQLITE_OPTIONS
+
 
 def _listed(name: str) -> list[str]:
     return [item.strip() for item in os.environ.get(name, "").split(",") if item.strip()]
@@ -89,13 +91,7 @@ DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": os.environ.get("DEMO_DB") or BASE_DIR / "demo.sqlite3",
-        "OPTIONS": {
-            # A transaction that reads first and writes later cannot be upgraded while another
-            # one writes: SQLite fails it at once, whatever the time-out. IMMEDIATE waits in line.
-            "transaction_mode": "IMMEDIATE",
-            "timeout": 20,
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
-        },
+        "OPTIONS": SQLITE_OPTIONS,
     },
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -124,7 +120,7 @@ CORS_ALLOW_HEADERS = (*default_headers, "last-event-id")
 # Few enough to meet the limit by hand: ask three questions at once. And few enough for a browser,
 # which opens six connections to a host over HTTP/1.1: an answer takes one for the window that asked
 # and one for all others, the conversation takes one, and a stop needs one.
-DJANGO_SSE = {"RUNS_PER_OWNER": 2}
+DJANGO_SSE = {"LIMITS": {"RUNS_PER_OWNER": 2}}
 
 DEMO_PACE = float(os.environ.get("DEMO_PACE", "1"))
 DEMO_WORKERS = int(os.environ.get("DEMO_WORKERS", "1"))

@@ -1,18 +1,19 @@
 """Every setting: its name, type, default and why. One dict in the project's settings::
 
-    DJANGO_SSE = {"HEARTBEAT": 20, "NOTIFIER": "database"}
+    DJANGO_SSE = {"NOTIFIER": "database", "STREAMS": {"HEARTBEAT": 20}}
 
-Read at the moment of use, so ``override_settings`` works.
+The settings are read at the moment of use, so ``override_settings`` works.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from difflib import get_close_matches
 from functools import cache
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
@@ -25,143 +26,212 @@ NAME = "DJANGO_SSE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """The values of ``settings.DJANGO_SSE``. Times are seconds unless said otherwise."""
+class Notifier:
+    """``NOTIFIER``: how a publish wakes the other processes. The ``BACKEND`` alone may stand in the
+    place of the dict."""
 
-    LOG: str = "django_sse.log.model.ModelLog"
-    """Dotted path of the ``EventLog``. ``django_sse.log.memory.MemoryLog`` keeps events in the
-    process only: for tests and for channels nobody needs to replay after a restart."""
+    BACKEND: str = "auto"
+    """``auto``, ``local``, ``database``, ``postgres``, ``channel_layer``, or the dotted path of a
+    ``Notifier`` class."""
+
+    OPTIONS: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments for the constructor of the ``BACKEND``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Streams:
+    """``STREAMS``: how a stream treats its client."""
+
+    HEARTBEAT: float = 15.0
+    """A stream that has been silent for this long sends a comment. Proxies cut silent streams after
+    60 s (nginx's ``proxy_read_timeout``), event-source-polyfill after 45 s."""
+
+    RETRY: int = 2000
+    """Milliseconds. The reconnection time that ``stream-open`` gives to the client."""
+
+    RETRY_JITTER: int = 5000
+    """Milliseconds. A server that stops, or is overloaded, tells each client to reconnect at a
+    random time between RETRY and RETRY + RETRY_JITTER, so that they do not return all at once."""
+
+    OPEN_TIMEOUT: float = 1.0
+    """The headers wait this long for a generator's first item, then they are sent without it."""
+
+    SEND_TIMEOUT: float = 60.0
+    """A client that has not read what was sent to it for this long is dropped: it stalled, or its
+    connection is half open. It can reconnect with its position. Checked twice a HEARTBEAT."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """``LIMITS``: what one event, channel, owner or process may use."""
+
+    MAX_EVENT_BYTES: int = 256 << 10
+    """Publishing a larger event raises ``EventTooLarge``. Keep it well below RING_BYTES."""
+
+    RING_BYTES: int = 1 << 20
+    """Bytes of frames that each process keeps in memory for each channel with clients."""
+
+    RING_EVENTS: int = 1024
+    """Frames that each process keeps in memory for each channel with clients, if they fit into
+    RING_BYTES."""
+
+    SYNC_GENERATORS: int = 64
+    """Sync generators that may stream at the same time in one process: each needs a thread."""
+
+    RUNS_PER_OWNER: int = 20
+    """Runs that one user, or one anonymous session, may have in progress; the answer to one more is
+    429."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """``RETENTION``: what ``sse_trim`` removes."""
+
+    AGE: float | None = 7 * 86400.0
+    """Events older than this many seconds are removed. None: they are kept."""
+
+    COUNT: int | None = None
+    """At most this many events of a channel are kept. None: all."""
+
+    RUN_AGE: float | None = 7 * 86400.0
+    """Runs that ended longer ago than this many seconds are removed. None: they are kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runs:
+    """``RUNS``: generators that outlive their request."""
+
+    LEASE: float = 6.0
+    """A process that has not renewed its lease for this long is taken for dead, and another one
+    ends its runs as ``interrupted``. A process renews three times in this time, with one query."""
+
+    GRACE: float = 10.0
+    """A server that stops gives its runs this long to finish; then they are interrupted. Keep it
+    below the time that the server's supervisor allows (gunicorn's ``graceful_timeout``)."""
+
+    UNWATCHED: float = 30.0
+    """A run of a ``resumable="while_connected"`` view is cancelled after this long without a
+    client."""
+
+    ACCESS: str | None = None
+    """Dotted path of ``def may_access(request, run) -> bool``, sync or async: whether a request by
+    somebody other than the owner may read and stop a run. Only True is yes; a response is sent as
+    it is. None: nobody else may."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The values of ``settings.DJANGO_SSE``. Times are seconds unless stated otherwise."""
 
     DATABASE: str = "default"
-    """Alias of the database that holds the log. Publishes share the fate of its transactions."""
+    """Alias of the database that holds the log. A publish is part of its transactions."""
 
-    NOTIFIER: str = "auto"
-    """Who wakes the other processes: ``auto``, ``local``, ``database``, ``postgres``,
-    ``channel_layer``, or the dotted path of a ``Notifier``."""
-
-    NOTIFIER_DSN: str | None = None
-    """Where ``postgres`` listens and notifies, as a URL or ``host=... dbname=...``; past a pooler
-    in transaction mode (PgBouncer). None: the database of the log."""
-
-    CHANNEL_LAYER: str = "default"
-    """Alias in ``CHANNEL_LAYERS`` of the layer that ``channel_layer`` uses."""
+    NOTIFIER: Notifier = Notifier()
 
     ENVIRONMENT: str = ""
-    """Keeps apart what shares a Redis or a PostgreSQL database, such as staging and production: at
-    most 40 ASCII letters, digits, ``_``, ``.`` and ``-``."""
+    """Keeps sites apart that share a Redis or a PostgreSQL database, such as staging and
+    production: at most 40 ASCII letters, digits, ``_``, ``.`` and ``-``."""
 
     JSON_ENCODER: str = "django.core.serializers.json.DjangoJSONEncoder"
     """Dotted path of the encoder for data that is not a ``str``."""
 
-    HEARTBEAT: float = 15.0
-    """A stream that was silent this long sends a comment. Proxies cut silent streams after 60 s
-    (nginx's ``proxy_read_timeout``), event-source-polyfill after 45 s."""
-
-    RETRY: int = 2000
-    """Milliseconds. The reconnection time that ``stream-open`` tells the client."""
-
-    RETRY_JITTER: int = 5000
-    """Milliseconds. When a server stops or is overloaded, its clients are told to come back at
-    random between RETRY and RETRY + this, so that they do not return all at once."""
-
-    OPEN_TIMEOUT: float = 1.0
-    """How long a generator's first item is awaited before the headers go out without it."""
-
-    POLL_INTERVAL: float = 0.02
-    """Pause between two looks of the ``database`` notifier at SQLite's ``data_version`` (about
-    10 us each); a fifth of it while others write."""
-
-    HEAD_INTERVAL: float = 0.25
-    """Pause between two head queries of the ``database`` notifier on other databases."""
-
     SAFETY_INTERVAL: float = 5.0
-    """Pause between two safety polls: one query a process that finds what no wake-up told."""
+    """Pause between two safety polls: one query a process that finds events whose wake-up was
+    lost."""
 
-    COALESCE: float = 0.005
-    """Under load a channel's clients are woken at most this often and get several events in one
-    write; after a quiet moment they are woken at once. A generator's items are joined for at most
-    three times this."""
-
-    GAP_WAIT: float = 0.005
-    """How long a frame that came before its predecessor waits for it, until the log is read."""
-
-    TOPIC_LINGER: float = 30.0
-    """How long a channel's ring outlives its last client in this process."""
-
-    RING_BYTES: int = 1 << 20
-    """Bytes of frames kept in memory for each channel in each process; the cap that counts."""
-
-    RING_EVENTS: int = 1024
-    """Frames kept in memory for each channel in each process, if RING_BYTES is not met before."""
-
-    MAX_EVENT_BYTES: int = 256 << 10
-    """A published event larger than this is refused; it must stay well below RING_BYTES."""
-
-    PAGE_EVENTS: int = 500
-    """Rows a replay reads at once: what bounds its memory."""
-
-    WRITE_BYTES: int = 64 << 10
-    """At most this much is joined into one write."""
-
-    SEND_TIMEOUT: float = 60.0
-    """A client that has not taken what was written to it for this long is dropped: it stalled, or
-    its connection is half open. It comes back with its position. Looked at twice a HEARTBEAT."""
-
-    DATABASE_THREADS: int = 2
-    """Threads a process has for the library's reads, as many for ``acursor`` and ``aredact``, and
-    as many for ``on_open`` and ``on_close``; ``apublish`` and its kind share one of their own. They
-    give their connection back and end when idle."""
-
-    THREAD_IDLE: float = 1.0
-    """After this long without work a thread of the library closes its connections and ends."""
-
-    SYNC_GENERATORS: int = 64
-    """Sync generators that stream at the same time in one process: each needs a thread."""
-
-    TRIM_AGE: float | None = 7 * 86400.0
-    """``sse_trim`` removes events older than this many seconds. None: keep."""
-
-    TRIM_COUNT: int | None = None
-    """``sse_trim`` keeps at most this many events a channel. None: keep."""
-
-    RUN_LEASE: float = 6.0
-    """A run whose process has not been heard of for this long is ended by another, as
-    ``interrupted``. Renewed three times in that time, with one query a process."""
-
-    RUN_GRACE: float = 10.0
-    """When the server stops, its runs get this long to finish; then they are interrupted. Keep it
-    below what the server, or whoever stops it, waits for (gunicorn's ``graceful_timeout``)."""
-
-    RUN_UNWATCHED: float = 30.0
-    """A run of a ``resumable="while_connected"`` view is cancelled when it had no client for this
-    long."""
-
-    RUNS_PER_OWNER: int = 20
-    """Runs that one user, or one anonymous session, may have under way; one more is answered with
-    429."""
-
-    RUN_AGE: float | None = 7 * 86400.0
-    """``sse_trim`` removes runs that ended longer than this many seconds ago. None: keep."""
-
-    RUN_ACCESS: str | None = None
-    """Dotted path of ``def may_access(request, run) -> bool``, sync or async: whether somebody else
-    than its owner may read and stop a run. Only True is yes; a response is sent as it is. None:
-    nobody."""
+    STREAMS: Streams = Streams()
+    LIMITS: Limits = Limits()
+    RETENTION: Retention = Retention()
+    RUNS: Runs = Runs()
 
 
-def _check_type(name: str, value: Any, expected: Any) -> None:
-    accepted = get_args(expected) if get_origin(expected) else (expected,)
+class Problem(NamedTuple):
+    """What is wrong with one value. ``id`` is that of the system check."""
+
+    id: str
+    message: str
+    hint: str
+
+
+def problems(values: object) -> Iterator[Problem]:
+    """All that is wrong with the single values of a ``DJANGO_SSE`` dict."""
+    if isinstance(values, Mapping):
+        yield from _group_problems(Settings(), values, NAME)
+    else:
+        message = f"settings.{NAME} is a {type(values).__name__}: it must be a dict."
+        yield Problem("E001", message, f'For example {NAME} = {{"STREAMS": {{"HEARTBEAT": 20}}}}.')
+
+
+def _group_problems(group: Any, values: Mapping[Any, Any], place: str) -> Iterator[Problem]:
+    hints = get_type_hints(type(group))
+    for name, value in values.items():
+        here = item(place, name)
+        if name not in hints:
+            yield Problem("E002", f"{here} is not a setting.", _meant(name, hints, place))
+            continue
+        default = getattr(group, name)
+        if not is_dataclass(default):
+            if wrong := wrong_value(here, value, hints[name]):
+                yield Problem("E003", wrong, f"The default is {default!r}.")
+        elif isinstance(value, Mapping):
+            yield from _group_problems(default, value, here)
+        elif not (isinstance(default, Notifier) and isinstance(value, str)):
+            wanted = "a str or a dict" if isinstance(default, Notifier) else "a dict"
+            wrong = f"{here} is a {type(value).__name__}: it must be {wanted}."
+            yield Problem(
+                "E003", wrong, f"It may have: {', '.join(get_type_hints(type(default)))}."
+            )
+
+
+def item(place: str, name: object) -> str:
+    """How a user writes the entry ``name`` of the dict ``place``."""
+    return f'{place}["{name}"]' if isinstance(name, str) else f"{place}[{name!r}]"
+
+
+def _meant(name: object, known: Collection[str], place: str) -> str:
+    """A hint for the unknown ``name``: a similar one here, else one of another level."""
+    places = {each.name: item(NAME, each.name) for each in fields(Settings)}
+    for group in fields(Settings):
+        if is_dataclass(group.default):
+            outer = item(NAME, group.name)
+            places |= {each.name: item(outer, each.name) for each in fields(group.default)}
+    places |= {each: item(place, each) for each in known}
+    wanted = str(name).upper()
+    here = [wanted] if wanted in places else get_close_matches(wanted, known, n=1)
+    return did_you_mean(wanted, {each: places[each] for each in here} or places, known)
+
+
+def did_you_mean(name: str, places: Mapping[str, str], known: Collection[str]) -> str:
+    """A hint with the place of the name most similar to ``name``; without one, those ``known``."""
+    if close := get_close_matches(name, places, n=1):
+        return f"Did you mean {places[close[0]]}?"
+    return f"Known: {', '.join(known)}." if known else "There are none."
+
+
+def wrong_value(place: str, value: object, expected: Any) -> str | None:
+    """What is wrong with the ``value`` of the setting at ``place``, for an annotation of the types
+    str, int, float, None and Mapping."""
+    accepted = get_args(expected) if not _is_mapping(expected) else (Mapping,)
+    accepted = accepted or (expected,)
     if float in accepted:
         accepted += (int,)
     if isinstance(value, bool) or not isinstance(value, accepted):
-        wanted = " or ".join(kind.__name__ for kind in accepted)
-        # It may hold a password, in whatever form it was given.
-        found = f"a {type(value).__name__}" if name == "NOTIFIER_DSN" else repr(value)
-        raise ImproperlyConfigured(f'{NAME}["{name}"] is {found}: it must be {wanted}.')
+        wanted = " or ".join(_NAMES.get(kind, kind.__name__) for kind in accepted)
+        # An option may hold a password, in whatever form it was given.
+        found = f"a {type(value).__name__}" if "OPTIONS" in place else repr(value)
+        return f"{place} is {found}: it must be {wanted}."
     if isinstance(value, int | float) and value < 0:
-        raise ImproperlyConfigured(f'{NAME}["{name}"] is {value!r}: it must not be negative.')
+        return f"{place} is {value!r}: it must not be negative."
     if isinstance(value, float) and not math.isfinite(value):
-        raise ImproperlyConfigured(f'{NAME}["{name}"] is {value!r}: it must be a finite number.')
+        return f"{place} is {value!r}: it must be a finite number."
+    return None
+
+
+_NAMES: dict[Any, str] = {type(None): "None", Mapping: "a dict"}
+
+
+def _is_mapping(expected: Any) -> bool:
+    return get_origin(expected) is Mapping
 
 
 def parse(values: Mapping[str, Any]) -> Settings:
@@ -169,17 +239,20 @@ def parse(values: Mapping[str, Any]) -> Settings:
 
     Raises ``ImproperlyConfigured`` for an unknown name or a value of the wrong type.
     """
-    if not isinstance(values, Mapping):
-        raise ImproperlyConfigured(f"{NAME} is a {type(values).__name__}: it must be a dict.")
-    hints = get_type_hints(Settings)
-    known = {field.name for field in fields(Settings)}
-    for name, value in values.items():
-        if name not in known:
-            raise ImproperlyConfigured(
-                f'{NAME}["{name}"] is not a setting. Known: {", ".join(sorted(known))}.'
-            )
-        _check_type(name, value, hints[name])
-    return Settings(**values)
+    for problem in problems(values):
+        raise ImproperlyConfigured(f"{problem.message} {problem.hint}")
+    return _filled(Settings(), values)
+
+
+def _filled(defaults: T, values: Any) -> T:
+    if isinstance(values, str):
+        values = {"BACKEND": values}
+    changes = {
+        name: _filled(default, value) if is_dataclass(default) else value
+        for name, value in values.items()
+        for default in [getattr(defaults, name)]
+    }
+    return replace(defaults, **changes)  # type: ignore[type-var]
 
 
 # How often the settings have changed, and what was read at which count. One thing, and not
@@ -198,20 +271,19 @@ def current() -> Settings:
     return read[1]
 
 
-def load(name: str, path: str, base: type[T], hint: str = "") -> type[T]:
-    """The class at the dotted ``path`` that the setting ``name`` gives, a subclass of ``base``.
+def load(place: str, path: str, base: type[T], hint: str = "") -> type[T]:
+    """The class at the dotted ``path`` that the setting ``place`` gives, a subclass of ``base``.
 
     Raises ``ImproperlyConfigured``, naming the setting, with ``hint`` where there is no such path.
     """
     try:
         found = import_string(path)
     except ImportError as error:
-        message = f'{NAME}["{name}"]: cannot import {path!r}: {error}{hint}'
+        message = f"{place}: cannot import {path!r}: {error}{hint}"
         raise ImproperlyConfigured(message) from None
     if not (isinstance(found, type) and issubclass(found, base)):
         article = "an" if base.__name__[0] in "AEIOU" else "a"
-        message = f'{NAME}["{name}"]: {path!r} is not {article} {base.__name__}.'
-        raise ImproperlyConfigured(message)
+        raise ImproperlyConfigured(f"{place}: {path!r} is not {article} {base.__name__}.")
     return found
 
 
@@ -222,7 +294,7 @@ def json_encoder() -> type[json.JSONEncoder]:
 
 @cache
 def _json_encoder(path: str) -> type[json.JSONEncoder]:
-    return load("JSON_ENCODER", path, json.JSONEncoder)
+    return load(item(NAME, "JSON_ENCODER"), path, json.JSONEncoder)
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:

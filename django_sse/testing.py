@@ -33,6 +33,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import async_to_sync, sync_to_async
@@ -40,7 +41,7 @@ from django.conf import settings
 from django.http import StreamingHttpResponse
 from django.test.utils import TestContextDecorator, override_settings
 
-from django_sse import conf
+from django_sse import conf, constants
 from django_sse.http import EventStreamResponse
 from django_sse.log import get_log
 from django_sse.log.base import Kind
@@ -189,9 +190,11 @@ class memory_log(TestContextDecorator):
     def enable(self) -> MemoryLog:
         """Begin; used by the forms above."""
         values: dict[str, Any] = {**(getattr(settings, conf.NAME, None) or {})}
-        values |= {"LOG": f"{MemoryLog.__module__}.{MemoryLog.__name__}", "NOTIFIER": "local"}
-        self._settings = override_settings(**{conf.NAME: values})
-        self._settings.enable()
+        values |= {"NOTIFIER": "local"}
+        path = f"{MemoryLog.__module__}.{MemoryLog.__name__}"
+        self._overrides = ExitStack()
+        self._overrides.enter_context(override_settings(**{conf.NAME: values}))
+        self._overrides.enter_context(constants.overridden(LOG=path))
         return self._clear()
 
     def __enter__(self) -> MemoryLog:  # type: ignore[override]
@@ -200,7 +203,7 @@ class memory_log(TestContextDecorator):
     def disable(self) -> None:
         """End; used by the forms above."""
         self._clear()
-        self._settings.disable()
+        self._overrides.close()
 
     def _clear(self) -> MemoryLog:
         log = get_log()

@@ -83,7 +83,7 @@ async def _found(request: HttpRequest, run_id: UUID) -> Run:
 class RunEventsView(View):
     """``GET``: the run from its first event, or from the client's position; 204 at its end.
 
-    404 for a run that is not there or not the caller's (``RUN_ACCESS``), on replay, too.
+    404 for a run that is not there or not the caller's (``ACCESS``), on replay, too.
     """
 
     http_method_names = ("get", "head", "options")

@@ -11,7 +11,7 @@ import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from tests import FULL
+from tests import FULL, options
 from tests.processes import accept_interrupts
 from tests.proxy import Proxy
 from tests.requirements import REQUIREMENTS, demanded, is_present, require
@@ -82,6 +82,12 @@ def pytest_report_header(config: pytest.Config) -> str:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("needs"):
         require(*marker.args)
+
+
+@pytest.fixture
+def constants() -> Iterator[options.Overrides]:
+    """Changes private constants of the library: `constants(THREAD_IDLE=0.05)`."""
+    yield from options.constants()
 
 
 @pytest.fixture

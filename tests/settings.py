@@ -5,7 +5,7 @@ Read from the environment, because a server is another process:
 `DJANGO_SSE_TEST_DB`            path of the SQLite file; default: a file in a fresh directory
 `DJANGO_SSE_TEST_DATABASE_URL`  instead of SQLite: `postgresql://user:password@host:port/name`, or
                                 `mysql://...`
-`DJANGO_SSE_TEST_OPTIONS`       JSON object, merged over `DJANGO_SSE` below
+`DJANGO_SSE_TEST_OPTIONS`       JSON object: `DJANGO_SSE`, with a HEARTBEAT of 1 s where it has none
 `DJANGO_SSE_TEST_CHANNEL_LAYERS` JSON object: `CHANNEL_LAYERS`
 `DJANGO_SSE_TEST_DAPHNE`        `1`: daphne takes over `runserver` (ASGI); default: plain WSGI
 `DJANGO_SSE_TEST_DEBUG`         `1`: `DEBUG = True`
@@ -21,6 +21,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from django_sse.sqlite import SQLITE_OPTIONS
 from tests.databases import config
 
 
@@ -46,11 +47,7 @@ def _sqlite() -> dict[str, Any]:
         "NAME": str(path),
         # A file and not `:memory:`: several connections and processes have to see the same rows.
         "TEST": {"NAME": str(path.with_name(f"test-{path.name}"))},
-        "OPTIONS": {
-            "transaction_mode": "IMMEDIATE",
-            "timeout": 20,
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
-        },
+        "OPTIONS": SQLITE_OPTIONS,
     }
 
 
@@ -116,7 +113,6 @@ CHANNEL_LAYERS: dict[str, Any] = json.loads(
     os.environ.get("DJANGO_SSE_TEST_CHANNEL_LAYERS") or "{}"
 )
 
-DJANGO_SSE: dict[str, Any] = {
-    "HEARTBEAT": 1.0,
-    **json.loads(os.environ.get("DJANGO_SSE_TEST_OPTIONS") or "{}"),
-}
+DJANGO_SSE: dict[str, Any] = json.loads(os.environ.get("DJANGO_SSE_TEST_OPTIONS") or "{}")
+if isinstance(_streams := DJANGO_SSE.setdefault("STREAMS", {}), dict):
+    _streams.setdefault("HEARTBEAT", 1.0)

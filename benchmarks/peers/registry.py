@@ -202,7 +202,7 @@ def _all() -> Iterator[Peer]:
 
 
 def _others() -> Iterator[Peer]:
-    ring = '{{"RING_EVENTS": 20000, "RING_BYTES": 8388608}}'
+    ring = '{{"LIMITS": {{"RING_EVENTS": 20000, "RING_BYTES": 8388608}}}}'
     yield _logged("sqlite", "ours-ring", "django_sse, uvicorn, SQLite, all in the ring", ring)
     for server in ("daphne", "granian"):
         label = f"django_sse, {server}, log in SQLite"

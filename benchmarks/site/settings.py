@@ -10,6 +10,8 @@ import json
 import os
 from typing import Any
 
+from django_sse.sqlite import SQLITE_OPTIONS
+
 LOG = os.environ.get("BENCH_LOG", "memory")
 DATABASE = os.environ.get("BENCH_DATABASE", ":memory:")
 
@@ -24,11 +26,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 SQLITE: dict[str, Any] = {
     "ENGINE": "django.db.backends.sqlite3",
     "NAME": DATABASE,
-    "OPTIONS": {
-        "transaction_mode": "IMMEDIATE",
-        "timeout": 20,
-        "init_command": "PRAGMA journal_mode=wal; PRAGMA synchronous=normal",
-    },
+    "OPTIONS": SQLITE_OPTIONS,
 }
 POSTGRES: dict[str, Any] = {
     "ENGINE": "django.db.backends.postgresql",
@@ -39,10 +37,9 @@ POSTGRES: dict[str, Any] = {
 }
 DATABASES = {"default": POSTGRES if LOG == "postgres" else SQLITE}
 
-DJANGO_SSE: dict[str, Any] = {
-    # All runs have one owner here.
-    "RUNS_PER_OWNER": 1000,
-    **json.loads(os.environ.get("BENCH_SETTINGS", "{}")),
-}
+DJANGO_SSE: dict[str, Any] = json.loads(os.environ.get("BENCH_SETTINGS", "{}"))
+# All runs have one owner here.
+DJANGO_SSE.setdefault("LIMITS", {})["RUNS_PER_OWNER"] = 1000
 if LOG == "memory":
-    DJANGO_SSE["LOG"] = "django_sse.log.memory.MemoryLog"
+    # Private to the library, which reads it after this module.
+    os.environ["DJANGO_SSE_CONSTANTS"] = json.dumps({"LOG": "django_sse.log.memory.MemoryLog"})

@@ -32,7 +32,7 @@ def come_back_later(request: HttpRequest) -> HttpResponse:
     if reconnects(request):
         headers = stream_headers(None) | {"Cache-Control": "no-store"}
         return HttpResponse(retry_frame(), content_type=CONTENT_TYPE, headers=headers)
-    seconds = max(1, conf.current().RETRY // 1000)
+    seconds = max(1, conf.current().STREAMS.RETRY // 1000)
     return HttpResponse(
         "The event stream is not available just now.",
         status=503,

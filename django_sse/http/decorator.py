@@ -49,7 +49,7 @@ def event_stream(
     With ``dialect`` the generator yields values (``django_sse.dialects``), and events and ends are
     that vendor's; ``terminal`` is then not used. With ``resumable`` the generator is a run: it goes
     on when its client leaves, and a client that reconnects gets all of it (``django_sse.runs``);
-    with ``"while_connected"`` it is cancelled after ``RUN_UNWATCHED`` seconds without a client.
+    with ``"while_connected"`` it is cancelled after ``UNWATCHED`` seconds without a client.
 
     HEAD and OPTIONS open no stream. Works on methods of class-based views, too, directly or
     through ``method_decorator``.

@@ -7,6 +7,7 @@ import logging
 from contextvars import Context
 from typing import TYPE_CHECKING, ClassVar
 
+from django_sse import constants
 from django_sse.dialects.plain import PLAIN
 from django_sse.exceptions import LogUnavailable
 from django_sse.hub.orphans import catch_up
@@ -70,7 +71,7 @@ class ChannelStream(Stream):
         self._opened = False
         self._hook: Future[object] | None = None
         self._fetching: asyncio.Task[None] | None = None
-        self._limit = self._settings.WRITE_BYTES
+        self._limit = constants.WRITE_BYTES
 
     # -- the position
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
-from django_sse import conf
+from django_sse import conf, constants
 from django_sse.exceptions import LogUnavailable
 from django_sse.hub.orphans import Orphans
 from django_sse.hub.topic import Topic
@@ -121,7 +121,7 @@ class Hub:
             del self.topics[channel]
 
     def _drop_unused(self) -> None:
-        linger = conf.current().TOPIC_LINGER
+        linger = constants.TOPIC_LINGER
         now = self._loop.time()
         for channel, topic in list(self.topics.items()):
             since = topic.unused_since

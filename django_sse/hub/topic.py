@@ -8,7 +8,7 @@ from collections import OrderedDict
 from contextvars import Context
 from typing import TYPE_CHECKING, Protocol
 
-from django_sse import conf
+from django_sse import conf, constants
 from django_sse.exceptions import LogUnavailable
 from django_sse.hub.ring import Frame, Ring, encode_record
 from django_sse.hub.rounds import Rounds
@@ -61,7 +61,7 @@ class Topic:
     """
 
     def __init__(self, hub: TopicHub, channel: str) -> None:
-        settings = conf.current()
+        limits = conf.current().LIMITS
         self.channel = channel
         self.epoch = ""
         self.key = 0
@@ -69,11 +69,11 @@ class Topic:
         self.reason = ""
         self.terminal: int | None = None
         self.redactions = 0
-        self.ring = Ring(0, max_bytes=settings.RING_BYTES, max_events=settings.RING_EVENTS)
+        self.ring = Ring(0, max_bytes=limits.RING_BYTES, max_events=limits.RING_EVENTS)
         self.waiters: set[Waiter] = set()
         self.unused_since: float | None = None
         self._hub = hub
-        self._settings = settings
+        self._ring_events = limits.RING_EVENTS
         self._loop = asyncio.get_running_loop()
         # The highest seq that the database, or a commit of this process, says is there.
         self._known = 0
@@ -87,7 +87,7 @@ class Topic:
         self._look_again = False
         # The highest seq that somebody said is there, until it was looked for.
         self._hint = 0
-        self._rounds = Rounds(self._loop, self.waiters, settings.COALESCE)
+        self._rounds = Rounds(self._loop, self.waiters, constants.COALESCE)
 
     @property
     def known(self) -> int:
@@ -149,7 +149,7 @@ class Topic:
         if first > self.ring.tail + 1:
             # Two threads committed one after the other and arrive in the other order.
             self._early[first] = appended
-            self._loop.call_later(self._settings.GAP_WAIT, self._expect_of, self.generation, last)
+            self._loop.call_later(constants.GAP_WAIT, self._expect_of, self.generation, last)
             return
         if first <= self.ring.tail and not self._has(appended.records[0]):
             # Its number was taken, by another event: the log was rewound.
@@ -205,7 +205,7 @@ class Topic:
             self._skip_what_the_ring_cannot_hold()
             generation, after, known = self.generation, self.ring.tail, self._known
             hint, self._hint = max(self._hint, known), 0
-            limit = self._settings.PAGE_EVENTS
+            limit = constants.PAGE_EVENTS
             if hint > after:
                 limit = min(hint - after, limit)
             records = _after_the_last_hole(await self._read(after, limit))
@@ -227,8 +227,8 @@ class Topic:
 
     def _skip_what_the_ring_cannot_hold(self) -> None:
         behind = self._known - self.ring.tail
-        if behind > self._settings.RING_EVENTS:
-            self.ring.restart(self._known - self._settings.RING_EVENTS)
+        if behind > self._ring_events:
+            self.ring.restart(self._known - self._ring_events)
 
     async def _read(self, after: int, limit: int) -> list[Record]:
         """One page, however long the database is away."""
@@ -252,7 +252,7 @@ class Topic:
         Empty when the ring covers it by now. Raises ``Hole`` when the log no longer has the event
         that follows ``after``.
         """
-        if self._filling is None and self.ring.start - after <= self._settings.RING_EVENTS:
+        if self._filling is None and self.ring.start - after <= self._ring_events:
             self._filling = self._spawn(self._fill())
         if self._filling is not None and not self._filling.done():
             await asyncio.shield(self._filling)
@@ -271,8 +271,8 @@ class Topic:
         """Put the newest events into a new topic's ring: ten thousand clients that come back after
         a deploy, each from a place of its own, are then one replay."""
         generation, redactions = self.generation, self.redactions
-        lowest = max(0, self.ring.start - self._settings.RING_EVENTS)
-        step = self._settings.PAGE_EVENTS
+        lowest = max(0, self.ring.start - self._ring_events)
+        step = constants.PAGE_EVENTS
         # From the newest backwards: there may be room for a few only.
         while (start := self.ring.start) > lowest:
             after = max(lowest, start - step)
@@ -307,7 +307,7 @@ class Topic:
 
     async def _load(self, after: int) -> list[Frame]:
         known, epoch, generation = self._known, self.epoch, self.generation
-        records = await self._read(after, self._settings.PAGE_EVENTS)
+        records = await self._read(after, constants.PAGE_EVENTS)
         if not records:
             if max(known, self.ring.start) > after:
                 raise Hole

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from functools import cache
 
-from django_sse import conf
+from django.utils.module_loading import import_string
+
+from django_sse import constants
 from django_sse.log.base import EventLog
 
 __all__ = ["EventLog", "get_log"]
@@ -12,9 +14,10 @@ __all__ = ["EventLog", "get_log"]
 
 @cache
 def _instance(path: str) -> EventLog:
-    return conf.load("LOG", path, EventLog)()  # type: ignore[type-abstract]
+    found: type[EventLog] = import_string(path)
+    return found()
 
 
 def get_log() -> EventLog:
-    """The log that ``DJANGO_SSE["LOG"]`` names; one instance a process."""
-    return _instance(conf.current().LOG)
+    """The log in force; one instance a process."""
+    return _instance(constants.LOG)

@@ -97,7 +97,7 @@ def _text_of(data: Any) -> str:
     text = data_text(data, conf.json_encoder())
     if "\x00" in text:
         raise InvalidEvent("The data has a NUL character, which PostgreSQL cannot store.")
-    most = conf.current().MAX_EVENT_BYTES
+    most = conf.current().LIMITS.MAX_EVENT_BYTES
     # A character is up to four bytes: most texts need not be encoded to be measured.
     if len(text) * 4 > most and (size := len(text.encode())) > most:
         raise EventTooLarge(

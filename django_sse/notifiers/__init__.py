@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from functools import cache
+import inspect
+from collections.abc import Mapping
+from typing import Any, get_type_hints
 
 from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
-from django_sse import conf
+from django_sse import conf, constants
 from django_sse.notifiers.base import Notifier, Wakeup
 from django_sse.process.lifecycle import Order, in_forked_child
 
@@ -20,56 +23,91 @@ _NAMES = {
     "channel_layer": "django_sse.notifiers.channel_layer.ChannelLayerNotifier",
 }
 _MEMORY_LOG = "django_sse.log.memory.MemoryLog"
+_PLACE = conf.item(conf.NAME, "NOTIFIER")
 
 
 def notifier_path(settings: conf.Settings) -> str:
     """The dotted path that ``NOTIFIER`` stands for; what ``auto`` means is decided here."""
-    name = _auto(settings) if settings.NOTIFIER == "auto" else settings.NOTIFIER
+    backend = settings.NOTIFIER.BACKEND
+    name = _auto(settings) if backend == "auto" else backend
     return _NAMES.get(name, name)
 
 
 def _auto(settings: conf.Settings) -> str:
-    """The best that is there by configuration; nothing is connected to find out."""
-    if settings.LOG == _MEMORY_LOG:
-        # A log in this process's memory has nothing to tell to others.
+    """The best notifier by configuration. Nothing is connected to find out.
+
+    Raises ``ImproperlyConfigured`` for OPTIONS: they belong to one notifier.
+    """
+    if settings.NOTIFIER.OPTIONS:
+        raise ImproperlyConfigured(
+            f'{_PLACE} has OPTIONS and no BACKEND. Name the BACKEND they are for: "auto" takes '
+            "none."
+        )
+    if constants.LOG == _MEMORY_LOG:
+        # No other process can read a log in this process's memory.
         return "local"
-    if _has_channel_layer(settings.CHANNEL_LAYER):
+    if _has_channel_layer():
         return "channel_layer"
-    return "postgres" if _can_listen(settings) else "database"
+    return "postgres" if _can_listen(settings.DATABASE) else "database"
 
 
-def _has_channel_layer(alias: str) -> bool:
-    if alias not in (getattr(django_settings, "CHANNEL_LAYERS", None) or {}):
+def _has_channel_layer() -> bool:
+    if "default" not in (getattr(django_settings, "CHANNEL_LAYERS", None) or {}):
         return False
     from django_sse.notifiers.channel_layer import crosses_processes
 
-    return crosses_processes(alias)
+    return crosses_processes("default")
 
 
-def _can_listen(settings: conf.Settings) -> bool:
+def _can_listen(alias: str) -> bool:
     from django_sse.notifiers.postgres import behind_a_pooler, has_psycopg
 
-    if not has_psycopg():
-        return False
-    if settings.NOTIFIER_DSN is not None:
-        return True
-    alias = settings.DATABASE
     if alias not in connections or connections[alias].vendor != "postgresql":
         return False
-    return not behind_a_pooler(alias)
+    return has_psycopg() and not behind_a_pooler(alias)
 
 
-@cache
-def _instance(path: str) -> Notifier:
-    hint = f". Known names: {', '.join(['auto', *_NAMES])}."
-    return conf.load("NOTIFIER", path, Notifier, hint)()  # type: ignore[type-abstract]
+def _make(path: str, options: Mapping[str, Any]) -> Notifier:
+    known = f". Known names: {', '.join(['auto', *_NAMES])}."
+    kind = conf.load(_PLACE, path, Notifier, known)  # type: ignore[type-abstract]
+    _check_options(kind, options, is_ours=path in _NAMES.values())
+    return kind(**options)
+
+
+def _check_options(kind: type[Notifier], options: Mapping[str, Any], *, is_ours: bool) -> None:
+    """Raise ``ImproperlyConfigured`` for a keyword that the constructor does not take, and for a
+    value of the wrong type where the constructor is one of this library's."""
+    parameters = inspect.signature(kind).parameters
+    place = conf.item(_PLACE, "OPTIONS")
+    if any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+        return
+    hints = get_type_hints(kind.__init__) if is_ours else {}
+    for name, value in options.items():
+        here = conf.item(place, name)
+        if name not in parameters:
+            places = {each: conf.item(place, each) for each in parameters}
+            hint = conf.did_you_mean(str(name).lower(), places, parameters)
+            raise ImproperlyConfigured(f"{here}: {kind.__name__} does not take it. {hint}")
+        if name in hints and (wrong := conf.wrong_value(here, value, hints[name])):
+            raise ImproperlyConfigured(wrong)
+
+
+# One for each configuration that was in force: settings change in tests only.
+_made: list[tuple[str, Mapping[str, Any], Notifier]] = []
 
 
 def get_notifier() -> Notifier:
-    """The notifier in force; one instance a process."""
-    return _instance(notifier_path(conf.current()))
+    """The notifier in force; a process has one instance for each configuration."""
+    settings = conf.current()
+    path, options = notifier_path(settings), settings.NOTIFIER.OPTIONS
+    for made_path, made_options, notifier in _made:
+        if made_path == path and made_options == options:
+            return notifier
+    notifier = _make(path, options)
+    _made.append((path, options, notifier))
+    return notifier
 
 
 @in_forked_child(Order.NOTIFIER)
 def _forget_after_fork() -> None:
-    _instance.cache_clear()
+    _made.clear()

@@ -8,6 +8,8 @@
   something it did not hear of: at its start, after any gap, for a message it does not understand.
 - Everything it hears is a hint. It may be lost, late, doubled, stale, forged or out of order.
 - If ``listen`` raises, the hub logs it and calls it again after a pause.
+- The ``OPTIONS`` of the setting ``NOTIFIER`` are the keyword arguments of the constructor, which
+  must not connect to anything.
 """
 
 from __future__ import annotations

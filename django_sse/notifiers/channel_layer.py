@@ -14,8 +14,6 @@ import threading
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from channels.exceptions import ChannelFull, InvalidChannelLayerError
-from channels.layers import InMemoryChannelLayer, channel_layers
 from django.core import checks
 from django.utils.module_loading import import_string
 
@@ -24,6 +22,15 @@ from django_sse.notifiers.base import Notifier, Wakeup
 from django_sse.notifiers.outage import Outage
 from django_sse.notifiers.payload import Reader, address
 from django_sse.notifiers.sender import Sender
+
+try:
+    from channels.exceptions import ChannelFull, InvalidChannelLayerError
+    from channels.layers import InMemoryChannelLayer, channel_layers
+except ImportError as error:
+    raise ImportError(
+        'CHANNEL_LAYERS and the notifier "channel_layer" need Django Channels: '
+        'pip install "django-event-streams[redis]"'
+    ) from error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -75,12 +82,16 @@ def crosses_processes(alias: str) -> bool:
 
 
 class ChannelLayerNotifier(Notifier):
-    """Wake-ups in a group of the layer ``CHANNEL_LAYER``.
+    """Wake-ups in a group of a channel layer.
 
-    With an in-memory layer it is the ``local`` notifier: there is nobody to tell.
+    With an in-memory layer it does what the ``local`` notifier does: no other process is reached.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, alias: str = "default") -> None:
+        """
+        :param alias: the layer's name in ``CHANNEL_LAYERS``.
+        """
+        self._alias = alias
         self._reader = Reader("the channel layer")
         self._sender = Sender(self._sending, "The channel layer takes no wake-ups")
         self._layers: dict[asyncio.AbstractEventLoop, tuple[Any, Any]] = {}
@@ -93,7 +104,7 @@ class ChannelLayerNotifier(Notifier):
 
     def _in_memory(self) -> bool:
         try:
-            return issubclass(backend_class(conf.current().CHANNEL_LAYER), InMemoryChannelLayer)
+            return issubclass(backend_class(self._alias), InMemoryChannelLayer)
         except InvalidChannelLayerError:
             # It is said when it is used.
             return False
@@ -125,7 +136,7 @@ class ChannelLayerNotifier(Notifier):
 
         Not the one that Channels shares: two loops cannot receive on one layer of channels_redis.
         """
-        loop, alias = asyncio.get_running_loop(), conf.current().CHANNEL_LAYER
+        loop, alias = asyncio.get_running_loop(), self._alias
         config = channel_layers.configs.get(alias)
         with self._lock:
             known, layer = self._layers.get(loop, (None, None))
@@ -148,12 +159,12 @@ class ChannelLayerNotifier(Notifier):
 
     def check(self) -> list[checks.CheckMessage]:
         try:
-            backend_class(conf.current().CHANNEL_LAYER)
+            backend_class(self._alias)
         except InvalidChannelLayerError as error:
             return [
                 checks.Error(
                     f"NOTIFIER is 'channel_layer': {error}",
-                    hint="Configure it in CHANNEL_LAYERS, or set CHANNEL_LAYER to another alias.",
+                    hint='Configure it in CHANNEL_LAYERS, or change the option "alias".',
                     id="django_sse.E012",
                 )
             ]
@@ -171,7 +182,7 @@ class ChannelLayerNotifier(Notifier):
                     "NOTIFIER is 'channel_layer', and the layer cannot be reached: "
                     f"{type(error).__name__}: {error}",
                     hint="Until it can, only the safety poll finds what other processes publish.",
-                    id="django_sse.W009",
+                    id="django_sse.W002",
                 )
             ]
         return []

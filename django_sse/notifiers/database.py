@@ -11,6 +11,7 @@ import asyncio
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.core import checks
@@ -44,11 +45,25 @@ _NEWS = f"""
 """
 
 
+HEAD_INTERVAL = 0.25
+
+
 class DatabaseNotifier(Notifier):
     """Polls; hears every process that writes to the same database."""
 
     supports_other_processes = True
     supports_polling = True
+
+    def __init__(
+        self, *, poll_interval: float = 0.02, head_interval: float = HEAD_INTERVAL
+    ) -> None:
+        """
+        :param poll_interval: seconds between two looks at SQLite's ``data_version``, which take
+            about 10 us each. It is a fifth of that while others write.
+        :param head_interval: seconds between two head queries on other databases.
+        """
+        self._poll_interval = poll_interval
+        self._head_interval = head_interval
 
     def notify(self, wakeups: Sequence[Wakeup]) -> None:
         """Nothing: the commit itself is what the others see."""
@@ -61,11 +76,21 @@ class DatabaseNotifier(Notifier):
             wake(None)
             await asyncio.get_running_loop().create_future()
         elif connections[settings.DATABASE].vendor == "sqlite":
-            await _watch_data_version(settings, wake)
+            watch = partial(_Watch, settings.DATABASE, self._poll_interval, self._head_interval)
+            await _watch_data_version(watch, wake)
         else:
-            await watch_heads(wake)
+            await watch_heads(wake, self._head_interval)
 
     def check(self) -> list[checks.CheckMessage]:
+        if not (self._poll_interval and self._head_interval):
+            return [
+                checks.Error(
+                    "The OPTIONS poll_interval and head_interval of NOTIFIER 'database' must be "
+                    "more than zero.",
+                    hint=f"The defaults are 0.02 and {HEAD_INTERVAL}.",
+                    id="django_sse.E004",
+                )
+            ]
         if in_test_run():
             # A test run, where a database in memory is what Django makes of one in a file.
             return []
@@ -85,17 +110,21 @@ def _is_in_memory(settings: conf.Settings) -> bool:
     return connection.vendor == "sqlite" and connection.is_in_memory_db()  # type: ignore[attr-defined]
 
 
-async def watch_heads(wake: Callable[[Wakeup | None], None]) -> None:
-    """Until cancelled: have the heads compared every ``HEAD_INTERVAL`` seconds."""
+async def watch_heads(
+    wake: Callable[[Wakeup | None], None], interval: float = HEAD_INTERVAL
+) -> None:
+    """Have the heads compared every ``interval`` seconds until cancelled."""
     while True:
         wake(None)
-        await asyncio.sleep(conf.current().HEAD_INTERVAL)
+        await asyncio.sleep(interval)
 
 
 async def _watch_data_version(
-    settings: conf.Settings, wake: Callable[[Wakeup | None], None]
+    make: Callable[[Callable[[Sequence[Wakeup | None]], object]], _Watch],
+    wake: Callable[[Wakeup | None], None],
 ) -> None:
-    """Until cancelled: a thread with a connection of its own looks, the loop is told."""
+    """Run the watch that ``make`` gives in a thread, and call ``wake`` on the loop, until
+    cancelled."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
     stop = threading.Event()
@@ -113,7 +142,7 @@ async def _watch_data_version(
         # A loop that is closed has no streams left to wake.
         with suppress(RuntimeError):
             try:
-                watch = _Watch(settings, lambda told: loop.call_soon_threadsafe(hear, told))
+                watch = make(lambda told: loop.call_soon_threadsafe(hear, told))
                 while not stop.is_set():
                     watch.look_for_a_while(stop)
             except Exception as error:
@@ -132,10 +161,14 @@ class _Watch:
     None when channels changed otherwise (an event was emptied, an epoch rotated)."""
 
     def __init__(
-        self, settings: conf.Settings, tell: Callable[[Sequence[Wakeup | None]], object]
+        self,
+        alias: str,
+        poll_interval: float,
+        head_interval: float,
+        tell: Callable[[Sequence[Wakeup | None]], object],
     ) -> None:
-        self._settings = settings
-        self._connection = connections[settings.DATABASE]
+        self._poll_interval, self._head_interval = poll_interval, head_interval
+        self._connection = connections[alias]
         self._tell = tell
         self._newest: int | None = None
         self._changed_at = self._compare_at = 0.0
@@ -174,7 +207,7 @@ class _Watch:
 
     def _pause(self, now: float) -> float:
         hurries = now - self._changed_at < _HURRY_SECONDS
-        return self._settings.POLL_INTERVAL / (_HURRY if hurries else 1)
+        return self._poll_interval / (_HURRY if hurries else 1)
 
     def _ask(self, statement: str, *values: int) -> list[Any]:
         # The driver's connection: Django's cursor would log fifty queries a second under DEBUG.
@@ -198,4 +231,4 @@ class _Watch:
             self._channels = tuple(channels)
             self._tell([None])
         took = time.monotonic() - now
-        self._compare_at = now + max(self._settings.HEAD_INTERVAL, _SHARE * took)
+        self._compare_at = now + max(self._head_interval, _SHARE * took)

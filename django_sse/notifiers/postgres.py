@@ -1,7 +1,7 @@
 """Wake-ups through PostgreSQL's LISTEN and NOTIFY.
 
 One connection for each hub listens. It is of its own, whatever pool Django has: LISTEN belongs to a
-session, so a pooler in transaction mode (PgBouncer) loses it. Then ``NOTIFIER_DSN`` has to lead
+session, so a pooler in transaction mode (PgBouncer) loses it. Then the option ``dsn`` has to lead
 past the pooler. NOTIFY is a statement of its own after the commit (inside the transaction its
 global lock halves throughput: docs/decisions.md), on another connection that is closed when idle.
 """
@@ -63,24 +63,29 @@ def behind_a_pooler(alias: str) -> bool:
 
 
 class PostgresNotifier(Notifier):
-    """LISTEN/NOTIFY in the database of the log, or wherever ``NOTIFIER_DSN`` leads."""
+    """LISTEN/NOTIFY in the database of the log, or in that of ``dsn``."""
 
     supports_other_processes = True
 
-    def __init__(self) -> None:
+    def __init__(self, *, dsn: str | None = None) -> None:
+        """
+        :param dsn: where to listen and notify, as a URL or ``host=... dbname=...``; past a pooler
+            in transaction mode (PgBouncer). None: the database of the log.
+        """
+        self._dsn = dsn
         if has_psycopg():
             # Here and not in the sender's thread: a process that forks meanwhile would leave its
             # child with half a module.
             import_module("psycopg")
         self._reader = Reader("NOTIFY")
-        self._sender = Sender(_sending, "NOTIFY cannot be sent")
+        self._sender = Sender(self._sending, "NOTIFY cannot be sent")
 
     def notify(self, wakeups: Sequence[Wakeup]) -> None:
-        if not _polls():
+        if not self._polls():
             self._sender.put(wakeups)
 
     async def listen(self, wake: Callable[[Wakeup | None], None]) -> None:
-        if _polls():
+        if self._polls():
             await watch_heads(wake)
         outage = Outage("LISTEN hears nothing")
         while True:
@@ -93,7 +98,7 @@ class PostgresNotifier(Notifier):
     async def _hear(self, wake: Callable[[Wakeup | None], None], outage: Outage) -> None:
         """Until the connection is lost, which raises."""
         environment = conf.current().ENVIRONMENT
-        connection = await _connect()
+        connection = await self._connect()
         try:
             # Those that arrive with the answer to another statement.
             connection.add_notify_handler(
@@ -116,19 +121,19 @@ class PostgresNotifier(Notifier):
             return [
                 checks.Error(
                     "NOTIFIER is 'postgres', which needs psycopg 3; psycopg2 is not enough.",
-                    hint="pip install 'psycopg[binary]>=3.2'; Django uses it, too.",
+                    hint='pip install "django-event-streams[postgres]"; Django uses it, too.',
                     id="django_sse.E010",
                 )
             ]
         settings = conf.current()
-        if settings.NOTIFIER_DSN is not None:
-            return _dsn_errors(settings.NOTIFIER_DSN)
+        if self._dsn is not None:
+            return _dsn_errors(self._dsn)
         if connections[settings.DATABASE].vendor != "postgresql":
             return [
                 checks.Error(
                     f"NOTIFIER is 'postgres', but the database {settings.DATABASE!r} is not "
                     "PostgreSQL.",
-                    hint="Use another NOTIFIER ('auto'), or set NOTIFIER_DSN.",
+                    hint="Use another NOTIFIER ('auto'), or set its option \"dsn\".",
                     id="django_sse.E011",
                 )
             ]
@@ -138,24 +143,55 @@ class PostgresNotifier(Notifier):
         import psycopg
 
         try:
-            psycopg.connect(**_parameters()).close()
+            psycopg.connect(**self._parameters()).close()
         except (psycopg.Error, ImproperlyConfigured) as error:
             return [
                 checks.Warning(
                     f"NOTIFIER is 'postgres', and there is no connection: {error}",
                     hint="Until there is, only the safety poll finds what other processes publish.",
-                    id="django_sse.W009",
+                    id="django_sse.W002",
                 )
             ]
         return []
+
+    def _polls(self) -> bool:
+        """Whether this is a test run on a database that Django makes for it.
+
+        PostgreSQL refuses to drop a database while somebody listens to it, so a project's test run
+        would fail at its end.
+        """
+        return in_test_run() and self._dsn is None
+
+    def _parameters(self) -> dict[str, Any]:
+        """What to connect with: ``dsn``, else what Django connects with."""
+        if self._dsn is not None:
+            return {**_DEFAULTS, **_parsed(self._dsn), "autocommit": True}
+        parameters = connections[conf.current().DATABASE].get_connection_params()
+        # Of Django's cursors, which are not used here.
+        for name in ("cursor_factory", "context"):
+            parameters.pop(name, None)
+        return {**_DEFAULTS, **parameters, "autocommit": True}
+
+    async def _connect(self) -> psycopg.AsyncConnection[Any]:
+        import psycopg
+
+        return await psycopg.AsyncConnection.connect(**self._parameters())
+
+    @asynccontextmanager
+    async def _sending(self) -> AsyncIterator[Callable[[str], Any]]:
+        connection = await self._connect()
+        try:
+            yield partial(_send, connection, address(conf.current().ENVIRONMENT))
+        finally:
+            await connection.close()
 
 
 def _pooler(alias: str) -> checks.CheckMessage:
     return checks.Warning(
         f"DISABLE_SERVER_SIDE_CURSORS of the database {alias!r} says that it is behind a pooler in "
         "transaction mode, through which LISTEN hears nothing.",
-        hint="Set NOTIFIER_DSN to a connection that goes past the pooler, or silence this.",
-        id="django_sse.W008",
+        hint='Set the option "dsn" of NOTIFIER to a way past the pooler, or silence this.',
+        id="django_sse.W006",
     )
 
 
@@ -174,35 +210,14 @@ def _dsn_errors(dsn: str) -> list[checks.CheckMessage]:
     return []
 
 
-def _polls() -> bool:
-    """Whether this is a test run on a database that Django makes for it.
-
-    PostgreSQL refuses to drop a database that somebody listens to, so a project's test run would
-    fail at its end.
-    """
-    return in_test_run() and conf.current().NOTIFIER_DSN is None
-
-
-def _parameters() -> dict[str, Any]:
-    """What to connect with: ``NOTIFIER_DSN``, else what Django connects with."""
-    settings = conf.current()
-    if settings.NOTIFIER_DSN is not None:
-        return {**_DEFAULTS, **_parsed(settings.NOTIFIER_DSN), "autocommit": True}
-    parameters = connections[settings.DATABASE].get_connection_params()
-    # Of Django's cursors, which are not used here.
-    for name in ("cursor_factory", "context"):
-        parameters.pop(name, None)
-    return {**_DEFAULTS, **parameters, "autocommit": True}
-
-
 def _parsed(dsn: str) -> dict[str, Any]:
     """The parameters in ``dsn``. Raises ``ImproperlyConfigured``, which quotes nothing of it."""
     import psycopg
     from psycopg.conninfo import conninfo_to_dict
 
     error = ImproperlyConfigured(
-        'DJANGO_SSE["NOTIFIER_DSN"] is no URL and no list of parameters that libpq understands. It '
-        "is not shown here: it may contain a password."
+        "The option \"dsn\" of NOTIFIER 'postgres' is neither a URL nor a list of parameters that "
+        "libpq understands. It is not shown here: it may contain a password."
     )
     try:
         parameters = conninfo_to_dict(dsn)
@@ -223,12 +238,6 @@ def _is_torn(parameters: dict[str, Any]) -> bool:
     return any("@" in host[1:] for host in hosts) or not all(
         port.strip().isdigit() for port in ports
     )
-
-
-async def _connect() -> psycopg.AsyncConnection[Any]:
-    import psycopg
-
-    return await psycopg.AsyncConnection.connect(**_parameters())
 
 
 async def _listen_to(connection: psycopg.AsyncConnection[Any], name: str) -> None:
@@ -265,15 +274,6 @@ def _arrived(connection: psycopg.AsyncConnection[Any]) -> list[str]:
     return [
         notify.extra.decode(errors="replace") for notify in iter(connection.pgconn.notifies, None)
     ]
-
-
-@asynccontextmanager
-async def _sending() -> AsyncIterator[Callable[[str], Any]]:
-    connection = await _connect()
-    try:
-        yield partial(_send, connection, address(conf.current().ENVIRONMENT))
-    finally:
-        await connection.close()
 
 
 async def _send(connection: psycopg.AsyncConnection[Any], name: str, message: str) -> None:

@@ -18,7 +18,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from django_sse import conf
+from django_sse import conf, constants
 from django_sse.notifiers.base import Wakeup
 from django_sse.notifiers.outage import Outage
 from django_sse.notifiers.payload import encode
@@ -156,7 +156,7 @@ class Sender:
                 self._put_back(taken)
                 raise
             self._sent()
-            await asyncio.sleep(conf.current().COALESCE)
+            await asyncio.sleep(constants.COALESCE)
 
     async def _something_waits(self) -> bool:
         """True as soon as something waits; False after a while without."""

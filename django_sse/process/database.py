@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from asgiref.sync import sync_to_async
 from django.db import connections
 
-from django_sse import conf
+from django_sse import conf, constants
 from django_sse.process.lifecycle import Order, in_forked_child
 from django_sse.process.testcase import in_test_run, in_users_test
 
@@ -135,7 +135,7 @@ class DatabaseExecutor(Executor):
                 if self._shutdown:
                     break
                 # Read before the thread is counted as one that waits: wrong settings raise.
-                idle = max(self._idle, conf.current().THREAD_IDLE)
+                idle = max(self._idle, constants.THREAD_IDLE)
                 self._waiting += 1
                 told = self._changed.wait(idle)
                 self._waiting -= 1
@@ -191,11 +191,10 @@ def _executor(name: str) -> DatabaseExecutor:
     """Apart, so that a publish that waits for a lock, or a slow hook of the project's, does not
     keep the replays waiting."""
     if name not in _executors:
-        settings = conf.current()
         # A lease is renewed three times in its time: not each time on another connection.
-        idle = settings.RUN_LEASE / 2 if name == "lease" else 0.0
+        idle = conf.current().RUNS.LEASE / 2 if name == "lease" else 0.0
         _executors[name] = DatabaseExecutor(
-            settings.DATABASE_THREADS, name=f"django_sse-{name}", idle=idle
+            constants.DATABASE_THREADS, name=f"django_sse-{name}", idle=idle
         )
     return _executors[name]
 

@@ -163,8 +163,8 @@ def end_if_lost(run: Run) -> None:
 
 
 def _interval() -> float:
-    settings = conf.current()
-    return min(settings.RUN_LEASE, settings.RUN_UNWATCHED) / 3
+    runs = conf.current().RUNS
+    return min(runs.LEASE, runs.UNWATCHED) / 3
 
 
 # The runs of this process, on whatever loop.
@@ -189,7 +189,7 @@ class _Grace:
 
     @property
     def seconds(self) -> float:
-        return conf.current().RUN_GRACE
+        return conf.current().RUNS.GRACE
 
     def busy(self) -> bool:
         # What a loop that has ended left undone nobody will do any more.

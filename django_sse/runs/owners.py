@@ -62,9 +62,9 @@ def _claims(request: HttpRequest) -> set[str]:
 
 
 async def may_access(request: HttpRequest, run: Run) -> bool:
-    """Whether ``run`` exists for who sent ``request``: its owner, or who ``RUN_ACCESS`` lets in.
+    """Whether ``run`` exists for who sent ``request``: its owner, or who ``ACCESS`` lets in.
 
-    Raises ``ImmediateHttpResponse`` with a response that ``RUN_ACCESS`` returned, and ``TypeError``
+    Raises ``ImmediateHttpResponse`` with a response that ``ACCESS`` returned, and ``TypeError``
     for what is neither yes nor no.
     """
     if run.owner in await sync_to_async(_claims)(request):
@@ -72,13 +72,13 @@ async def may_access(request: HttpRequest, run: Run) -> bool:
     hook = access_hook()
     if hook is None:
         return False
-    name = f'DJANGO_SSE["RUN_ACCESS"] ({conf.current().RUN_ACCESS})'
+    name = f'DJANGO_SSE["RUNS"]["ACCESS"] ({conf.current().RUNS.ACCESS})'
     return await allows(name, hook, request, run)
 
 
 def access_hook() -> Callable[..., Any] | None:
-    """What ``RUN_ACCESS`` names. Raises ``ImproperlyConfigured``."""
-    path = conf.current().RUN_ACCESS
+    """What ``ACCESS`` names. Raises ``ImproperlyConfigured``."""
+    path = conf.current().RUNS.ACCESS
     return None if path is None else _load(path)
 
 
@@ -88,8 +88,8 @@ def _load(path: str) -> Callable[..., Any]:
         found: Any = import_string(path)
     except ImportError as error:
         raise ImproperlyConfigured(
-            f'DJANGO_SSE["RUN_ACCESS"]: cannot import {path!r}: {error}'
+            f'DJANGO_SSE["RUNS"]["ACCESS"]: cannot import {path!r}: {error}'
         ) from None
     if not callable(found):
-        raise ImproperlyConfigured(f'DJANGO_SSE["RUN_ACCESS"]: {path!r} is not callable.')
+        raise ImproperlyConfigured(f'DJANGO_SSE["RUNS"]["ACCESS"]: {path!r} is not callable.')
     return found  # type: ignore[no-any-return]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 
-from django_sse import conf
+from django_sse import constants
 from django_sse.process.lifecycle import Order, in_forked_child
 from django_sse.streams.throttle import Throttle
 
@@ -27,7 +27,7 @@ class Pace:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._due = asyncio.Event()
-        self._shortest = conf.current().COALESCE * _PAUSES
+        self._shortest = constants.COALESCE * _PAUSES
         self._throttle = Throttle(self._loop, 0.0, self._due.set)
 
     def begin(self) -> None:

@@ -75,7 +75,7 @@ async def _launch(
         keeper = get_keeper()
         await task.start(source, keeper.remove)
         keeper.add(task)
-        await task.first.wait(conf.current().OPEN_TIMEOUT)
+        await task.first.wait(conf.current().STREAMS.OPEN_TIMEOUT)
         task.first.send_headers()
     except Exception:
         await task.ended()

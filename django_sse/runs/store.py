@@ -51,7 +51,7 @@ def _in(seconds: float) -> Combinable:
 
 def create(owner: str, *, dialect: str, while_connected: bool) -> Run:
     """A run of ``owner`` that begins now. Raises ``TooManyRuns``."""
-    most = conf.current().RUNS_PER_OWNER
+    most = conf.current().LIMITS.RUNS_PER_OWNER
     for _ in range(_TRIES):
         taken = _run(partial(_slots, owner))
         free = [slot for slot in range(most) if slot not in taken]
@@ -63,7 +63,7 @@ def create(owner: str, *, dialect: str, while_connected: bool) -> Run:
             dialect=dialect,
             while_connected=while_connected,
             created=DatabaseNow(),
-            lease=_in(conf.current().RUN_LEASE),
+            lease=_in(conf.current().RUNS.LEASE),
             watched=DatabaseNow(),
         )
         try:
@@ -100,7 +100,7 @@ def find_by_epoch(epoch: str) -> Run | None:
 
 def renew(own: Iterable[UUID], watched: Iterable[UUID]) -> None:
     """This process lives and has the runs ``own``, and clients of the runs ``watched``."""
-    lease = conf.current().RUN_LEASE
+    lease = conf.current().RUNS.LEASE
     for ids in _batches(own):
         rows = _rows().filter(pk__in=ids, ended__isnull=True)
         _run(partial(rows.update, lease=_in(lease)))
@@ -134,7 +134,7 @@ def claim(runs: Collection[Run]) -> list[Run]:
             rows = _rows().filter(pk__in=ids, ended__isnull=True, lease__lt=DatabaseNow())
             taken = list(rows.select_for_update())
             rows.filter(pk__in=[run.pk for run in taken]).update(
-                lease=_in(conf.current().RUN_LEASE)
+                lease=_in(conf.current().RUNS.LEASE)
             )
             return taken
 
@@ -142,8 +142,8 @@ def claim(runs: Collection[Run]) -> list[Run]:
 
 
 def unwatched(ids: Collection[UUID]) -> list[UUID]:
-    """Those of ``ids`` that no process has had a client of for ``RUN_UNWATCHED`` seconds."""
-    rows = _rows().filter(pk__in=ids, watched__lt=_in(-conf.current().RUN_UNWATCHED))
+    """Those of ``ids`` that no process has had a client of for ``UNWATCHED`` seconds."""
+    rows = _rows().filter(pk__in=ids, watched__lt=_in(-conf.current().RUNS.UNWATCHED))
     return _run(lambda: list(rows.values_list("pk", flat=True)))
 
 

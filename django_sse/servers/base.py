@@ -56,7 +56,7 @@ class Connection:
 
     def begin(self) -> None:
         """A stream uses the connection from now on."""
-        settings = conf.current()
+        settings = conf.current().STREAMS
         # Later than the stream's own look for a stall, which drops the client more quietly.
         self._limit_silence(settings.SEND_TIMEOUT + settings.HEARTBEAT)
 

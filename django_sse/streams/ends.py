@@ -152,7 +152,7 @@ def retry_frame(last_event_id: str | None = None) -> bytes:
     stops do not all return at once. ``last_event_id`` is the position to bring, for a client that
     has none yet.
     """
-    settings = conf.current()
+    settings = conf.current().STREAMS
     milliseconds = settings.RETRY + random.randint(0, settings.RETRY_JITTER)
     event = Event("{}", event="stream-retry", id=last_event_id, retry=milliseconds)
     return encode(event)

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import AsyncIterable, Callable
 from typing import TYPE_CHECKING, Any
 
-from django_sse import conf
+from django_sse import conf, constants
 from django_sse.exceptions import Overloaded
 from django_sse.streams.ends import COMPLETE, INTERRUPTED, end_frames, failed, last_frames
 from django_sse.streams.first_item import FirstItem
@@ -56,7 +56,7 @@ class GeneratorStream(Stream):
         self._has_stream_events = dialect.has_stream_events
         self._on_error = on_error
         self._json = conf.json_encoder()
-        self._limit = self._settings.WRITE_BYTES
+        self._limit = constants.WRITE_BYTES
         self._lock = threading.Lock()
         self._buffer: deque[bytes] = deque()
         self._size = 0
@@ -84,7 +84,7 @@ class GeneratorStream(Stream):
         self._opened_at = time.monotonic()
         try:
             await self._produce()
-            await self._first.wait(conf.current().OPEN_TIMEOUT)
+            await self._first.wait(conf.current().STREAMS.OPEN_TIMEOUT)
             self._first.send_headers()
         except BaseException:
             self.close()
@@ -97,7 +97,7 @@ class GeneratorStream(Stream):
         try:
             assert not isinstance(self._source, AsyncIterable)
             self._producer = ThreadProducer(self, self._source)
-            self._first.wait_in_thread(conf.current().OPEN_TIMEOUT)
+            self._first.wait_in_thread(conf.current().STREAMS.OPEN_TIMEOUT)
             self._first.send_headers()
         except BaseException:
             self.close()
@@ -119,7 +119,7 @@ class GeneratorStream(Stream):
             self._producer = await produce(self, self._source)
             if isinstance(self._producer, TaskProducer):
                 assert self._loop is not None
-                pause = self._settings.COALESCE * _PAUSES
+                pause = constants.COALESCE * _PAUSES
                 self._throttle = Throttle(self._loop, pause, self.wake)
 
     # -- for the producer

@@ -211,7 +211,7 @@ class ThreadProducer:
             ) from error
 
     def _take_place(self) -> None:
-        most = conf.current().SYNC_GENERATORS
+        most = conf.current().LIMITS.SYNC_GENERATORS
         with _running_lock:
             if len(_running) >= most:
                 raise Overloaded(

@@ -78,7 +78,7 @@ class Pulse:
 
     async def _beat(self) -> None:
         while self.streams or self._attendants:
-            await asyncio.sleep(conf.current().HEARTBEAT / 2)
+            await asyncio.sleep(conf.current().STREAMS.HEARTBEAT / 2)
             for count, stream in enumerate(list(self.streams), start=1):
                 stream.beat()
                 if count % _BEATS_A_TURN == 0:

@@ -78,7 +78,7 @@ class Stream(ABC):
         """Whether the last ``poll`` gave all there was, so that another would give nothing."""
         self.sending_since: float | None = None
         """The loop's time when a chunk was read that is still being sent."""
-        self._settings = conf.current()
+        self._settings = conf.current().STREAMS
         self._pulse: Pulse | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiter: asyncio.Future[None] | None = None

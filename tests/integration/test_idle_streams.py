@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -10,6 +9,7 @@ import pytest
 
 from tests.integration.servers.client import Stream
 from tests.looking import eventually, until_free_of_database
+from tests.options import environ
 from tests.servers import TEST_SITE, Server, Site
 
 PERSISTENT = Site(
@@ -42,8 +42,7 @@ def assert_free(server: Server, threads: int, handles: int) -> None:
 
 
 def serve_with(serve: Serve, kind: str, site: Site = TEST_SITE) -> Server:
-    options = {"HEARTBEAT": 10.0, "THREAD_IDLE": 0.5}
-    return serve(kind, site=site, env={"DJANGO_SSE_TEST_OPTIONS": json.dumps(options)})
+    return serve(kind, site=site, env=environ(HEARTBEAT=10.0, THREAD_IDLE=0.5))
 
 
 @pytest.mark.parametrize("kind", ["uvicorn", "daphne"])

@@ -19,6 +19,7 @@ from tests import FULL
 from tests.integration.many.site import child, result, server
 from tests.integration.many.stores import OPTIONS, POSTGRES, SQLITE
 from tests.looking import eventually
+from tests.options import environ
 from tests.servers import HOST, Server
 
 pytestmark = pytest.mark.needs("uvicorn", "uvloop")
@@ -44,10 +45,9 @@ class Soak:
     """The processes, and what came out of them."""
 
     def __init__(self, env: dict[str, str], stack: ExitStack) -> None:
-        options = json.dumps({**OPTIONS, "RUN_LEASE": LEASE})
         self.env = env | {
             "DJANGO_SETTINGS_MODULE": "tests.project.cookie_settings",
-            "DJANGO_SSE_TEST_OPTIONS": options,
+            **environ(**OPTIONS, LEASE=LEASE),
         }
         self.servers = [stack.enter_context(server("uvicorn", self.env)) for _ in range(2)]
         upstream = stack.enter_context(child(env, "-m", "tests.integration.many.upstream"))

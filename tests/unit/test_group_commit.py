@@ -24,6 +24,7 @@ from django_sse.log.memory import MemoryLog
 from django_sse.log.model import ModelLog
 from django_sse.notifiers import Wakeup
 from django_sse.notifiers.local import LocalNotifier
+from tests.options import Overrides
 from tests.unit.hub.support import eventually
 from tests.unit.log.support import elsewhere, entry, run_python, start_python, terminal, texts
 
@@ -70,13 +71,9 @@ class WatchedNotifier(LocalNotifier):
 
 
 @pytest.fixture(autouse=True)
-def configured(settings: Any) -> Iterator[None]:
-    settings.DJANGO_SSE = {
-        **settings.DJANGO_SSE,
-        "LOG": f"{__name__}.WatchedLog",
-        "NOTIFIER": f"{__name__}.WatchedNotifier",
-        "THREAD_IDLE": 0.05,
-    }
+def configured(settings: Any, constants: Overrides) -> Iterator[None]:
+    constants(LOG=f"{__name__}.WatchedLog", THREAD_IDLE=0.05)
+    settings.DJANGO_SSE = {**settings.DJANGO_SSE, "NOTIFIER": f"{__name__}.WatchedNotifier"}
     watched = log()
     watched.__init__()  # type: ignore[misc]
     WatchedNotifier.told = []
@@ -441,8 +438,8 @@ async def test_a_forked_child_has_a_writer_of_its_own() -> None:
 
 
 @pytest.fixture
-def memory_log(settings: Any) -> Iterator[MemoryLog]:
-    settings.DJANGO_SSE = {**settings.DJANGO_SSE, "LOG": "django_sse.log.memory.MemoryLog"}
+def memory_log(constants: Overrides) -> Iterator[MemoryLog]:
+    constants(LOG="django_sse.log.memory.MemoryLog")
     found = get_log()
     assert isinstance(found, MemoryLog)
     found.clear()

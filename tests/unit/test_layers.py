@@ -23,7 +23,9 @@ LAYERS = (
     # Text and JSON, like the wire: whoever streams or relays may speak one.
     "dialects",
     "signals",
+    "constants",
     "conf",
+    "sqlite",
     "models",
     # What a process has once: everything above may register with it.
     "process",

@@ -275,7 +275,7 @@ async def test_who_logs_in_meanwhile_keeps_the_run(client: AsyncClient) -> None:
 
 
 async def test_the_project_may_let_others_in(client: AsyncClient, configure: Any) -> None:
-    configure(RUN_ACCESS=f"{__name__}.let_friends_in")
+    configure(ACCESS=f"{__name__}.let_friends_in")
     run_id = await begun(client, "short")
     friend = AsyncClient()
     assert await answers(friend, run_id, "?password=friend") == [200] * 4
@@ -285,7 +285,7 @@ async def test_the_project_may_let_others_in(client: AsyncClient, configure: Any
 async def test_a_response_of_the_projects_is_the_answer(
     client: AsyncClient, configure: Any
 ) -> None:
-    configure(RUN_ACCESS=f"{__name__}.send_to_log_in")
+    configure(ACCESS=f"{__name__}.send_to_log_in")
     run_id = await begun(client, "long")
     assert await answers(AsyncClient(), run_id) == [302] * 4
     # The view that began it, too, for who comes back with a position of it.
@@ -298,7 +298,7 @@ async def test_a_response_of_the_projects_is_the_answer(
 async def test_a_hook_that_says_neither_yes_nor_no_lets_nobody_in(
     client: AsyncClient, configure: Any
 ) -> None:
-    configure(RUN_ACCESS=f"{__name__}.say_yes")
+    configure(ACCESS=f"{__name__}.say_yes")
     run_id = await begun(client, "long")
     epoch = (await Run.objects.aget(pk=run_id)).epoch
     stranger = AsyncClient(raise_request_exception=False)

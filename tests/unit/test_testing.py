@@ -472,7 +472,7 @@ def test_opening_shows_where_the_stream_begins(log: MemoryLog, client: Client) -
 
 
 def test_an_event_of_any_size_is_read(log: MemoryLog, client: Client, settings: Any) -> None:
-    settings.DJANGO_SSE = {**settings.DJANGO_SSE, "MAX_EVENT_BYTES": 8 << 20}
+    settings.DJANGO_SSE = {**settings.DJANGO_SSE, "LIMITS": {"MAX_EVENT_BYTES": 8 << 20}}
     response = client.get("/anyones_room/")
     publish("room", "x" * (6 << 20))
 
@@ -533,12 +533,12 @@ def test_an_impossible_channel_is_an_error(log: MemoryLog) -> None:
 
 
 def test_the_log_in_memory_keeps_the_other_settings(settings: Any) -> None:
-    settings.DJANGO_SSE = {"HEARTBEAT": 7}
+    settings.DJANGO_SSE = {"STREAMS": {"HEARTBEAT": 7}}
 
     with memory_log():
-        assert current().HEARTBEAT == 7
-        assert current().NOTIFIER == "local"
-    assert settings.DJANGO_SSE == {"HEARTBEAT": 7}
+        assert current().STREAMS.HEARTBEAT == 7
+        assert current().NOTIFIER.BACKEND == "local"
+    assert settings.DJANGO_SSE == {"STREAMS": {"HEARTBEAT": 7}}
     assert not isinstance(get_log(), MemoryLog)
 
 

@@ -21,6 +21,7 @@ from django_sse.log import get_log
 from django_sse.log.base import Entry
 from django_sse.testing import aread, memory_log
 from tests.looking import eventually
+from tests.options import Overrides
 from tests.unit.http.forms import call, call_in_thread
 from tests.unit.http.support import asgi_request, events, first, wsgi_request
 
@@ -253,8 +254,9 @@ async def test_a_view_without_channels_says_what_it_needs() -> None:
         await call(Forgotten.as_view(), asgi_request())
 
 
-def test_it_streams_under_wsgi(settings: Any) -> None:
-    settings.DJANGO_SSE = {"HEARTBEAT": 0.1, "TOPIC_LINGER": 0.0}
+def test_it_streams_under_wsgi(settings: Any, constants: Overrides) -> None:
+    constants(TOPIC_LINGER=0.0)
+    settings.DJANGO_SSE = {"STREAMS": {"HEARTBEAT": 0.1}}
     with memory_log():
         request = wsgi_request(path="/?last_event_id=")
         response = call_in_thread(Everything.as_view(), request)

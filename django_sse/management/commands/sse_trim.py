@@ -31,7 +31,7 @@ _PAGE = 500
 
 class Command(EventStreamCommand):
     help = (
-        "Remove old events from the log. Without --age and --count: what TRIM_AGE and TRIM_COUNT "
+        "Remove old events from the log. Without --age and --count: what RETENTION's AGE and COUNT "
         "say; with one of them, by that alone. Clients that come back from before what is kept "
         "are told by stream-reset. Without any argument runs that ended longer than RUN_AGE ago "
         "are removed, too, and those are ended that have lost their process. Prints what went."
@@ -65,7 +65,7 @@ class Command(EventStreamCommand):
                 self._work_on_runs(options["dry_run"])
             age, count = _configured()
         if age is None and count is None:
-            self.stdout.write("Nothing to do: TRIM_AGE and TRIM_COUNT say to keep everything.")
+            self.stdout.write("Nothing to do: RETENTION's AGE and COUNT keep everything.")
             return
         log = get_log()
         trim = _would_trim if options["dry_run"] else _trim
@@ -76,7 +76,7 @@ class Command(EventStreamCommand):
     def _work_on_runs(self, dry_run: bool) -> None:
         if not dry_run:
             end_lost(store.expired())
-        age = conf.current().RUN_AGE
+        age = conf.current().RETENTION.RUN_AGE
         if age is not None and (count := store.remove_old(min(age, _LONGEST), dry_run=dry_run)):
             self.stdout.write(f"{count} runs {'would go' if dry_run else 'removed'}.")
 
@@ -93,9 +93,9 @@ def _all(log: EventLog) -> Iterable[str]:
 
 
 def _configured() -> tuple[timedelta | None, int | None]:
-    settings = conf.current()
-    age = settings.TRIM_AGE
-    return None if age is None else _at_most_a_century(age), settings.TRIM_COUNT
+    retention = conf.current().RETENTION
+    age = retention.AGE
+    return None if age is None else _at_most_a_century(age), retention.COUNT
 
 
 def _at_most_a_century(seconds: float) -> timedelta:

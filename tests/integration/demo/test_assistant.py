@@ -203,7 +203,7 @@ async def test_who_leaves_before_the_first_word_finds_the_run_on_the_page(
 async def test_who_asks_too_much_at_once_is_refused_without_a_trace(
     async_client: AsyncClient, demo: Any
 ) -> None:
-    demo.DJANGO_SSE = {**demo.DJANGO_SSE, "RUNS_PER_OWNER": 1}
+    demo.DJANGO_SSE = {**demo.DJANGO_SSE, "LIMITS": {"RUNS_PER_OWNER": 1}}
     async with half_an_answer(async_client, demo):
         refused = await ask(async_client)
         assert refused.status_code == 429

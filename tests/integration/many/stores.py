@@ -13,6 +13,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from tests import ROOT, databases
+from tests.options import environ
 
 OPTIONS = {
     # Clients that are cut come back soon, not in step, and to more than a process has in memory:
@@ -63,7 +64,7 @@ def prepared(store: Store, directory: Path) -> Iterator[dict[str, str]]:
             "DJANGO_SETTINGS_MODULE": "tests.settings",
             "DJANGO_SSE_TEST_DB": str(directory / "db.sqlite3"),
             "DJANGO_SSE_TEST_DATABASE_URL": url,
-            "DJANGO_SSE_TEST_OPTIONS": json.dumps(OPTIONS),
+            **environ(**OPTIONS),
             "DJANGO_SSE_TEST_CHANNEL_LAYERS": json.dumps(_layers(store)),
         }
         run_python(env, "-m", "django", "migrate", "-v0")

@@ -20,7 +20,7 @@ from tests.servers import IN_DJANGO, KINDS, Server
 
 # With the lifespan protocol: it is what tells granian to wait.
 ARGS = {"granian": ("--interface", "asgi")}
-LEASES = {"RUN_LEASE": 1.5, "RUN_UNWATCHED": 1.0, "RUN_GRACE": 30.0, "SAFETY_INTERVAL": 600}
+LEASES = {"LEASE": 1.5, "UNWATCHED": 1.0, "GRACE": 30.0, "SAFETY_INTERVAL": 600}
 STORES = pytest.mark.parametrize("env", [SQLITE, POSTGRES], indirect=True, ids=lambda s: s.name)
 ON_SQLITE = pytest.mark.parametrize("env", [SQLITE], indirect=True, ids=lambda s: s.name)
 _KINDS = ["uvicorn", "daphne", "granian", "gunicorn-gthread"]
@@ -160,7 +160,7 @@ def test_a_server_that_stops_lets_its_runs_finish_while_their_streams_move(
 def test_what_does_not_finish_in_time_is_interrupted_and_says_so(
     kind: str, env: dict[str, str], notes: Notes, client: Client
 ) -> None:
-    with two_servers(kind, env, notes, RUN_GRACE=0.5, RUN_LEASE=60.0) as (first, second):
+    with two_servers(kind, env, notes, GRACE=0.5, LEASE=60.0) as (first, second):
         stream, address = client.start(first, f"/answer/?{ENDLESS}&name=run")
         with stream:
             stream.take(3)
@@ -178,7 +178,7 @@ def test_what_does_not_finish_in_time_is_interrupted_and_says_so(
 def test_where_the_server_cannot_be_kept_waiting_they_are_interrupted_with_its_loop(
     kind: str, env: dict[str, str], notes: Notes, client: Client
 ) -> None:
-    with two_servers(kind, env, notes, {}, RUN_GRACE=600.0, RUN_LEASE=600.0) as (first, second):
+    with two_servers(kind, env, notes, {}, GRACE=600.0, LEASE=600.0) as (first, second):
         stream, address = client.start(first, f"/answer/?{ENDLESS}&name=run")
         with stream:
             stream.take(3)
@@ -195,7 +195,7 @@ def test_where_the_server_cannot_be_kept_waiting_they_are_interrupted_with_its_l
 def test_a_second_signal_does_not_wait_for_runs(
     kind: str, env: dict[str, str], notes: Notes, client: Client
 ) -> None:
-    with two_servers(kind, env, notes, RUN_GRACE=600.0, RUN_LEASE=600.0) as (first, second):
+    with two_servers(kind, env, notes, GRACE=600.0, LEASE=600.0) as (first, second):
         stream, address = client.start(first, f"/answer/?{ENDLESS}&name=run")
         with stream:
             first.send_signal(signal.SIGTERM)

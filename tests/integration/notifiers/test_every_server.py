@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from tests.integration.servers.client import Stream
+from tests.options import environ
 from tests.servers import Server
 from tests.unit.notifiers.publisher import Publisher
 from tests.unit.notifiers.support import REDIS_PLACE, WAYS
@@ -28,14 +28,9 @@ KINDS = ("uvicorn", "uvicorn-asyncio", "granian", "daphne", "gunicorn-gthread")
 )
 def test_another_process_is_heard(name: str, kind: str, serve: Callable[..., Server]) -> None:
     way = WAYS[name]
-    options: dict[str, Any] = {
-        **way.options,
-        "NOTIFIER": way.notifier,
-        "ENVIRONMENT": uuid4().hex,
-        "SAFETY_INTERVAL": 3600.0,
-    }
+    options = {"NOTIFIER": way.setting, "ENVIRONMENT": uuid4().hex, "SAFETY_INTERVAL": 3600.0}
     env = {
-        "DJANGO_SSE_TEST_OPTIONS": json.dumps(options),
+        **environ(**options),
         "DJANGO_SSE_TEST_CHANNEL_LAYERS": json.dumps(way.layers(REDIS_PLACE)),
     }
     server = serve(kind, env=env)

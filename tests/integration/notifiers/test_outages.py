@@ -11,12 +11,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 
 from tests import FULL, ROOT
 from tests.integration.servers.client import Stream
+from tests.options import environ
 from tests.servers import Server
 from tests.services import PostgresServer, RedisServer, Service
 from tests.unit.notifiers.publisher import Publisher
@@ -35,7 +35,7 @@ def redis_environment(layer: str) -> Callable[[Service], dict[str, str]]:
         config = {"BACKEND": layer, "CONFIG": {"hosts": [f"redis://{service.place}"]}}
         return {
             "DJANGO_SSE_TEST_CHANNEL_LAYERS": json.dumps({"default": config}),
-            "DJANGO_SSE_TEST_OPTIONS": json.dumps(OPTIONS),
+            **environ(**OPTIONS),
         }
 
     return environment
@@ -43,8 +43,7 @@ def redis_environment(layer: str) -> Callable[[Service], dict[str, str]]:
 
 def postgres_environment(service: Service) -> dict[str, str]:
     assert isinstance(service, PostgresServer)
-    options = {**OPTIONS, "NOTIFIER": "postgres", "NOTIFIER_DSN": service.url}
-    return {"DJANGO_SSE_TEST_OPTIONS": json.dumps(options)}
+    return environ(**OPTIONS, NOTIFIER={"BACKEND": "postgres", "OPTIONS": {"dsn": service.url}})
 
 
 def until(deadline: float) -> Iterator[int]:
@@ -125,7 +124,7 @@ def test_log_and_notifier_in_one_postgresql_that_dies(serve: Callable[..., Serve
     with PostgresServer() as transport:
         env = {
             "DJANGO_SSE_TEST_DATABASE_URL": transport.url,
-            "DJANGO_SSE_TEST_OPTIONS": json.dumps(OPTIONS),
+            **environ(**OPTIONS),
         }
         migrate(env)
         server = serve("uvicorn", env=env)
@@ -165,8 +164,7 @@ def test_a_layer_that_is_not_there_at_the_start(layer: str, serve: Callable[...,
     with RedisServer() as transport:
         transport.kill()
         env = redis_environment(layer)(transport)
-        options: dict[str, Any] = {**OPTIONS, "SAFETY_INTERVAL": 0.5}
-        env["DJANGO_SSE_TEST_OPTIONS"] = json.dumps(options)
+        env |= environ(**{**OPTIONS, "SAFETY_INTERVAL": 0.5})
         server = serve("uvicorn", env=env)
         publisher = Publisher({**env, "DJANGO_SSE_TEST_DB": str(server.database)})
         with publisher, Stream(server, "/channels/news/") as stream:

@@ -26,6 +26,7 @@ from tests.unit.notifiers.support import TIMEOUT, Ear, listener_threads_ended, l
 
 pytestmark = pytest.mark.needs("postgres")
 
+NOWHERE = "host=127.0.0.1 port=9"
 WAKEUP = Wakeup("a", make_epoch(), 7)
 
 
@@ -33,7 +34,7 @@ WAKEUP = Wakeup("a", make_epoch(), 7)
 def environment(settings: Any) -> str:
     """Of this test alone, in the database that all tests share."""
     name = uuid4().hex
-    settings.DJANGO_SSE = {"NOTIFIER_DSN": POSTGRES_URL, "ENVIRONMENT": name}
+    settings.DJANGO_SSE = {"ENVIRONMENT": name}
     return name
 
 
@@ -53,7 +54,7 @@ def listeners(server: psycopg.Connection[Any], environment: str) -> list[int]:
 
 async def test_a_notify_by_hand_is_heard(environment: str, server: psycopg.Connection[Any]) -> None:
     (message,) = encode([WAKEUP], environment)
-    async with listening(PostgresNotifier()) as ear:
+    async with listening(PostgresNotifier(dsn=POSTGRES_URL)) as ear:
         server.execute("SELECT pg_notify(%s, %s)", [address(environment), message])
         await ear.more()
         assert ear.heard == [None, WAKEUP]
@@ -63,7 +64,7 @@ async def test_a_forged_notify_is_ignored_and_said_once(
     environment: str, server: psycopg.Connection[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     (message,) = encode([WAKEUP], environment)
-    async with listening(PostgresNotifier()) as ear:
+    async with listening(PostgresNotifier(dsn=POSTGRES_URL)) as ear:
         for payload in ["", "x" * 7999, "x" * 7999, '[1,"elsewhere",null]', message]:
             server.execute("SELECT pg_notify(%s, %s)", [address(environment), payload])
         await ear.more()
@@ -74,7 +75,7 @@ async def test_a_forged_notify_is_ignored_and_said_once(
 async def test_a_hub_has_one_connection_and_gives_it_back(
     environment: str, server: psycopg.Connection[Any]
 ) -> None:
-    async with listening(PostgresNotifier()):
+    async with listening(PostgresNotifier(dsn=POSTGRES_URL)):
         assert len(listeners(server, environment)) == 1
     assert await gone(server, environment)
 
@@ -90,7 +91,7 @@ async def gone(server: psycopg.Connection[Any], environment: str) -> bool:
 async def test_a_connection_that_is_lost_is_made_again_and_counts_as_a_gap(
     environment: str, server: psycopg.Connection[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    notifier = PostgresNotifier()
+    notifier = PostgresNotifier(dsn=POSTGRES_URL)
     async with listening(notifier) as ear:
         for count in (2, 3):
             (pid,) = listeners(server, environment)
@@ -105,13 +106,13 @@ async def test_a_connection_that_is_lost_is_made_again_and_counts_as_a_gap(
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_a_connection_that_went_silent_is_noticed(
-    loop: str, environment: str, settings: Any, monkeypatch: pytest.MonkeyPatch
+    loop: str, environment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres, "_PROBE_AFTER", 0.1)
     monkeypatch.setattr(postgres, "_PROBE_LIMIT", 0.2)
 
     async def lose_and_restore() -> None:
-        async with listening(PostgresNotifier()) as ear:
+        async with listening(PostgresNotifier(dsn=dsn)) as ear:
             await asyncio.to_thread(proxy.stall)
             # Nobody is told. Those that hang are let go, too: a route that is gone for good.
             await asyncio.to_thread(proxy.wait_for, lambda counters: counters.accepted > 1)
@@ -123,7 +124,6 @@ def test_a_connection_that_went_silent_is_noticed(
     )
     with Proxy(urlsplit(POSTGRES_URL).port or 5432) as proxy:
         dsn = make_conninfo(POSTGRES_URL, host="127.0.0.1", port=proxy.port)
-        settings.DJANGO_SSE = {"NOTIFIER_DSN": dsn, "ENVIRONMENT": environment}
         with asyncio.Runner(loop_factory=factory) as runner:
             runner.run(lose_and_restore())
 
@@ -132,7 +132,7 @@ async def test_what_arrives_with_the_answer_to_a_probe_is_heard(
     environment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres, "_PROBE_AFTER", 0.0)
-    notifier = PostgresNotifier()
+    notifier = PostgresNotifier(dsn=POSTGRES_URL)
     async with listening(notifier) as ear:
         for seq in range(1, 51):
             wakeup = WAKEUP._replace(seq=seq)
@@ -142,9 +142,9 @@ async def test_what_arrives_with_the_answer_to_a_probe_is_heard(
 
 
 async def test_in_a_test_run_nobody_listens_to_a_database_that_is_to_be_dropped(
-    settings: Any, monkeypatch: pytest.MonkeyPatch
+    settings: Any,
 ) -> None:
-    settings.DJANGO_SSE = {"HEAD_INTERVAL": 0.01, "DATABASE": "no such database"}
+    settings.DJANGO_SSE = {"DATABASE": "no such database"}
     notifier = PostgresNotifier()
     async with listening(notifier) as ear:
         await ear.hears(lambda: len(ear.heard) > 2)
@@ -167,11 +167,10 @@ def test_it_connects_as_django_does(
 
 
 async def test_what_cannot_be_connected_to_is_said_once_and_waits(
-    settings: Any, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    settings.DJANGO_SSE = {"NOTIFIER_DSN": "host=127.0.0.1 port=9"}
     ear = Ear()
-    task = asyncio.create_task(PostgresNotifier().listen(ear.wake))
+    task = asyncio.create_task(PostgresNotifier(dsn=NOWHERE).listen(ear.wake))
     done, _ = await asyncio.wait({task}, timeout=0.5)
     task.cancel()
     await asyncio.wait({task})
@@ -192,10 +191,9 @@ MALFORMED = [
 
 @pytest.mark.parametrize("dsn", MALFORMED)
 async def test_a_malformed_dsn_is_said_without_the_password(
-    dsn: str, settings: Any, caplog: pytest.LogCaptureFixture
+    dsn: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings.DJANGO_SSE = {"NOTIFIER_DSN": dsn}
-    notifier = PostgresNotifier()
+    notifier = PostgresNotifier(dsn=dsn)
     task = asyncio.create_task(notifier.listen(Ear().wake))
     notifier.notify([WAKEUP])
     await eventually(lambda: len(caplog.records) >= 2)
@@ -203,12 +201,12 @@ async def test_a_malformed_dsn_is_said_without_the_password(
     task.cancel()
     await asyncio.wait({task})
     messages = [*notifier.check(), *notifier.check_reachable()]
-    assert [each.id for each in messages] == ["django_sse.E013", "django_sse.W009"]
+    assert [each.id for each in messages] == ["django_sse.E013", "django_sse.W002"]
     said = [*caplog.messages, *[f"{each} {each.hint}" for each in messages]]
-    assert all("NOTIFIER_DSN" in each for each in said)
+    assert all('option "dsn" of NOTIFIER' in each for each in said)
     assert "s3cret" not in caplog.text + "".join(said)
     # Its sender tries again for as long as something waits.
-    settings.DJANGO_SSE = {"NOTIFIER_DSN": POSTGRES_URL}
+    notifier._dsn = POSTGRES_URL
     await listener_threads_ended()
 
 
@@ -222,9 +220,8 @@ async def test_a_malformed_dsn_is_said_without_the_password(
         "host=@/abstract,two port=,5433",
     ],
 )
-def test_what_libpq_understands_is_right(dsn: str, settings: Any) -> None:
-    settings.DJANGO_SSE = {"NOTIFIER_DSN": dsn}
-    assert ids(PostgresNotifier()) == []
+def test_what_libpq_understands_is_right(dsn: str) -> None:
+    assert ids(PostgresNotifier(dsn=dsn)) == []
 
 
 # -- checks
@@ -234,12 +231,9 @@ def ids(notifier: PostgresNotifier) -> list[str]:
     return [str(each.id).removeprefix("django_sse.") for each in notifier.check()]
 
 
-def test_without_psycopg_3_there_is_an_error(
-    settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings.DJANGO_SSE = {"NOTIFIER_DSN": POSTGRES_URL}
+def test_without_psycopg_3_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgres, "has_psycopg", lambda: False)
-    assert ids(PostgresNotifier()) == ["E010"]
+    assert ids(PostgresNotifier(dsn=POSTGRES_URL)) == ["E010"]
 
 
 def test_whether_psycopg_is_there_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,23 +247,20 @@ def test_a_log_in_another_database_needs_a_dsn(settings: Any) -> None:
     with another_database("log", ENGINE="django.db.backends.sqlite3", NAME="x.sqlite3") as alias:
         settings.DJANGO_SSE = {"DATABASE": alias}
         assert ids(PostgresNotifier()) == ["E011"]
-        settings.DJANGO_SSE = {"DATABASE": alias, "NOTIFIER_DSN": POSTGRES_URL}
-        assert ids(PostgresNotifier()) == []
+        assert ids(PostgresNotifier(dsn=POSTGRES_URL)) == []
 
 
 def test_a_pooler_in_transaction_mode_needs_a_dsn(settings: Any) -> None:
     behind = {**config(POSTGRES_URL), "DISABLE_SERVER_SIDE_CURSORS": True}
     with another_database("log", **behind) as alias:
         settings.DJANGO_SSE = {"DATABASE": alias}
-        assert ids(PostgresNotifier()) == ["W008"]
-        settings.DJANGO_SSE = {"DATABASE": alias, "NOTIFIER_DSN": POSTGRES_URL}
-        assert ids(PostgresNotifier()) == []
+        assert ids(PostgresNotifier()) == ["W006"]
+        assert ids(PostgresNotifier(dsn=POSTGRES_URL)) == []
 
 
-def test_only_what_is_asked_to_connects_to_see_whether_it_can(settings: Any) -> None:
-    settings.DJANGO_SSE = {"NOTIFIER_DSN": POSTGRES_URL}
-    assert PostgresNotifier().check_reachable() == []
-    settings.DJANGO_SSE = {"NOTIFIER_DSN": "host=127.0.0.1 port=9"}
-    assert PostgresNotifier().check() == []
-    (message,) = PostgresNotifier().check_reachable()
-    assert message.id == "django_sse.W009"
+def test_only_what_is_asked_to_connects_to_see_whether_it_can() -> None:
+    assert PostgresNotifier(dsn=POSTGRES_URL).check_reachable() == []
+    notifier = PostgresNotifier(dsn=NOWHERE)
+    assert notifier.check() == []
+    (message,) = notifier.check_reachable()
+    assert message.id == "django_sse.W002"

@@ -70,4 +70,4 @@ def test_only_what_is_asked_to_connects_to_see_whether_it_can(backend: str, sett
     notifier = use(settings, backend, hosts=[f"redis://{NOWHERE}"])
     assert notifier.check() == []
     (message,) = notifier.check_reachable()
-    assert message.id == "django_sse.W009"
+    assert message.id == "django_sse.W002"

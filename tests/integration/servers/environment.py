@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 from tests.integration.servers.notes import Notes
+from tests.options import environ
 
 # What is to come before the headers has time enough, however busy the machine is; a module that
 # wants the headers without it has OPTIONS of its own.
@@ -15,5 +14,5 @@ def environment(notes: Notes, **options: object) -> dict[str, str]:
     """For a server whose generators write to ``notes``; ``options`` go over those above."""
     return {
         "DJANGO_SSE_TEST_NOTES": str(notes.path),
-        "DJANGO_SSE_TEST_OPTIONS": json.dumps(OPTIONS | options),
+        **environ(**OPTIONS | options),
     }

@@ -181,7 +181,7 @@ def test_a_server_that_ends_with_an_exception_does_so_after_a_run(
 ) -> None:
     kind = Kind(f"-m {exiting_server.__name__} {{host}} {{port}}")
     monkeypatch.setitem(KINDS, "exiting", kind)
-    server = serve("exiting", env=environment(notes, RUN_GRACE=3.0))
+    server = serve("exiting", env=environment(notes, GRACE=3.0))
     stream, _ = Client().start(server, f"/answer/?count={count}&pause=0.05&name={name}")
     with stream:
         stream.next()

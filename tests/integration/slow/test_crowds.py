@@ -12,6 +12,7 @@ from tests.integration.servers.client import Stream
 from tests.integration.slow.memory import MEGABYTE, resident
 from tests.integration.slow.traffic import state
 from tests.looking import eventually
+from tests.options import environ
 from tests.requirements import require
 from tests.servers import KINDS, Server
 
@@ -46,7 +47,7 @@ if FULL:
 @pytest.mark.parametrize("kind", KINDS_UNDER_TEST)
 def test_a_thousand_clients_that_vanish(kind: str) -> None:
     require(*KINDS[kind].needs)
-    with Server(kind, env={"DJANGO_SSE_TEST_OPTIONS": json.dumps({"THREAD_IDLE": 0.5})}) as server:
+    with Server(kind, env=environ(THREAD_IDLE=0.5)) as server:
         # Twice: on Python 3.13 daphne and gunicorn take 6 to 8 MB more for the second, and no more
         # for the third to the sixth.
         come_and_vanish(server, 2 * ROUNDS)

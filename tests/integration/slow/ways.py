@@ -3,7 +3,6 @@ handoff."""
 
 from __future__ import annotations
 
-import json
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,6 +16,7 @@ import trustme
 from tests import FULL
 from tests.integration.servers.client import Stream
 from tests.integration.slow.http2 import H2Stream
+from tests.options import environ
 from tests.proxy import Proxy
 from tests.requirements import require
 from tests.servers import HOST, KINDS, ReservedPort, Server
@@ -150,7 +150,7 @@ def serving(way: Way, env: dict[str, str] | None = None, **options: object) -> I
     port = ReservedPort()
     given = {
         "DJANGO_SSE_TEST_HANDOFF": str(int(way.handoff)),
-        "DJANGO_SSE_TEST_OPTIONS": json.dumps({"HEARTBEAT": 1.0} | options),
+        **environ(**{"HEARTBEAT": 1.0} | options),
     }
     try:
         arguments = _arguments(way, port.number)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from contextlib import ExitStack
@@ -15,6 +14,7 @@ from tests import ROOT
 from tests.integration.many.stores import run_python
 from tests.integration.servers.client import Stream
 from tests.integration.workers.gates import DIRECTORY
+from tests.options import environ
 from tests.processes import Program
 from tests.servers import Server, Site
 
@@ -52,7 +52,7 @@ class Place:
             "DJANGO_SETTINGS_MODULE": SITE.settings,
             "DJANGO_SSE_TEST_DB": str(directory / "db.sqlite3"),
             "DJANGO_SSE_TEST_DATABASE_URL": database_url,
-            "DJANGO_SSE_TEST_OPTIONS": json.dumps(OPTIONS),
+            **environ(**OPTIONS),
             "DJANGO_SSE_TEST_BROKER": broker,
             DIRECTORY: str(directory),
             "PYTHONUNBUFFERED": "1",

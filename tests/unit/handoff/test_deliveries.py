@@ -259,7 +259,7 @@ async def test_a_stream_that_is_closed_ends_its_body(delivered: Delivered) -> No
 
 
 async def test_a_client_that_takes_nothing_is_dropped(delivered: Delivered, settings: Any) -> None:
-    settings.DJANGO_SSE = {"SEND_TIMEOUT": 0.0}
+    settings.DJANGO_SSE = {"STREAMS": {"SEND_TIMEOUT": 0.0}}
     delivered.stream = Pipe()
     delivered.start()
     await delivered.reached()
@@ -321,7 +321,7 @@ async def test_a_server_that_stops_waits_only_a_moment_for_a_client_that_takes_n
 async def test_an_end_of_the_body_that_is_not_taken_in_time_drops_the_client(
     delivered: Delivered, settings: Any
 ) -> None:
-    settings.DJANGO_SSE = {"SEND_TIMEOUT": 0.05}
+    settings.DJANGO_SSE = {"STREAMS": {"SEND_TIMEOUT": 0.05}}
     delivered = Delivered(delivered.way, b"one")
     delivered.start()
     await delivered.reached(b"one")

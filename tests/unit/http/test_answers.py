@@ -80,7 +80,7 @@ def test_head_has_the_headers_of_a_stream_and_no_body(make: Any) -> None:
 def test_an_event_source_is_sent_away_with_a_frame_since_an_error_would_be_final(
     make: Any, settings: Any
 ) -> None:
-    settings.DJANGO_SSE = {"RETRY": 3000, "RETRY_JITTER": 4000}
+    settings.DJANGO_SSE = {"STREAMS": {"RETRY": 3000, "RETRY_JITTER": 4000}}
     times: set[int] = set()
     for _ in range(50):
         response = come_back_later(make(Accept="text/event-stream"))
@@ -100,7 +100,7 @@ def test_an_event_source_is_sent_away_with_a_frame_since_an_error_would_be_final
 
 @requests
 def test_every_other_client_is_sent_away_with_503(make: Any, settings: Any) -> None:
-    settings.DJANGO_SSE = {"RETRY": 3000}
+    settings.DJANGO_SSE = {"STREAMS": {"RETRY": 3000}}
     for request in (
         make(),
         make(Accept="text/html"),
@@ -114,5 +114,5 @@ def test_every_other_client_is_sent_away_with_503(make: Any, settings: Any) -> N
 
 
 def test_retry_after_is_never_at_once(settings: Any) -> None:
-    settings.DJANGO_SSE = {"RETRY": 10}
+    settings.DJANGO_SSE = {"STREAMS": {"RETRY": 10}}
     assert come_back_later(wsgi_request())["Retry-After"] == "1"

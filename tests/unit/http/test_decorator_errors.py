@@ -119,7 +119,7 @@ async def test_an_item_that_cannot_be_sent_is_an_error_before_the_headers() -> N
 
 
 async def test_a_late_first_item_is_not_waited_for_nor_cancelled(settings: Any) -> None:
-    settings.DJANGO_SSE = {"OPEN_TIMEOUT": 0.0}
+    settings.DJANGO_SSE = {"STREAMS": {"OPEN_TIMEOUT": 0.0}}
     gate = asyncio.Event()
 
     @event_stream

@@ -121,7 +121,7 @@ async def test_a_subscription_begins_at_the_position_that_the_client_brings() ->
 
 
 async def test_overload_sends_the_client_away_with_a_frame(settings: Any) -> None:
-    settings.DJANGO_SSE = {"SYNC_GENERATORS": 0}
+    settings.DJANGO_SSE = {"LIMITS": {"SYNC_GENERATORS": 0}}
     (event,) = await events(EventStreamResponse(iter(["one"]), request=asgi_request()))
     assert event.type == "stream-retry"
 

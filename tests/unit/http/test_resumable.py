@@ -617,7 +617,7 @@ async def test_without_a_dialect_everybody_is_told_when_to_come_back(
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("name", ["answer", "sync_answer"])
 def test_under_wsgi_a_run_lives_on_the_background_loop(configure: Configure, name: str) -> None:
-    configure(RUN_LEASE=0.3, TOPIC_LINGER=0.0, HEARTBEAT=0.1)
+    configure(LEASE=0.3, TOPIC_LINGER=0.0, HEARTBEAT=0.1)
     view = {"answer": answer, "sync_answer": sync_answer}[name]
     response = call_in_thread(view, with_user(wsgi_request("POST", "/?count=6&pause=0.01")))
     chunks = iter(response)

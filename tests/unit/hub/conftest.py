@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests import options
 from tests.unit.hub.support import HandNotifier, WatchedLog, hand_notifier, watched_log
 
 NEVER = 3600.0
@@ -20,13 +21,9 @@ OPTIONS = {
 
 
 @pytest.fixture
-def configure(settings: Any) -> Callable[..., None]:
-    """Changes settings of ``DJANGO_SSE`` on top of ``OPTIONS``."""
-
-    def change(**options: Any) -> None:
-        settings.DJANGO_SSE = {**OPTIONS, **options}
-
-    return change
+def configure(settings: Any) -> Iterator[options.Overrides]:
+    """Changes settings and constants on top of ``OPTIONS``."""
+    yield from options.configure(settings, OPTIONS)
 
 
 @pytest.fixture

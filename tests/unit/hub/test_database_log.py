@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -19,6 +19,8 @@ from django_sse.models import Channel, OutboxEvent, StoredEvent
 from django_sse.process import database
 from django_sse.publishing import afinish, apublish, apublish_many, aredact
 from django_sse.wire import MessageEvent
+from tests import options
+from tests.options import Overrides
 from tests.unit.hub.support import Client, connected, entries, eventually, listening, numbers, texts
 from tests.unit.log.support import (
     elsewhere,
@@ -34,14 +36,16 @@ Harm = Callable[[], object]
 
 
 @pytest.fixture(autouse=True)
-async def options(settings: Any) -> AsyncIterator[Callable[..., None]]:
-    """Changes settings; afterwards the threads of the library have let go of the database."""
+def configure(settings: Any) -> Iterator[Overrides]:
+    """Changes settings and constants."""
+    yield from options.configure(settings, {"HEARTBEAT": 600.0, "THREAD_IDLE": 0.05})
 
-    def change(**options: Any) -> None:
-        settings.DJANGO_SSE = {"HEARTBEAT": 600.0, "THREAD_IDLE": 0.05, **options}
 
-    change()
-    yield change
+@pytest.fixture(autouse=True)
+async def threads_end(configure: Overrides) -> AsyncIterator[None]:
+    """Afterwards the threads of the library have let go of the database."""
+    configure()
+    yield
     for thread in threading.enumerate():
         if thread.name in ("django_sse-reader", "django_sse-writer", "django_sse-hooks"):
             await asyncio.to_thread(thread.join, 60)
@@ -117,9 +121,9 @@ async def test_another_process_is_heard_and_nothing_of_it_is_lost() -> None:
 
 @pytest.mark.parametrize("how", ["at the start", "safety poll"])
 async def test_events_whose_publisher_died_before_the_hook_are_delivered(
-    how: str, options: Callable[..., None]
+    how: str, configure: Overrides
 ) -> None:
-    options(SAFETY_INTERVAL=0.05)
+    configure(SAFETY_INTERVAL=0.05)
 
     def die() -> None:
         orphan(log(), *entries("a", "1", "2"))
@@ -137,9 +141,9 @@ async def test_events_whose_publisher_died_before_the_hook_are_delivered(
 
 
 async def test_orphans_of_channels_that_nobody_streams_are_sequenced_too(
-    options: Callable[..., None],
+    configure: Overrides,
 ) -> None:
-    options(SAFETY_INTERVAL=0.05)
+    configure(SAFETY_INTERVAL=0.05)
     async with listening("a") as client:
         await database.run(lambda: orphan(log(), *entries("b", "1"), *entries("a", "2")))
         assert texts([await client.next()]) == ["2"]
@@ -148,9 +152,9 @@ async def test_orphans_of_channels_that_nobody_streams_are_sequenced_too(
 
 
 async def test_an_orphan_that_cannot_be_numbered_keeps_no_other_from_it(
-    options: Callable[..., None], caplog: pytest.LogCaptureFixture
+    configure: Overrides, caplog: pytest.LogCaptureFixture
 ) -> None:
-    options(SAFETY_INTERVAL=0.05)
+    configure(SAFETY_INTERVAL=0.05)
 
     def harm() -> None:
         (head,) = log().open(["b"])
@@ -166,10 +170,10 @@ async def test_an_orphan_that_cannot_be_numbered_keeps_no_other_from_it(
 
 
 async def test_a_locked_channel_keeps_the_clients_of_others_from_nothing(
-    options: Callable[..., None],
+    configure: Overrides,
 ) -> None:
     skip_unless_writers_overlap()
-    options(SAFETY_INTERVAL=0.05, NOTIFIER="local")
+    configure(SAFETY_INTERVAL=0.05, NOTIFIER="local")
     await database.run(log().open, ["a"])
     await database.run(lambda: orphan(log(), *entries("a", "1")))
     frozen, thawed = threading.Event(), threading.Event()
@@ -280,9 +284,9 @@ async def test_a_client_that_is_there_is_told_once(harm: Harm, said: str) -> Non
 
 
 async def test_a_slow_reader_that_trimming_overtakes_is_told_once(
-    options: Callable[..., None],
+    configure: Overrides,
 ) -> None:
-    options(RING_EVENTS=5, PAGE_EVENTS=10, WRITE_BYTES=100)
+    configure(RING_EVENTS=5, PAGE_EVENTS=10, WRITE_BYTES=100)
     await publish_all(*numbers(1, 500))
     async with listening("a", since="earliest") as client:
         assert texts(await client.take(15)) == numbers(1, 15)
@@ -296,9 +300,9 @@ async def test_a_slow_reader_that_trimming_overtakes_is_told_once(
 
 
 async def test_a_replay_is_trimmed_behind_its_reader_and_live_goes_on(
-    options: Callable[..., None],
+    configure: Overrides,
 ) -> None:
-    options(RING_EVENTS=5, PAGE_EVENTS=20)
+    configure(RING_EVENTS=5, PAGE_EVENTS=20)
     await publish_all(*numbers(1, 300))
     async with listening("a", since="earliest") as client:
         received: list[str] = []

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from django_sse.log import EventLog, get_log
 from django_sse.log.memory import MemoryLog
 from django_sse.log.model import ModelLog
+from tests.options import Overrides
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +40,8 @@ def model_log(transactional_db: None) -> ModelLog:
 
 
 @pytest.fixture
-def memory_log(transactional_db: None, settings: Any) -> Iterator[MemoryLog]:
-    settings.DJANGO_SSE = {**settings.DJANGO_SSE, "LOG": "django_sse.log.memory.MemoryLog"}
+def memory_log(transactional_db: None, constants: Overrides) -> Iterator[MemoryLog]:
+    constants(LOG="django_sse.log.memory.MemoryLog")
     log = get_log()
     assert isinstance(log, MemoryLog)
     log.clear()

@@ -227,7 +227,7 @@ def test_the_projects_encoder_is_used(settings: Any) -> None:
 
 
 def test_the_largest_event_is_counted_in_encoded_bytes(settings: Any) -> None:
-    settings.DJANGO_SSE = {"MAX_EVENT_BYTES": 10}
+    settings.DJANGO_SSE = {"LIMITS": {"MAX_EVENT_BYTES": 10}}
     assert make_entry("c", Event("ü" * 5)).data == "ü" * 5
     with pytest.raises(EventTooLarge, match=r"12 bytes.*MAX_EVENT_BYTES \(10\)"):
         make_entry("c", Event("ü" * 6))

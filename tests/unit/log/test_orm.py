@@ -70,7 +70,7 @@ def test_an_event_larger_than_mysql_takes_is_refused_and_says_so(
 ) -> None:
     if connection.vendor != "mysql":
         pytest.skip("max_allowed_packet is MySQL's and MariaDB's")
-    settings.DJANGO_SSE = {**settings.DJANGO_SSE, "MAX_EVENT_BYTES": 64 << 20}
+    settings.DJANGO_SSE = {**settings.DJANGO_SSE, "LIMITS": {"MAX_EVENT_BYTES": 64 << 20}}
     with connection.cursor() as cursor:
         cursor.execute("SELECT @@max_allowed_packet")
         half = cursor.fetchone()[0] // 2
@@ -89,7 +89,7 @@ def test_who_is_told_of_one_can_go_on_with_the_transaction(
 ) -> None:
     if connection.vendor != "mysql":
         pytest.skip("max_allowed_packet is MySQL's and MariaDB's")
-    settings.DJANGO_SSE = {**settings.DJANGO_SSE, "MAX_EVENT_BYTES": 64 << 20}
+    settings.DJANGO_SSE = {**settings.DJANGO_SSE, "LIMITS": {"MAX_EVENT_BYTES": 64 << 20}}
     with connection.cursor() as cursor:
         cursor.execute("SELECT @@max_allowed_packet")
         (packet,) = cursor.fetchone()

@@ -34,11 +34,11 @@ def test_a_database_that_was_not_migrated_is_a_message_and_no_traceback(
 
 @names
 def test_wrong_settings_are_a_message_and_no_traceback(command: tuple[str, ...], db: None) -> None:
-    code, out, err = run_process(*command, env={"DJANGO_SSE_TEST_OPTIONS": '{"HEARTBAET": 3}'})
+    code, out, err = run_process(*command, env={"DJANGO_SSE_TEST_OPTIONS": '{"DATABAES": "x"}'})
 
     assert (code, out) == (1, "")
     assert "django_sse.E002" in err
-    assert "HEARTBEAT" in err
+    assert 'Did you mean DJANGO_SSE["DATABASE"]' in err
     assert "Traceback" not in err
 
 

@@ -15,6 +15,7 @@ from django_sse.management.commands.sse_trim import parse_duration
 from django_sse.models import Channel, Run, StoredEvent
 from django_sse.runs import store
 from django_sse.testing import memory_log, published
+from tests.options import Overrides
 from tests.unit.log.support import elsewhere
 from tests.unit.management.support import run
 from tests.unit.runs.support import say
@@ -68,7 +69,7 @@ def test_only_the_named_channels_are_trimmed() -> None:
 
 
 def test_the_settings_are_the_default(settings: Any) -> None:
-    settings.DJANGO_SSE = {"TRIM_AGE": 86400, "TRIM_COUNT": 2}
+    settings.DJANGO_SSE = {"RETENTION": {"AGE": 86400, "COUNT": 2}}
     fill("a", 3 * DAY, 2 * DAY, HOUR)
     fill("b", HOUR, HOUR, HOUR)
 
@@ -77,7 +78,7 @@ def test_the_settings_are_the_default(settings: Any) -> None:
 
 
 def test_a_limit_that_is_given_is_the_only_one(settings: Any) -> None:
-    settings.DJANGO_SSE = {"TRIM_AGE": 86400, "TRIM_COUNT": 1}
+    settings.DJANGO_SSE = {"RETENTION": {"AGE": 86400, "COUNT": 1}}
     fill("room", 3 * DAY, 2 * DAY, HOUR)
 
     assert run("sse_trim", "--count", "2") == "1 removed.\n"
@@ -87,7 +88,7 @@ def test_a_limit_that_is_given_is_the_only_one(settings: Any) -> None:
 
 
 def test_settings_that_keep_everything_keep_everything(settings: Any) -> None:
-    settings.DJANGO_SSE = {"TRIM_AGE": None, "TRIM_COUNT": None}
+    settings.DJANGO_SSE = {"RETENTION": {"AGE": None, "COUNT": None}}
     fill("room", 1000 * DAY)
 
     assert "keep everything" in run("sse_trim")
@@ -95,7 +96,7 @@ def test_settings_that_keep_everything_keep_everything(settings: Any) -> None:
 
 
 def test_an_age_in_the_settings_beyond_all_time_keeps_everything(settings: Any) -> None:
-    settings.DJANGO_SSE = {"TRIM_AGE": 1e15}
+    settings.DJANGO_SSE = {"RETENTION": {"AGE": 1e15}}
     fill("room", 1000 * DAY)
 
     assert run("sse_trim") == "0 removed.\n"
@@ -223,7 +224,7 @@ def a_run(*, ended: timedelta | None) -> Run:
 
 
 def test_runs_that_ended_long_ago_go_with_all_they_said(settings: Any) -> None:
-    settings.DJANGO_SSE = {"RUN_AGE": 86400, "TRIM_AGE": None}
+    settings.DJANGO_SSE = {"RETENTION": {"RUN_AGE": 86400, "AGE": None}}
     old, new, running = a_run(ended=2 * DAY), a_run(ended=HOUR), a_run(ended=None)
 
     assert run("sse_trim", "--dry-run").startswith("1 runs would go.\n")
@@ -243,7 +244,7 @@ def test_runs_are_left_alone_where_something_else_was_asked_for(arguments: tuple
 
 
 def test_runs_are_kept_where_the_settings_say_so(settings: Any) -> None:
-    settings.DJANGO_SSE = {"RUN_AGE": None}
+    settings.DJANGO_SSE = {"RETENTION": {"RUN_AGE": None}}
     a_run(ended=1000 * DAY)
     run("sse_trim")
     assert Run.objects.count() == 1
@@ -274,8 +275,8 @@ class BusyLog(ModelLog):
         return super().trim(channel, **limits)
 
 
-def test_a_run_that_begins_meanwhile_keeps_its_beginning(settings: Any) -> None:
-    settings.DJANGO_SSE = {"LOG": f"{__name__}.BusyLog"}
+def test_a_run_that_begins_meanwhile_keeps_its_beginning(constants: Overrides) -> None:
+    constants(LOG=f"{__name__}.BusyLog")
     BusyLog.begun = []
     fill("room", HOUR, HOUR)
 

@@ -13,7 +13,9 @@ from uuid import uuid4
 
 import pytest
 
+from django_sse.constants import overridden
 from django_sse.notifiers import Notifier, Wakeup, get_notifier
+from django_sse.notifiers.postgres import PostgresNotifier
 from tests.databases import POSTGRES_URL, REDIS_URL
 from tests.requirements import require
 
@@ -30,13 +32,12 @@ REDIS_PUBSUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A notifier as a project configures it: what goes into ``DJANGO_SSE``, and the layer's class.
+    """A notifier as a project configures it: the setting, and the layer's class.
 
-    ``away``: the options with which its transport is not there.
+    ``away``: the settings with which its transport is not there.
     """
 
-    notifier: str
-    options: dict[str, Any] = field(default_factory=dict)
+    setting: str | dict[str, Any]
     away: dict[str, Any] = field(default_factory=dict)
     layer: str = ""
     needs: str = ""
@@ -49,14 +50,19 @@ class Way:
         return {"default": {"BACKEND": self.layer, "CONFIG": config}}
 
 
+def by_postgres(dsn: str | None) -> dict[str, Any]:
+    """The setting NOTIFIER with a way to PostgreSQL."""
+    return {"BACKEND": "postgres", "OPTIONS": {"dsn": dsn}}
+
+
+# For the processes that the tests start.
+_QUICK = {"THREAD_IDLE": 0.05}
 _NO_DATABASE = {"DATABASE": "no such database"}
 WAYS = {
     "local": Way("local", away=_NO_DATABASE),
     "database": Way("database", away=_NO_DATABASE),
     "postgres": Way(
-        "postgres",
-        {"NOTIFIER_DSN": POSTGRES_URL},
-        {"NOTIFIER_DSN": f"postgresql://postgres@{NOWHERE}/postgres"},
+        by_postgres(POSTGRES_URL),
         needs="postgres",
     ),
     "layer-in-memory": Way("channel_layer", layer=IN_MEMORY),
@@ -78,23 +84,22 @@ class Configured:
 
     def restore(self) -> None:
         """The transport is there, for this process and for those that it starts."""
-        self._use(self._way.options, REDIS_PLACE)
+        self._use({}, REDIS_PLACE, POSTGRES_URL)
 
     def lose(self) -> None:
         """The transport is away, as far as new connections can tell."""
-        self._use({**self._way.options, **self._way.away}, NOWHERE)
+        self._use(self._way.away, NOWHERE, f"postgresql://postgres@{NOWHERE}/postgres")
 
-    def _use(self, options: dict[str, Any], place: str) -> None:
-        options = {
-            "NOTIFIER": self._way.notifier,
-            "ENVIRONMENT": self._environment,
-            "THREAD_IDLE": 0.05,
-            **options,
-        }
+    def _use(self, options: dict[str, Any], place: str, dsn: str | None) -> None:
+        options = {"NOTIFIER": self._way.setting, "ENVIRONMENT": self._environment, **options}
         layers = self._way.layers(place)
         self._settings.DJANGO_SSE = options
         self._settings.CHANNEL_LAYERS = layers
+        if isinstance(notifier := get_notifier(), PostgresNotifier):
+            # Another option would be another notifier.
+            notifier._dsn = dsn
         self._environ.setenv("DJANGO_SSE_TEST_OPTIONS", json.dumps(options))
+        self._environ.setenv("DJANGO_SSE_CONSTANTS", json.dumps(_QUICK))
         self._environ.setenv("DJANGO_SSE_TEST_CHANNEL_LAYERS", json.dumps(layers))
 
 
@@ -103,10 +108,11 @@ async def using(
     name: str, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Notifier]:
     """The notifier of ``WAYS[name]`` in force, until its threads have ended."""
-    configured = Configured(WAYS[name], settings, monkeypatch)
-    yield get_notifier()
-    configured.restore()
-    await listener_threads_ended()
+    with overridden(**_QUICK):
+        configured = Configured(WAYS[name], settings, monkeypatch)
+        yield get_notifier()
+        configured.restore()
+        await listener_threads_ended()
 
 
 class Ear:

@@ -23,6 +23,7 @@ from django_sse.notifiers import Wakeup
 from django_sse.notifiers.database import DatabaseNotifier
 from django_sse.process import database
 from tests import ROOT
+from tests.options import Overrides
 from tests.unit.hub.support import listening as stream_of
 from tests.unit.hub.support import texts
 from tests.unit.log.support import another_database, run_python, start_python
@@ -38,14 +39,10 @@ ROUNDS = 20
 
 
 @pytest.fixture(autouse=True)
-async def options(settings: Any) -> AsyncIterator[None]:
-    settings.DJANGO_SSE = {
-        # The hub stops soon after its last stream, and its listener with it.
-        "HEARTBEAT": 0.1,
-        "TOPIC_LINGER": 0.0,
-        "SAFETY_INTERVAL": 600.0,
-        "THREAD_IDLE": 0.05,
-    }
+async def options(settings: Any, constants: Overrides) -> AsyncIterator[None]:
+    # The hub stops soon after its last stream, and its listener with it.
+    constants(TOPIC_LINGER=0.0, THREAD_IDLE=0.05)
+    settings.DJANGO_SSE = {"SAFETY_INTERVAL": 600.0, "STREAMS": {"HEARTBEAT": 0.1}}
     yield
     await listener_threads_ended()
 
@@ -98,10 +95,9 @@ async def test_a_manage_command_in_another_terminal_is_seen() -> None:
 
 
 @only_sqlite
-async def test_while_nobody_writes_nothing_is_heard(settings: Any) -> None:
-    settings.DJANGO_SSE = {**settings.DJANGO_SSE, "POLL_INTERVAL": 0.001}
+async def test_while_nobody_writes_nothing_is_heard() -> None:
     await database.run(append, "1")
-    async with listening(DatabaseNotifier()) as ear:
+    async with listening(DatabaseNotifier(poll_interval=0.001)) as ear:
         # A hundred looks.
         await asyncio.wait({asyncio.create_task(ear.more())}, timeout=0.2)
         assert ear.heard == [None]
@@ -120,14 +116,7 @@ async def test_it_says_which_channels_have_new_events_and_up_to_where() -> None:
 
 
 @only_sqlite
-async def test_an_emptied_event_is_heard_beside_new_ones_but_not_at_every_commit(
-    settings: Any,
-) -> None:
-    settings.DJANGO_SSE = {
-        **settings.DJANGO_SSE,
-        "POLL_INTERVAL": 0.001,
-        "HEAD_INTERVAL": 0.5,
-    }
+async def test_an_emptied_event_is_heard_beside_new_ones_but_not_at_every_commit() -> None:
     await database.run(append, "1")
 
     def write_for(seconds: float) -> None:
@@ -137,7 +126,7 @@ async def test_an_emptied_event_is_heard_beside_new_ones_but_not_at_every_commit
                 Channel.objects.update(redactions=F("redactions") + 1)
                 append("more")
 
-    async with listening(DatabaseNotifier()) as ear:
+    async with listening(DatabaseNotifier(poll_interval=0.001, head_interval=0.5)) as ear:
         await database.run(write_for, 1.0)
         await ear.hears(lambda: ear.heard.count(None) > 1)
         # At the start, and at most every half second.
@@ -145,14 +134,9 @@ async def test_an_emptied_event_is_heard_beside_new_ones_but_not_at_every_commit
 
 
 @only_sqlite
-async def test_other_tables_and_events_alone_make_nobody_compare(settings: Any) -> None:
-    settings.DJANGO_SSE = {
-        **settings.DJANGO_SSE,
-        "POLL_INTERVAL": 0.001,
-        "HEAD_INTERVAL": 0.001,
-    }
+async def test_other_tables_and_events_alone_make_nobody_compare() -> None:
     await database.run(append, "1")
-    async with listening(DatabaseNotifier()) as ear:
+    async with listening(DatabaseNotifier(poll_interval=0.001, head_interval=0.001)) as ear:
         for number in range(20):
             await database.run(User.objects.create, username=str(number))
         await database.run(append, "2")
@@ -179,8 +163,7 @@ async def test_a_log_that_was_put_back_is_heard_again() -> None:
 
 
 @only_sqlite
-async def test_what_is_rolled_back_is_not_heard(settings: Any) -> None:
-    settings.DJANGO_SSE = {**settings.DJANGO_SSE, "POLL_INTERVAL": 0.001}
+async def test_what_is_rolled_back_is_not_heard() -> None:
 
     def roll_back() -> None:
         with transaction.atomic():
@@ -188,7 +171,7 @@ async def test_what_is_rolled_back_is_not_heard(settings: Any) -> None:
             transaction.set_rollback(True)
 
     await database.run(append, "1")
-    async with listening(DatabaseNotifier()) as ear:
+    async with listening(DatabaseNotifier(poll_interval=0.001)) as ear:
         await database.run(roll_back)
         await asyncio.wait({asyncio.create_task(ear.more())}, timeout=0.2)
         assert ear.heard == [None]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -7,12 +8,13 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
-from django_sse import conf
+from django_sse import conf, notifiers
 from django_sse.notifiers import get_notifier, notifier_path, postgres
 from django_sse.notifiers.channel_layer import ChannelLayerNotifier
 from django_sse.notifiers.database import DatabaseNotifier
 from django_sse.notifiers.local import LocalNotifier
 from django_sse.notifiers.postgres import PostgresNotifier
+from tests.options import Overrides
 from tests.unit.log.support import another_database
 
 
@@ -62,7 +64,6 @@ def test_a_channel_layer_that_crosses_processes_comes_first(chosen: Callable[...
     assert chosen(REDIS) is ChannelLayerNotifier
     assert chosen(REDIS, POSTGRES) is ChannelLayerNotifier
     assert chosen({"other": REDIS["default"]}) is DatabaseNotifier
-    assert chosen({"other": REDIS["default"]}, CHANNEL_LAYER="other") is ChannelLayerNotifier
 
 
 def test_a_layer_in_memory_or_a_broken_one_is_not_taken(chosen: Callable[..., type]) -> None:
@@ -74,10 +75,8 @@ def test_then_comes_postgresql(
     chosen: Callable[..., type], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert chosen(IN_MEMORY, POSTGRES) is PostgresNotifier
-    assert chosen(NOTIFIER_DSN="host=192.0.2.1") is PostgresNotifier
     monkeypatch.setattr(postgres, "has_psycopg", lambda: False)
     assert chosen(None, POSTGRES) is DatabaseNotifier
-    assert chosen(NOTIFIER_DSN="host=192.0.2.1") is DatabaseNotifier
 
 
 def test_through_a_pooler_in_transaction_mode_nobody_can_listen(
@@ -85,7 +84,6 @@ def test_through_a_pooler_in_transaction_mode_nobody_can_listen(
 ) -> None:
     behind = {**POSTGRES, "DISABLE_SERVER_SIDE_CURSORS": True}
     assert chosen(None, behind) is DatabaseNotifier
-    assert chosen(None, behind, NOTIFIER_DSN="host=192.0.2.1") is PostgresNotifier
 
 
 def test_a_database_that_is_not_there_is_for_the_checks(settings: Any) -> None:
@@ -94,9 +92,11 @@ def test_a_database_that_is_not_there_is_for_the_checks(settings: Any) -> None:
     assert type(get_notifier()) is DatabaseNotifier
 
 
-def test_a_log_in_memory_has_nothing_to_tell_other_processes(settings: Any) -> None:
+def test_a_log_in_memory_has_nothing_to_tell_other_processes(
+    settings: Any, constants: Overrides
+) -> None:
     settings.CHANNEL_LAYERS = REDIS
-    settings.DJANGO_SSE = {"LOG": "django_sse.log.memory.MemoryLog"}
+    constants(LOG="django_sse.log.memory.MemoryLog")
     assert type(get_notifier()) is LocalNotifier
 
 
@@ -105,8 +105,84 @@ def test_a_process_has_one_instance(settings: Any) -> None:
     first = get_notifier()
     settings.DJANGO_SSE = {"NOTIFIER": "database"}
     assert get_notifier() is not first
-    settings.DJANGO_SSE = {"NOTIFIER": "local", "HEARTBEAT": 1.0}
+    settings.DJANGO_SSE = {"NOTIFIER": "local", "STREAMS": {"HEARTBEAT": 1.0}}
     assert get_notifier() is first
+
+
+class Pigeon(LocalNotifier):
+    """A project's own notifier with options."""
+
+    def __init__(self, name: str, speed: float = 1.0) -> None:
+        self.name, self.speed = name, speed
+
+
+class Flock(LocalNotifier):
+    """A project's own notifier that takes any option."""
+
+    def __init__(self, **birds: Any) -> None:
+        self.birds = birds
+
+
+def with_options(kind: type | str, **options: Any) -> dict[str, Any]:
+    backend = kind if isinstance(kind, str) else f"{__name__}.{kind.__name__}"
+    return {"NOTIFIER": {"BACKEND": backend, "OPTIONS": options}}
+
+
+def test_options_are_keyword_arguments_of_the_constructor(settings: Any) -> None:
+    settings.DJANGO_SSE = with_options(Pigeon, name="Cher Ami", speed=25)
+    pigeon = get_notifier()
+    assert isinstance(pigeon, Pigeon)
+    assert (pigeon.name, pigeon.speed) == ("Cher Ami", 25)
+    settings.DJANGO_SSE = with_options(Flock, doves=2)
+    flock = get_notifier()
+    assert isinstance(flock, Flock)
+    assert flock.birds == {"doves": 2}
+
+
+def test_other_options_are_another_instance(settings: Any) -> None:
+    settings.DJANGO_SSE = with_options(Pigeon, name="Cher Ami")
+    first = get_notifier()
+    settings.DJANGO_SSE = with_options(Pigeon, name="Winkie")
+    assert get_notifier() is not first
+    settings.DJANGO_SSE = with_options(Pigeon, name="Cher Ami")
+    assert get_notifier() is first
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "error"),
+    [
+        ("postgres", {"DNS": "x"}, r'\["DNS"\]: PostgresNotifier .*Did you mean .*\["dsn"\]\?'),
+        ("database", {"pol_interval": 1}, r'Did you mean .*\["OPTIONS"\]\["poll_interval"\]\?'),
+        ("database", {"alias": "x"}, r"Known: poll_interval, head_interval\."),
+        ("local", {"alias": "x"}, r"There are none\."),
+        ("database", {"poll_interval": "1"}, r'\["poll_interval"\] is a str: it must be float'),
+        ("database", {"poll_interval": -1}, r"must not be negative"),
+        ("postgres", {"dsn": ["s3cret"]}, r'\["dsn"\] is a list: it must be str or None\.'),
+        ("channel_layer", {"alias": None}, r'\["alias"\] is a NoneType: it must be str\.'),
+        ("auto", {"dsn": "x"}, r"Name the BACKEND"),
+        (Pigeon, {"nane": "Winkie"}, r'Did you mean .*\["name"\]\?'),
+    ],
+)
+def test_an_option_that_is_wrong_is_refused(
+    kind: type | str, options: dict[str, Any], error: str, settings: Any
+) -> None:
+    settings.DJANGO_SSE = with_options(kind, **options)
+    with pytest.raises(ImproperlyConfigured, match=error) as raised:
+        get_notifier()
+    assert "s3cret" not in str(raised.value)
+
+
+def test_without_channels_the_extra_is_named(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "channels.layers", None)
+    monkeypatch.delitem(sys.modules, ChannelLayerNotifier.__module__)
+    settings.CHANNEL_LAYERS = REDIS
+    for name in ("auto", "channel_layer"):
+        monkeypatch.setattr(notifiers, "_made", [])
+        settings.DJANGO_SSE = {"NOTIFIER": name}
+        with pytest.raises((ImportError, ImproperlyConfigured), match=r"event-streams\[redis\]"):
+            get_notifier()
 
 
 def test_the_path_is_known_without_importing_it() -> None:

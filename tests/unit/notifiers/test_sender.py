@@ -16,6 +16,7 @@ from django_sse.notifiers import sender as module
 from django_sse.notifiers.payload import MAX_MESSAGES, decode
 from django_sse.notifiers.sender import Sender
 from django_sse.wire import make_epoch
+from tests.options import Overrides
 from tests.unit.log.support import run_python
 from tests.unit.notifiers.support import SENDER_THREAD, TIMEOUT
 
@@ -143,9 +144,9 @@ def test_a_burst_is_a_few_messages(sender: Sender, transport: Transport) -> None
 
 
 def test_after_a_quiet_moment_it_sends_at_once_and_under_load_at_a_pace(
-    sender: Sender, transport: Transport, settings: Any
+    sender: Sender, transport: Transport, constants: Overrides
 ) -> None:
-    settings.DJANGO_SSE = {"COALESCE": 0.5}
+    constants(COALESCE=0.5)
     started = time.monotonic()
     sender.put([Wakeup("a", EPOCH, 1)])
     assert transport.arrived.wait(TIMEOUT)

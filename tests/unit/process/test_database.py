@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from django.db import connections
 
 from django_sse.process import database
+from tests.options import Overrides
 from tests.unit.hub.support import TIMEOUT, eventually
 from tests.unit.log.support import run_python
 
@@ -20,8 +21,8 @@ async def join(thread: threading.Thread) -> None:
 
 
 @pytest.fixture(autouse=True)
-def idle(settings: Any) -> None:
-    settings.DJANGO_SSE = {"THREAD_IDLE": 0.05}
+def idle(constants: Overrides) -> None:
+    constants(THREAD_IDLE=0.05)
 
 
 async def test_a_call_gets_its_arguments_and_gives_its_result_or_error() -> None:

@@ -19,6 +19,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connections, transaction
 
 from django_sse.process.database import DatabaseExecutor
+from tests.options import Overrides
 
 TIMEOUT = 60.0
 # Long enough for a thread that would end when idle to have ended.
@@ -26,14 +27,14 @@ WHILE = 0.3
 
 
 @pytest.fixture(autouse=True)
-def idle_soon(settings: Any) -> None:
-    settings.DJANGO_SSE = {"THREAD_IDLE": 0.02}
+def idle_soon(constants: Overrides) -> None:
+    constants(THREAD_IDLE=0.02)
 
 
 @pytest.fixture
-def stay_idle(settings: Any) -> None:
+def stay_idle(constants: Overrides) -> None:
     """Threads wait for the next call for as long as a test takes."""
-    settings.DJANGO_SSE = {"THREAD_IDLE": 600.0}
+    constants(THREAD_IDLE=600.0)
 
 
 @pytest.fixture
@@ -150,9 +151,9 @@ def test_calls_from_many_threads_at_once_are_all_run() -> None:
     executor.shutdown()
 
 
-def test_threads_that_end_and_begin_lose_no_call(settings: Any) -> None:
+def test_threads_that_end_and_begin_lose_no_call(constants: Overrides) -> None:
     # Each call may meet a thread that is about to end.
-    settings.DJANGO_SSE = {"THREAD_IDLE": 0.0005}
+    constants(THREAD_IDLE=0.0005)
     executor = DatabaseExecutor(2)
     pause = threading.Event()
     for number in range(300):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
 
 from django_sse.runs.keeper import get_keeper
+from tests import options
 from tests.unit.log.conftest import database
 
 __all__ = ["configure", "database", "live"]
@@ -18,14 +19,11 @@ OPTIONS = {"HEARTBEAT": 600.0, "THREAD_IDLE": 0.05, "NOTIFIER": "local"}
 
 
 @pytest.fixture
-def configure(settings: Any) -> Callable[..., None]:
-    """Changes settings of ``DJANGO_SSE`` on top of ``OPTIONS``."""
-
-    def change(**options: Any) -> None:
-        settings.DJANGO_SSE = {**OPTIONS, **options}
-
-    change()
-    return change
+def configure(settings: Any) -> Iterator[options.Overrides]:
+    """Changes settings and constants on top of ``OPTIONS``."""
+    for change in options.configure(settings, OPTIONS):
+        change()
+        yield change
 
 
 @pytest.fixture

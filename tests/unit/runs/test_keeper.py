@@ -35,7 +35,7 @@ from tests.unit.runs.support import (
 pytestmark = pytest.mark.usefixtures("live")
 
 Configure = Callable[..., None]
-OFTEN: dict[str, Any] = {"RUN_LEASE": 0.6, "RUN_UNWATCHED": 3600.0}
+OFTEN: dict[str, Any] = {"LEASE": 0.6, "UNWATCHED": 3600.0}
 
 
 async def dead(owner: str = "user:9", *, while_connected: bool = False) -> Run:
@@ -162,7 +162,7 @@ async def test_each_client_that_leaves_is_one_less() -> None:
 
 
 async def test_a_run_that_nobody_watches_is_cancelled(configure: Configure) -> None:
-    configure(RUN_LEASE=0.6, RUN_UNWATCHED=0.6)
+    configure(LEASE=0.6, UNWATCHED=0.6)
     answer = Answer()
     task = await begin(answer.items(), while_connected=True)
     await over(task)
@@ -173,7 +173,7 @@ async def test_a_run_that_nobody_watches_is_cancelled(configure: Configure) -> N
 
 
 async def test_one_that_may_go_on_alone_does(configure: Configure) -> None:
-    configure(RUN_LEASE=0.6, RUN_UNWATCHED=0.6)
+    configure(LEASE=0.6, UNWATCHED=0.6)
     alone, connected = Answer(), Answer()
     task = await begin(alone.items())
     other = await begin(connected.items(), while_connected=True)
@@ -183,7 +183,7 @@ async def test_one_that_may_go_on_alone_does(configure: Configure) -> None:
 
 
 async def test_one_that_is_watched_here_goes_on(configure: Configure) -> None:
-    configure(RUN_LEASE=0.6, RUN_UNWATCHED=0.6)
+    configure(LEASE=0.6, UNWATCHED=0.6)
     watched, alone = Answer(), Answer()
     task = await begin(watched.items(), while_connected=True)
     async with watching(task.run) as client:
@@ -195,7 +195,7 @@ async def test_one_that_is_watched_here_goes_on(configure: Configure) -> None:
 
 
 async def test_one_that_is_watched_in_another_process_goes_on(configure: Configure) -> None:
-    configure(RUN_LEASE=0.6, RUN_UNWATCHED=0.6)
+    configure(LEASE=0.6, UNWATCHED=0.6)
     answer = Answer()
     task = await begin(answer.items(), while_connected=True)
     other = Keeper(asyncio.get_running_loop())
@@ -252,7 +252,7 @@ async def test_interrupted_from_any_thread_all_runs_say_so_and_end() -> None:
 
 
 async def test_the_server_is_told_that_there_is_work_to_finish(configure: Configure) -> None:
-    configure(RUN_GRACE=7.5)
+    configure(GRACE=7.5)
     (work,) = stopping._work
     assert isinstance(work, keeper_module._Grace)
     assert work.seconds == 7.5

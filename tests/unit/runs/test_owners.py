@@ -172,7 +172,7 @@ async def test_nobody_is_the_owner_of_what_has_none(owner: str) -> None:
 
 @pytest.mark.parametrize("name", ["share", "ashare", "decorated", "sharing"])
 async def test_the_project_may_let_others_in(configure: Any, name: str) -> None:
-    configure(RUN_ACCESS=f"{__name__}.{name}")
+    configure(ACCESS=f"{__name__}.{name}")
     run = Run(owner="user:1")
     assert await may_access(asgi_request(path="/?team=red"), run)
     assert not await may_access(asgi_request(path="/?team=blue"), run)
@@ -180,28 +180,28 @@ async def test_the_project_may_let_others_in(configure: Any, name: str) -> None:
 
 
 async def test_a_sync_hook_may_use_the_database(configure: Any) -> None:
-    configure(RUN_ACCESS=f"{__name__}.ask_the_database")
+    configure(ACCESS=f"{__name__}.ask_the_database")
     assert not await may_access(request_of(), Run(owner="user:1"))
     await User.objects.acreate(username="anna")
     assert await may_access(request_of(), Run(owner="user:1"))
 
 
 async def test_the_owner_is_not_asked_for(configure: Any) -> None:
-    configure(RUN_ACCESS="no.such.thing")
+    configure(ACCESS="no.such.thing")
     request = request_of()
     assert await may_access(request, Run(owner=owner_of(request)))
 
 
 @pytest.mark.parametrize("name", ["say_something", "asay_something"])
 async def test_only_true_is_yes(configure: Any, name: str) -> None:
-    configure(RUN_ACCESS=f"{__name__}.{name}")
+    configure(ACCESS=f"{__name__}.{name}")
     for said[0], allowed in ((True, True), (False, False), (None, False)):
         assert await may_access(request_of(), Run(owner="user:1")) is allowed
 
 
 @pytest.mark.parametrize("name", ["say_something", "asay_something"])
 async def test_a_response_is_no_yes_but_the_answer(configure: Any, name: str) -> None:
-    configure(RUN_ACCESS=f"{__name__}.{name}")
+    configure(ACCESS=f"{__name__}.{name}")
     said[0] = HttpResponseForbidden()
     with pytest.raises(ImmediateHttpResponse) as caught:
         await may_access(request_of(), Run(owner="user:1"))
@@ -213,9 +213,9 @@ async def test_a_response_is_no_yes_but_the_answer(configure: Any, name: str) ->
 async def test_anything_else_is_an_error_that_names_the_hook(
     configure: Any, name: str, what: Any
 ) -> None:
-    configure(RUN_ACCESS=f"{__name__}.{name}")
+    configure(ACCESS=f"{__name__}.{name}")
     said[0] = what
-    with pytest.raises(TypeError, match=rf'"RUN_ACCESS".*{name}.*{type(what).__name__}.*True'):
+    with pytest.raises(TypeError, match=rf'"ACCESS".*{name}.*{type(what).__name__}.*True'):
         await may_access(request_of(), Run(owner="user:1"))
 
 
@@ -223,14 +223,14 @@ async def test_anything_else_is_an_error_that_names_the_hook(
 async def test_a_hook_that_is_not_there_is_named_with_its_setting(
     configure: Any, path: str
 ) -> None:
-    configure(RUN_ACCESS=path)
-    with pytest.raises(ImproperlyConfigured, match=rf'"RUN_ACCESS".*{path}'):
+    configure(ACCESS=path)
+    with pytest.raises(ImproperlyConfigured, match=rf'"ACCESS".*{path}'):
         await may_access(request_of(), Run(owner="user:1"))
 
 
 async def test_a_hook_that_cannot_be_called_is_named_with_its_setting(configure: Any) -> None:
-    configure(RUN_ACCESS=f"{__name__}.NOT_CALLABLE")
-    with pytest.raises(ImproperlyConfigured, match=r'"RUN_ACCESS".*NOT_CALLABLE.*not callable'):
+    configure(ACCESS=f"{__name__}.NOT_CALLABLE")
+    with pytest.raises(ImproperlyConfigured, match=r'"ACCESS".*NOT_CALLABLE.*not callable'):
         await may_access(request_of(), Run(owner="user:1"))
 
 

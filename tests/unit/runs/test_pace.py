@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
 from django_sse.runs.pace import Pace
+from tests.options import Overrides
 
 # Long enough that nothing of a busy machine is taken for it, s.
 COALESCE = 0.5
@@ -16,9 +16,9 @@ TIMEOUT = 60.0
 
 
 @pytest.fixture
-async def paces(settings: Any) -> AsyncIterator[list[Pace]]:
+async def paces(constants: Overrides) -> AsyncIterator[list[Pace]]:
     """Of two runs under way."""
-    settings.DJANGO_SSE = {**settings.DJANGO_SSE, "COALESCE": COALESCE}
+    constants(COALESCE=COALESCE)
     found = [Pace(), Pace()]
     for each in found:
         each.begin()

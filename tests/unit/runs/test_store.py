@@ -78,7 +78,7 @@ def test_what_was_asked_for_is_kept() -> None:
 
 
 def test_its_times_are_the_databases(configure: Configure) -> None:
-    configure(RUN_LEASE=100.0)
+    configure(LEASE=100.0)
     before = elsewhere(database_now)
     run = create()
     after = elsewhere(database_now)
@@ -200,7 +200,7 @@ def test_the_state_is_that_of_the_channel() -> None:
 
 
 def test_a_run_is_expired_when_its_lease_is_over_and_not_before(configure: Configure) -> None:
-    configure(RUN_LEASE=100.0)
+    configure(LEASE=100.0)
     early, late = create(), create()
     later(99, early)
     assert store.expired() == []
@@ -226,7 +226,7 @@ def test_the_expired_can_be_asked_for_by_owner_and_by_run() -> None:
 
 
 def test_renewed_a_lease_begins_again(configure: Configure) -> None:
-    configure(RUN_LEASE=100.0)
+    configure(LEASE=100.0)
     mine, other = create(), create()
     later(1000, mine, other)
     store.renew([mine.pk], [])
@@ -259,7 +259,7 @@ def test_many_runs_are_renewed_at_once() -> None:
 
 
 def test_a_run_is_unwatched_when_nobody_said_so_for_a_while(configure: Configure) -> None:
-    configure(RUN_UNWATCHED=30.0)
+    configure(UNWATCHED=30.0)
     alone, watched, not_asked_for = (create(while_connected=True) for _ in range(3))
     both = [alone.pk, watched.pk]
     later(29, alone, watched, not_asked_for)

@@ -270,7 +270,7 @@ def test_end_frames_are_the_encoders_or_plain() -> None:
 
 
 def test_clients_are_told_to_reconnect_at_different_times(settings: Any) -> None:
-    settings.DJANGO_SSE = {"RETRY": 1000, "RETRY_JITTER": 100_000}
+    settings.DJANGO_SSE = {"STREAMS": {"RETRY": 1000, "RETRY_JITTER": 100_000}}
     times = set()
     for _ in range(20):
         decoder = Decoder()
@@ -286,7 +286,7 @@ def test_clients_are_told_to_reconnect_at_different_times(settings: Any) -> None
 
 @pytest.mark.parametrize("retry", [0, 1234])
 def test_without_jitter_the_time_is_the_settings(settings: Any, retry: int) -> None:
-    settings.DJANGO_SSE = {"RETRY": retry, "RETRY_JITTER": 0}
+    settings.DJANGO_SSE = {"STREAMS": {"RETRY": retry, "RETRY_JITTER": 0}}
     decoder = Decoder()
     decoder.feed(retry_frame())
     assert decoder.reconnection_time == retry

@@ -19,6 +19,7 @@ from django_sse.exceptions import (
 from django_sse.streams.generator import GeneratorStream
 from django_sse.wire import Decoder
 from tests.generators import CLOSE, FAILED, HEARTBEAT, Errors, Walk, chunk_of, frame, make, read
+from tests.options import Overrides
 from tests.unit.dialects.support import NAMES
 
 
@@ -59,8 +60,10 @@ async def test_an_item_is_sent_before_the_next_one_is_made() -> None:
     await walk.wait_for_end()
 
 
-async def test_items_that_come_in_quick_succession_go_out_in_one_write(settings: Any) -> None:
-    settings.DJANGO_SSE = {"COALESCE": 60.0}
+async def test_items_that_come_in_quick_succession_go_out_in_one_write(
+    constants: Overrides,
+) -> None:
+    constants(COALESCE=60.0)
     more = asyncio.Event()
 
     async def answer() -> AsyncIterator[int]:
@@ -77,8 +80,10 @@ async def test_items_that_come_in_quick_succession_go_out_in_one_write(settings:
     assert await read(stream) == b"".join(map(frame, range(2, 6)))
 
 
-async def test_items_wait_for_others_three_times_coalesce_and_no_longer(settings: Any) -> None:
-    settings.DJANGO_SSE = {"COALESCE": 0.05}
+async def test_items_wait_for_others_three_times_coalesce_and_no_longer(
+    constants: Overrides,
+) -> None:
+    constants(COALESCE=0.05)
     more = asyncio.Event()
 
     async def answer() -> AsyncIterator[int]:
@@ -97,8 +102,8 @@ async def test_items_wait_for_others_three_times_coalesce_and_no_longer(settings
     stream.close()
 
 
-async def test_a_full_buffer_is_sent_without_waiting(settings: Any) -> None:
-    settings.DJANGO_SSE = {"COALESCE": 60.0}
+async def test_a_full_buffer_is_sent_without_waiting(constants: Overrides) -> None:
+    constants(COALESCE=60.0)
 
     async def fast() -> AsyncIterator[int]:
         for number in range(1000):
@@ -123,8 +128,8 @@ async def test_a_generator_is_a_few_items_ahead_of_a_client_that_does_not_read(n
     await walk.wait_for_end()
 
 
-async def test_large_items_are_not_piled_up(settings: Any) -> None:
-    settings.DJANGO_SSE = {"WRITE_BYTES": 1000}
+async def test_large_items_are_not_piled_up(constants: Overrides) -> None:
+    constants(WRITE_BYTES=1000)
     made = []
 
     async def large() -> AsyncIterator[str]:
@@ -164,7 +169,7 @@ async def test_a_generator_that_never_awaits_leaves_others_their_turn() -> None:
 
 
 async def test_heartbeats_go_out_while_an_item_is_made_and_do_not_cancel_it(settings: Any) -> None:
-    settings.DJANGO_SSE = {"HEARTBEAT": 0.02}
+    settings.DJANGO_SSE = {"STREAMS": {"HEARTBEAT": 0.02}}
     gate = asyncio.Event()
 
     async def slow() -> AsyncIterator[str]:
@@ -180,7 +185,7 @@ async def test_heartbeats_go_out_while_an_item_is_made_and_do_not_cancel_it(sett
 
 
 async def test_the_same_of_a_sync_generator(settings: Any) -> None:
-    settings.DJANGO_SSE = {"HEARTBEAT": 0.02}
+    settings.DJANGO_SSE = {"STREAMS": {"HEARTBEAT": 0.02}}
     gate = threading.Event()
 
     def slow() -> Iterator[str]:
@@ -222,7 +227,7 @@ async def test_open_raises_what_comes_before_the_first_item_and_reports_nothing(
 
 
 async def test_open_raises_overloaded(settings: Any) -> None:
-    settings.DJANGO_SSE = {"SYNC_GENERATORS": 0}
+    settings.DJANGO_SSE = {"LIMITS": {"SYNC_GENERATORS": 0}}
     closed = []
 
     class Items:
@@ -238,7 +243,7 @@ async def test_open_raises_overloaded(settings: Any) -> None:
 
 
 async def test_open_gives_up_waiting_but_not_the_item(settings: Any, errors: Errors) -> None:
-    settings.DJANGO_SSE = {"OPEN_TIMEOUT": 0.01}
+    settings.DJANGO_SSE = {"STREAMS": {"OPEN_TIMEOUT": 0.01}}
     gate = asyncio.Event()
 
     async def late() -> AsyncIterator[str]:
@@ -254,7 +259,7 @@ async def test_open_gives_up_waiting_but_not_the_item(settings: Any, errors: Err
 async def test_an_error_that_open_did_not_wait_for_is_reported_and_sent(
     settings: Any, errors: Errors
 ) -> None:
-    settings.DJANGO_SSE = {"OPEN_TIMEOUT": 0.01}
+    settings.DJANGO_SSE = {"STREAMS": {"OPEN_TIMEOUT": 0.01}}
     gate = asyncio.Event()
     error = ValueError("late")
 

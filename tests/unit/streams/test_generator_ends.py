@@ -333,7 +333,7 @@ def test_an_async_generator_that_exits_ends_the_loop_and_its_stream(
 async def test_a_stream_that_was_opened_and_is_never_read_ends_its_generator(
     settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings.DJANGO_SSE = {"HEARTBEAT": 0.02}
+    settings.DJANGO_SSE = {"STREAMS": {"HEARTBEAT": 0.02}}
     monkeypatch.setattr("django_sse.streams.generator._ABANDONED_AFTER", 0.05)
     walk = Walk()
     await make(walk.waiting()).open()
@@ -351,7 +351,7 @@ def test_the_same_of_one_that_was_opened_in_a_thread(monkeypatch: pytest.MonkeyP
 async def test_a_stream_that_is_read_is_never_abandoned(
     settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings.DJANGO_SSE = {"HEARTBEAT": 0.02}
+    settings.DJANGO_SSE = {"STREAMS": {"HEARTBEAT": 0.02}}
     monkeypatch.setattr("django_sse.streams.generator._ABANDONED_AFTER", 0.05)
     walk = Walk()
     stream = make(walk.waiting())

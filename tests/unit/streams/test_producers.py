@@ -22,6 +22,7 @@ from django_sse.exceptions import (
 )
 from django_sse.streams.producers import TaskProducer, ThreadProducer
 from django_sse.streams.producers import produce as make_producer
+from tests.options import Overrides
 
 
 class Basket:
@@ -353,9 +354,9 @@ async def test_sync_calls_of_a_task_share_one_thread_of_its_own() -> None:
 
 
 async def test_a_thread_goes_when_its_generator_waits_longer_than_it_may_idle(
-    settings: Any,
+    constants: Overrides,
 ) -> None:
-    settings.DJANGO_SSE = {"THREAD_IDLE": 0.01}
+    constants(THREAD_IDLE=0.01)
     gate = asyncio.Event()
 
     async def threads() -> AsyncIterator[threading.Thread]:
@@ -614,7 +615,7 @@ class InsideAUsersTestCase(TestCase):
 async def test_a_thread_too_many_is_refused_and_a_place_that_is_left_is_free_again(
     settings: Any,
 ) -> None:
-    settings.DJANGO_SSE = {"SYNC_GENERATORS": 2}
+    settings.DJANGO_SSE = {"LIMITS": {"SYNC_GENERATORS": 2}}
     await asyncio.to_thread(_join_generator_threads)
     ended: list[str] = []
     sinks = [Basket(room=1), Basket(room=1)]
@@ -634,7 +635,7 @@ async def test_a_thread_too_many_is_refused_and_a_place_that_is_left_is_free_aga
 
 
 async def test_a_generator_that_fails_gives_its_place_back(settings: Any) -> None:
-    settings.DJANGO_SSE = {"SYNC_GENERATORS": 1}
+    settings.DJANGO_SSE = {"LIMITS": {"SYNC_GENERATORS": 1}}
     await asyncio.to_thread(_join_generator_threads)
 
     def failing() -> Iterator[str]:
@@ -652,7 +653,7 @@ async def test_a_generator_that_fails_gives_its_place_back(settings: Any) -> Non
 async def test_a_thread_that_the_system_refuses_is_a_server_that_is_full(
     settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings.DJANGO_SSE = {"SYNC_GENERATORS": 1}
+    settings.DJANGO_SSE = {"LIMITS": {"SYNC_GENERATORS": 1}}
     await asyncio.to_thread(_join_generator_threads)
 
     def refuse(thread: threading.Thread) -> None:
@@ -673,7 +674,7 @@ async def test_a_thread_that_the_system_refuses_is_a_server_that_is_full(
 async def test_a_connection_that_cannot_be_closed_does_not_keep_the_generators_place(
     settings: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings.DJANGO_SSE = {"SYNC_GENERATORS": 1}
+    settings.DJANGO_SSE = {"LIMITS": {"SYNC_GENERATORS": 1}}
     await asyncio.to_thread(_join_generator_threads)
 
     def fail() -> None:

@@ -14,6 +14,7 @@ from django_sse.streams import pulse
 from django_sse.streams.pulse import Pulse, get_pulse
 from django_sse.streams.stream import Stream
 from django_sse.wire import HEARTBEAT, Decoder
+from tests.options import nested
 from tests.unit.hub.support import TIMEOUT, eventually
 
 NEVER = 3600.0
@@ -24,7 +25,7 @@ Configure = Callable[..., None]
 @pytest.fixture
 def configure(settings: Any) -> Configure:
     def change(**options: Any) -> None:
-        settings.DJANGO_SSE = {"HEARTBEAT": NEVER, **options}
+        settings.DJANGO_SSE = nested({"HEARTBEAT": NEVER, **options})
 
     change()
     return change

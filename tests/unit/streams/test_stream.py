@@ -296,7 +296,7 @@ async def test_a_heartbeat_that_meets_an_event_loses_nothing() -> None:
 
 
 async def test_a_drained_stream_says_when_to_come_back_and_ends(settings: Any) -> None:
-    settings.DJANGO_SSE = {"RETRY": 1000, "RETRY_JITTER": 500}
+    settings.DJANGO_SSE = {"STREAMS": {"RETRY": 1000, "RETRY_JITTER": 500}}
     stream = Pipe()
     task = await waiting(stream)
     stream.drain()
@@ -428,7 +428,7 @@ async def test_a_parked_stream_that_is_closed_says_so_once() -> None:
 
 
 async def test_a_chunk_that_is_not_taken_in_time_closes_the_stream(settings: Any) -> None:
-    settings.DJANGO_SSE = {"SEND_TIMEOUT": 0.0}
+    settings.DJANGO_SSE = {"STREAMS": {"SEND_TIMEOUT": 0.0}}
     stream = Pipe(b"one", b"two")
     stalled: list[State] = []
 
@@ -445,7 +445,7 @@ async def test_a_chunk_that_is_not_taken_in_time_closes_the_stream(settings: Any
 
 
 async def test_one_that_is_taken_in_time_does_not(settings: Any) -> None:
-    settings.DJANGO_SSE = {"SEND_TIMEOUT": 3600.0}
+    settings.DJANGO_SSE = {"STREAMS": {"SEND_TIMEOUT": 3600.0}}
     stream = Pipe(b"one", b"two")
     await read(stream)
     for _ in range(10):
@@ -455,7 +455,7 @@ async def test_one_that_is_taken_in_time_does_not(settings: Any) -> None:
 
 
 async def test_a_stream_that_waits_for_events_is_no_stalled_client(settings: Any) -> None:
-    settings.DJANGO_SSE = {"SEND_TIMEOUT": 0.0}
+    settings.DJANGO_SSE = {"STREAMS": {"SEND_TIMEOUT": 0.0}}
     stream = Pipe()
     task = await waiting(stream)
     await asyncio.sleep(0.001)
