@@ -134,7 +134,6 @@ class DatabaseExecutor(Executor):
             while not self._work:
                 if self._shutdown:
                     break
-                # Read before the thread is counted as one that waits: wrong settings raise.
                 idle = max(self._idle, constants.THREAD_IDLE)
                 self._waiting += 1
                 told = self._changed.wait(idle)

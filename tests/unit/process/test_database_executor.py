@@ -177,22 +177,6 @@ def test_a_thread_that_the_system_refuses_is_the_callers_error_and_nothing_is_ke
     assert called == [2]
 
 
-def test_a_thread_that_cannot_read_its_settings_is_replaced_at_the_next_call(
-    executor: DatabaseExecutor, settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    died: list[type[BaseException]] = []
-    monkeypatch.setattr(threading, "excepthook", lambda args: died.append(args.exc_type))
-    go_on = threading.Event()
-    thread = executor.submit(threading.current_thread)
-    executor.submit(go_on.wait, TIMEOUT)
-    settings.DJANGO_SSE = {"NO_SUCH_SETTING": 1}
-    go_on.set()
-    assert_ends(thread.result(TIMEOUT))
-    assert died == [ImproperlyConfigured]
-    settings.DJANGO_SSE = {}
-    assert executor.submit(int, 7).result(TIMEOUT) == 7
-
-
 def test_a_database_that_cannot_be_configured_is_the_callers_error(
     executor: DatabaseExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -113,7 +113,7 @@ def test_two_processes_together_begin_no_more_than_one_may(configure: Configure)
         from django_sse.runs import store
         from django.conf import settings
 
-        settings.DJANGO_SSE = {"RUNS_PER_OWNER": 7, "NOTIFIER": "local"}
+        settings.DJANGO_SSE = {"LIMITS": {"RUNS_PER_OWNER": 7}, "NOTIFIER": "local"}
         begun = 0
         print("ready", flush=True)
         sys.stdin.readline()
