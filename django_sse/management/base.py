@@ -30,7 +30,7 @@ class EventStreamCommand(BaseCommand):
         if isinstance(get_log(), MemoryLog):
             self.stderr.write(
                 self.style.WARNING(
-                    "LOG is a MemoryLog: this command sees only the memory of its own process."
+                    "The log is in memory: this command sees only the memory of its own process."
                 )
             )
         with _as_command_errors():

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import pytest
+from django.utils.module_loading import import_string
 
 import django_sse
+from django_sse import notifiers
 from django_sse.conf import Settings
 from tests import ROOT
 from tests.requirements import GROUPS, REQUIREMENTS
@@ -20,9 +22,32 @@ EVERYTHING = "\n".join(page.read_text() for page in PAGES)
 
 
 def test_every_setting_is_in_the_table_with_its_default():
-    table = (ROOT / "docs" / "settings.md").read_text()
-    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| `(.+?)` \|", table, re.MULTILINE))
-    assert rows == {field.name: repr(field.default) for field in fields(Settings)}
+    page = (ROOT / "docs" / "settings.md").read_text()
+    first, *sections = re.split(r"^## ", page, flags=re.MULTILINE)
+    settings = Settings()
+    expected = {"": settings} | {
+        field.name: value
+        for field in fields(settings)
+        if is_dataclass(value := getattr(settings, field.name))
+    }
+    found = {section.split("`")[1]: section for section in sections if section[0] == "`"}
+    assert found.keys() | {""} == expected.keys()
+    for name, section in {"": first, **found}.items():
+        rows = dict(re.findall(r"^\| `([A-Z_]+)` \| `(.+?)` \|", section, re.MULTILINE))
+        values = {
+            field.name: getattr(expected[name], field.name) for field in fields(expected[name])
+        }
+        assert rows == {key: repr(each) for key, each in values.items() if not is_dataclass(each)}
+
+
+def test_every_option_of_a_notifier_is_in_the_table_with_its_default():
+    page = (ROOT / "docs" / "settings.md").read_text()
+    rows = set(re.findall(r"^\| `([a-z_]+)` \| `(\w+)` \| `(.+?)` \|", page, re.MULTILINE))
+    assert rows == {
+        (name, option, repr(parameter.default))
+        for name, path in notifiers._NAMES.items()
+        for option, parameter in inspect.signature(import_string(path)).parameters.items()
+    }
 
 
 @pytest.mark.parametrize("name", sorted(set(django_sse.__all__)))
