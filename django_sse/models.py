@@ -151,7 +151,7 @@ class Run(models.Model):
         editable=False,
         help_text=_("Its channel's: by the id of an event the run is found."),
     )
-    dialect = models.CharField(_("dialect"), max_length=DIALECT_LENGTH, blank=True)
+    dialect = models.CharField(_("dialect"), max_length=DIALECT_LENGTH, default="plain")
     while_connected = models.BooleanField(
         default=False, help_text=_("Whether it is cancelled when nobody watches it.")
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING
 
 import django.db.models.deletion
@@ -123,6 +124,67 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="Run",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("owner", models.CharField(editable=False, max_length=100, verbose_name="owner")),
+                (
+                    "slot",
+                    models.PositiveSmallIntegerField(
+                        editable=False,
+                        help_text="Its place among the runs that its owner may have at once; none when ended.",
+                        null=True,
+                    ),
+                ),
+                (
+                    "epoch",
+                    models.CharField(
+                        editable=False,
+                        help_text="Its channel's: by the id of an event the run is found.",
+                        max_length=11,
+                    ),
+                ),
+                (
+                    "dialect",
+                    models.CharField(default="plain", max_length=200, verbose_name="dialect"),
+                ),
+                (
+                    "while_connected",
+                    models.BooleanField(
+                        default=False, help_text="Whether it is cancelled when nobody watches it."
+                    ),
+                ),
+                ("created", models.DateTimeField(verbose_name="created")),
+                (
+                    "lease",
+                    models.DateTimeField(
+                        help_text="Until then its process lives; after it any other may say that it died."
+                    ),
+                ),
+                (
+                    "watched",
+                    models.DateTimeField(help_text="When a process last had a client of it."),
+                ),
+                ("ended", models.DateTimeField(null=True, verbose_name="ended")),
+            ],
+            options={
+                "verbose_name": "run",
+                "verbose_name_plural": "runs",
+                "indexes": [
+                    models.Index(fields=["epoch"], name="django_sse_run_epoch"),
+                    models.Index(fields=["ended", "lease"], name="django_sse_run_lease"),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(fields=("owner", "slot"), name="django_sse_run_slot")
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="StoredEvent",
             fields=[
                 (
@@ -146,6 +208,7 @@ class Migration(migrations.Migration):
                 (
                     "channel",
                     models.ForeignKey(
+                        db_constraint=False,
                         db_index=False,
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="events",

@@ -64,6 +64,5 @@ def test_a_page_of_channels_has_room_for_updates_in_place() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_the_sql_can_be_shown() -> None:
     out = StringIO()
-    for name in ("0001", "0002"):
-        call_command("sqlmigrate", "django_sse", name, stdout=out)
+    call_command("sqlmigrate", "django_sse", "0001", stdout=out)
     assert all(table in out.getvalue() for table in TABLES)
