@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def recorded(
     """Add hooks with ``add``, not in their order; the list to which each appends its place."""
     ran: list[Order] = []
     for place in PLACES:
-        add(place)(lambda place=place: ran.append(place))
+        add(place)(partial(ran.append, place))
     return ran
 
 
