@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 
 # A process number comes again, in a container at every start.
 _START = secrets.token_hex(4)
@@ -24,6 +25,9 @@ def is_running(process: str) -> bool:
     pid = int(process.partition("-")[0])
     if pid == os.getpid():
         return process == this_process()
+    if sys.platform == "win32":
+        # There os.kill(pid, 0) sends Ctrl-C. Under runserver no other process serves the demo.
+        return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -22,6 +22,7 @@ from django_sse import conf, constants
 from django_sse.notifiers.base import Wakeup
 from django_sse.notifiers.outage import Outage
 from django_sse.notifiers.payload import encode
+from django_sse.process.background import new_event_loop
 from django_sse.process.lifecycle import Order, at_exit, before_fork, in_forked_child
 from django_sse.process.testcase import in_test_run
 
@@ -217,7 +218,7 @@ class _AtOnce(ThreadPoolExecutor):
 
 
 def _make_loop() -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
+    loop = new_event_loop()
     loop.set_default_executor(_AtOnce())
     return loop
 

@@ -26,6 +26,7 @@ from django_sse.servers.detect import connection, server_of
 from django_sse.servers.granian import LoopServer
 from django_sse.servers.gunicorn import GunicornConnection, GunicornWorker
 from django_sse.servers.hypercorn import HypercornConnection, HypercornServer
+from django_sse.servers.hypercorn_h2 import HypercornH2Connection
 from django_sse.servers.uvicorn import UvicornConnection, UvicornServer
 from tests.requirements import require
 
@@ -110,6 +111,14 @@ def hypercorn(transport: Transport) -> Pair:
     return stream_send, receive
 
 
+def hypercorn_h2(transport: Transport) -> Pair:
+    stream_send, stream_receive = hypercorn(transport)
+    stream = stream_send.__self__
+    protocol = stream.send.__self__
+    protocol.stream_buffers = {stream.stream_id: SimpleNamespace(buffer=b"")}
+    return stream_send, stream_receive
+
+
 def daphne(transport: Transport) -> Pair:
     request = of_module("daphne.http_protocol", channel=SimpleNamespace(transport=transport))
     producing = Producing()
@@ -139,6 +148,7 @@ KNOWN: dict[str, tuple[Callable[[Transport], Pair], type[Connection]]] = {
     "uvicorn": (uvicorn, UvicornConnection),
     "gunicorn": (gunicorn, GunicornConnection),
     "hypercorn": (hypercorn, HypercornConnection),
+    "hypercorn, HTTP/2": (hypercorn_h2, HypercornH2Connection),
     "daphne": (daphne, DaphneConnection),
     "daphne, HTTP/2": (daphne_h2, DaphneH2Connection),
     "unknown": (unknown, Connection),
@@ -234,6 +244,30 @@ async def test_daphne_has_no_room_while_twisted_holds_too_much(transport: Transp
 async def test_over_http2_daphne_has_as_much_room_as_the_window(transport: Transport) -> None:
     found = connection(*daphne_h2(transport))
     assert found.room == 100
+
+
+async def test_over_http2_hypercorn_has_room_while_its_buffer_is_small(
+    transport: Transport,
+) -> None:
+    stream_send, _ = hypercorn_h2(transport)
+    found = connection(stream_send)
+    stream = stream_send.__self__
+    buffer = stream.send.__self__.stream_buffers[stream.stream_id]
+    taken = asyncio.Event()
+
+    async def drain() -> None:
+        await taken.wait()
+        buffer.buffer = b""
+
+    buffer.buffer, buffer.drain = bytes(1 << 16), drain
+    assert found.room == 0
+    ready = asyncio.ensure_future(found.ready())
+    await asyncio.sleep(0)
+    assert not ready.done()
+    taken.set()
+    async with asyncio.timeout(1):
+        await ready
+    assert found.room == sys.maxsize
 
 
 # -- where a name is missing
@@ -369,6 +403,25 @@ PRIVATE = [
         ["terminate", "terminated"],
     ),
     (["hypercorn"], "hypercorn.asyncio.tcp_server", "TCPServer", ["self.writer", "protocol_send"]),
+    (
+        ["hypercorn"],
+        "hypercorn.protocol.h2",
+        "H2Protocol",
+        ["self.stream_buffers", "self.connection", "def _window_updated", "def _flush"],
+    ),
+    (["hypercorn"], "hypercorn.protocol.h2", "StreamBuffer", ["self.buffer", "def drain"]),
+    (
+        ["daphne"],
+        "twisted.web._http2",
+        "H2Connection",
+        ["_consumerBlocked", "def remainingOutboundWindow", "self.streams"],
+    ),
+    (
+        ["daphne"],
+        "twisted.web._http2",
+        "H2Stream",
+        ["self.streamID", "self._conn", "def flowControlBlocked", "def abortConnection"],
+    ),
 ]
 
 
@@ -398,7 +451,8 @@ def test_no_server_has_to_be_installed(module: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["daphne", "daphne_h2", "granian", "gunicorn", "hypercorn", "uvicorn"]
+    "name",
+    ["daphne", "daphne_h2", "granian", "gunicorn", "hypercorn", "hypercorn_h2", "uvicorn"],
 )
 def test_each_file_says_which_private_names_it_uses_and_of_which_version(name: str) -> None:
     doc = importlib.import_module(f"{servers.__name__}.{name}").__doc__ or ""
