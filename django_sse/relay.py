@@ -1,16 +1,15 @@
-"""Upstream event streams to events, or to values: bytes in any cut in, whole events out.
+"""Upstream event streams as events or values: chunks of bytes in, complete events out.
 
 ::
 
     RelayError (StreamError)
-    ├── UpstreamStatusError     another status than 200
-    ├── UpstreamFormatError     not an event stream, not the dialect, or beyond the limits
-    ├── UpstreamError           the upstream itself says that it failed
-    └── UpstreamDisconnected    the answer ended before it was whole
+    ├── UpstreamStatusError     the status is not 200
+    ├── UpstreamFormatError     no event stream, another dialect, or over a limit
+    ├── UpstreamError           the upstream reports that it failed
+    └── UpstreamDisconnected    the answer ended before it was complete
 
-Their messages can be shown to a client: no address, header, key or text of the upstream is in them,
-but its status, and the one word that an error frame has for its kind. What happened in detail is in
-``__cause__``.
+Their messages are safe to show to a client. Of the upstream they contain only the status and the
+one-word code of an error frame: no address, header, key or text. The details are in ``__cause__``.
 """
 
 from __future__ import annotations
@@ -45,15 +44,15 @@ __all__ = [
     "relay",
 ]
 
-# A field that the standard does not know is ignored, so a page of HTML would be read to its end
-# without a word. No event within so many of its lines: it is no event stream.
+# The standard says to ignore unknown fields, so the decoder would silently read a page of HTML to
+# its end. After this many such lines and no event, the body is not an event stream.
 _MAX_IGNORED_LINES: Final = 100
-# Retry-After in seconds (RFC 9110, 10.2.3); more digits than that are no time to wait.
+# Retry-After in seconds (RFC 9110, 10.2.3); nine digits are over 31 years.
 _DELAY_SECONDS: Final = re.compile(r"[0-9]{1,9}")
 
 
 class UpstreamResponse(Protocol):
-    """What :func:`relay` needs of a streamed response; ``httpx.Response`` has it."""
+    """The interface that ``relay`` needs of a streamed response; ``httpx.Response`` has it."""
 
     @property
     def status_code(self) -> int: ...
@@ -68,7 +67,7 @@ Upstream: TypeAlias = UpstreamResponse | AsyncIterable[bytes]
 
 
 class _Reader(Protocol):
-    """What becomes of the events; a dialect's decoder is one."""
+    """Turns the events into what ``relay`` yields; a dialect's decoder is one."""
 
     @property
     def ended(self) -> bool: ...
@@ -79,7 +78,7 @@ class _Reader(Protocol):
 
 
 class _Events:
-    """The events themselves, before the one whose data is ``until``."""
+    """Passes on the events before the one whose data is ``until``."""
 
     def __init__(self, until: str | None) -> None:
         self._until = until
@@ -91,7 +90,7 @@ class _Events:
 
     def end(self) -> None:
         if self._until is not None:
-            raise UpstreamDisconnected("The upstream's answer ended before it was whole.")
+            raise UpstreamDisconnected("The upstream's answer ended before it was complete.")
 
 
 @overload
@@ -123,35 +122,36 @@ async def relay(
     max_line: int = MAX_LINE,
     max_event: int = MAX_EVENT,
 ) -> AsyncGenerator[Any, None]:
-    """The events of an upstream, or their values, each as soon as its last byte is there.
+    """Yield the events of an upstream, or their values, each as soon as its last byte arrives.
 
-    Type and data are kept to the letter, line ends within data come as LF. Ids and reconnection
-    times are not passed on: they are about the upstream's own stream, which your client does not
-    reconnect to.
+    Type and data are unchanged, except that line ends within data become LF. Ids and reconnection
+    times are not passed on: they concern the upstream's own stream, and your client does not
+    reconnect to it.
 
     >>> async with client.stream("POST", url, json=question) as response:
     ...     async for event in relay(response, until="[DONE]"):
     ...         yield event
 
-    With ``dialect`` it is values that come: texts, ``ToolCallDelta``, ``Usage`` and so on, which a
-    view of any dialect can yield. Nothing is passed on, then, after the dialect's own end.
+    ``response`` is a streamed ``httpx.Response``, or any async iterable of the body's bytes. Once
+    the first event was requested, the response is closed at the end, however the iteration ends.
 
-    :param response: a streamed ``httpx.Response``, or any async iterable of the body's bytes. Once
-        the first event was asked for, it is closed at the end, however that comes about.
-    :param until: the data of the upstream's last event. Neither it is passed on nor what comes
-        after it: your stream says its own end. An answer that ends without it is an error. Without
-        ``until`` a truncated answer that happens to be cut between two events looks whole.
-    :param dialect: what the upstream speaks: a name, or a dialect of your own. It knows its own
-        end, so ``until`` is not for it.
-    :param max_line: bytes of one line.
-    :param max_event: bytes of the data of one event.
-    :raises UpstreamStatusError: before the first event.
-    :raises UpstreamFormatError: another content type than ``text/event-stream``, too long a line or
-        event, nothing in it that looks like an event, or an event that is not of the dialect.
-    :raises UpstreamError: an error in the dialect's own form.
-    :raises UpstreamDisconnected: a broken connection, a time-out, an end within an event, before
-        ``until`` or before the dialect's end.
-    :raises ValueError: no dialect has this name, or ``until`` beside a dialect.
+    ``until`` is the data of the upstream's last event. Neither this event nor any later one is
+    passed on, because your stream sends its own end. An answer that ends without it is an error.
+    Without ``until`` an answer that was cut between two events looks complete.
+
+    ``dialect`` is the upstream's dialect: a name, or a ``Dialect`` of your own. Then ``relay``
+    yields values (texts, ``ToolCallDelta``, ``Usage`` and so on), which a view of any dialect can
+    yield, and nothing after the dialect's own end. A dialect defines its end, so ``until`` is not
+    allowed with it.
+
+    ``max_line`` limits the bytes in a line, ``max_event`` the bytes in the data of an event.
+
+    Raises ``UpstreamStatusError`` before the first event; ``UpstreamFormatError`` for a content
+    type other than ``text/event-stream``, a line or an event that is too long, a body without
+    events, or an event that does not belong to the dialect; ``UpstreamError`` for an error in the
+    dialect's own form; ``UpstreamDisconnected`` for a broken connection, a time-out, or an end
+    within an event, before ``until`` or before the dialect's end; and ``ValueError`` if no dialect
+    has this name, or for ``until`` with a dialect.
     """
     any_event = False
     try:
@@ -170,7 +170,7 @@ async def relay(
                 if failure is not None:
                     raise failure
                 if not any_event and decoder.ignored_lines > _MAX_IGNORED_LINES:
-                    raise UpstreamFormatError("The upstream sent something else than events.")
+                    raise UpstreamFormatError("The upstream's body is not an event stream.")
         _check_end(decoder, any_event, reader)
     finally:
         await _close(response)
@@ -180,7 +180,9 @@ def _reader(until: str | None, dialect: str | Dialect | None) -> _Reader:
     if dialect is None:
         return _Events(until)
     if until is not None:
-        raise ValueError("a dialect knows its own end: leave out until")
+        raise ValueError(
+            "until is not allowed with a dialect, which defines its own end: remove it"
+        )
     return get_dialect(dialect).decoder()
 
 
@@ -196,7 +198,7 @@ def _check_head(response: Upstream) -> None:
 
 
 def _seconds(retry_after: str) -> float | None:
-    """The seconds of a Retry-After, which has them or a date (RFC 9110, 10.2.3)."""
+    """Return the seconds in a Retry-After: a number or a date (RFC 9110, 10.2.3)."""
     text = retry_after.strip()
     if _DELAY_SECONDS.fullmatch(text):
         return float(text)
@@ -214,7 +216,7 @@ async def _chunks(response: Upstream) -> AsyncGenerator[bytes, None]:
     try:
         async for chunk in source:
             if not isinstance(chunk, bytes):
-                raise TypeError(f"relay() needs chunks of bytes, not of {type(chunk).__name__}")
+                raise TypeError(f"relay() needs chunks of type bytes, not {type(chunk).__name__}")
             yield chunk
     except Exception as error:
         failure = _relay_error(error)
@@ -226,19 +228,19 @@ async def _chunks(response: Upstream) -> AsyncGenerator[bytes, None]:
 
 
 def _relay_error(error: Exception) -> RelayError | None:
-    """What the error of a connection means; None for an error of another kind."""
-    # httpx is optional; where nobody has imported it, nothing raises its errors.
+    """Return the ``RelayError`` for a connection's error, or None for an error of another kind."""
+    # httpx is optional: if it was not imported, nothing can raise its errors.
     httpx = sys.modules.get("httpx")
     if httpx is not None and isinstance(error, httpx.DecodingError):
-        return UpstreamFormatError("The upstream's content encoding cannot be decoded.")
+        return UpstreamFormatError("The upstream sent a content encoding that cannot be decoded.")
     broken = (OSError, EOFError) if httpx is None else (OSError, EOFError, httpx.TransportError)
     if isinstance(error, broken):
-        return UpstreamDisconnected("The connection to the upstream broke before the answer's end.")
+        return UpstreamDisconnected("The connection to the upstream broke before the answer ended.")
     return None
 
 
 def _feed(decoder: Decoder, chunk: bytes) -> tuple[list[MessageEvent], RelayError | None]:
-    """The events of the chunk, and the error to raise after them."""
+    """Return the events of the chunk, and the error to raise after them."""
     try:
         return decoder.feed(chunk), None
     except DecodeError as error:
@@ -251,15 +253,15 @@ def _event(message: MessageEvent) -> Event:
     try:
         return Event(message.data, event=None if message.type == "message" else message.type)
     except InvalidEvent as error:
-        # A NUL in the type: the standard lets it pass, we do not.
-        raise UpstreamFormatError("The upstream sent an event of an invalid type.") from error
+        # The type has a NUL: the standard allows it, this library does not.
+        raise UpstreamFormatError("The upstream sent an event with an invalid type.") from error
 
 
 def _check_end(decoder: Decoder, any_event: bool, reader: _Reader) -> None:
     if not any_event and decoder.ignored_lines:
-        raise UpstreamFormatError("The upstream sent something else than events.")
+        raise UpstreamFormatError("The upstream's body is not an event stream.")
     if decoder.unfinished:
-        raise UpstreamDisconnected("The upstream's answer ended before it was whole.")
+        raise UpstreamDisconnected("The upstream's answer ended before it was complete.")
     reader.end()
 
 
@@ -270,6 +272,6 @@ async def _close(source: object) -> None:
     try:
         await aclose()
     except Exception as error:
-        # Nothing more is wanted of the connection, so it does not matter that it breaks only now.
+        # The connection is no longer needed, so it does not matter that it broke.
         if _relay_error(error) is None:
             raise

@@ -1,4 +1,4 @@
-"""Vendors' conventions for answers as event streams; a dialect is loaded when it is asked for."""
+"""Vendors' conventions for answers as event streams. A dialect is imported on first use."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = [
     "get_dialect",
 ]
 
-#: Module and class of each name.
+#: The module and class for each name.
 DIALECTS: Final = {
     "plain": ("plain", "Plain"),
     "openai-chat": ("openai_chat", "OpenAIChat"),
@@ -45,17 +45,17 @@ DIALECTS: Final = {
 
 
 def get_dialect(name: str | Dialect) -> Dialect:
-    """The dialect of that name; a dialect itself, a project's own for instance, is handed back.
+    """Return the dialect called ``name``, or ``name`` itself if it is a ``Dialect``.
 
-    :raises ValueError: no dialect has this name.
+    Raises ``ValueError`` if no dialect has this name.
     """
     if isinstance(name, Dialect):
         return name
     if name not in DIALECTS:
         known = ", ".join(repr(known) for known in DIALECTS)
         raise ValueError(
-            f"there is no dialect {name!r}: use one of {known}, or an instance of a class of your "
-            "own that extends django_sse.dialects.Dialect"
+            f"there is no dialect {name!r}: use one of {known}, or an instance of your own "
+            "subclass of django_sse.dialects.Dialect"
         )
     module, class_name = DIALECTS[name]
     cls: type[Dialect] = getattr(import_module(f"{__name__}.{module}"), class_name)

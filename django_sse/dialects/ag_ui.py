@@ -1,7 +1,7 @@
 """AG-UI, the agent user interaction protocol: ``data:`` JSON without an event type or ``[DONE]``.
 
 Source: the protocol's schema, ``Event`` in ``@ag-ui/core``. Its client fails on ``[DONE]`` and
-reports every field that the protocol does not have, also a null one.
+reports every field that the protocol does not define, even a null one.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from django_sse.exceptions import UpstreamError
 from django_sse.wire.encoder import dumps
 from django_sse.wire.event import Event
 
-# What the events of each kind of message are called.
+# The prefix of the event types for each kind of message.
 _PREFIXES: Final = {"text": "TEXT_MESSAGE", "reasoning": "REASONING_MESSAGE"}
-# The protocol has no place for a reason; its metadata are free for such.
+# The protocol has no field for the finish reason, but allows any key in the metadata.
 _REASON_KEY: Final = "finishReason"
 
 
@@ -122,7 +122,7 @@ class AGUIEncoder(VendorEncoder):
         return [_event("TOOL_CALL_END", toolCallId=call.id)]
 
     def _result(self, call: Call, content: Any) -> list[Event]:
-        # What is said and called after a result is a message of its own.
+        # Text and calls after a result belong to a new message.
         self._parent = None
         result = _event(
             "TOOL_CALL_RESULT",
@@ -158,17 +158,17 @@ class AGUIEncoder(VendorEncoder):
 
     def aborted(self) -> list[Event]:
         if not self._opened:
-            # Which run it was, and what of it is open, is known to another process only.
+            # Only another process knows the run's id and which messages are open.
             return self.failed(STOPPED, "aborted")
         if not all(call.closed for call in self._calls.values()):
-            # No run may finish with a call open, and closed it would be given out as whole.
+            # A run must not finish with an open call, and closing it would present it as complete.
             return self.failed(STOPPED, "aborted")
         fields = {**self._run, "outcome": {"type": "cancelled"}, **self._counts()}
         return [*self._close_message(), _event("RUN_FINISHED", **fields)]
 
 
 class AGUIDecoder(VendorDecoder):
-    """Reads text, reasoning, tool calls and their results; state and activities are left out."""
+    """Reads text, reasoning, tool calls and their results; ignores state and activities."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -202,7 +202,7 @@ class AGUIDecoder(VendorDecoder):
         return []
 
     def _read_call(self, data: Object) -> list[Value]:
-        # In chunks only the first one of a call has to name it.
+        # Of a call's chunks only the first must have its id.
         id = self._newest = get_text(data, "toolCallId") or self._newest
         delta = get_text(data, "delta")
         if id in self._calls:

@@ -1,8 +1,8 @@
 """The AI SDK's UI message stream: parts as ``data:`` JSON, then ``data: [DONE]``.
 
 Source: "Stream protocol" in the AI SDK's documentation, ``UIMessageChunk`` in its package ``ai``.
-Usage has no part there; it is ``messageMetadata.usage`` of the last one, where ``useChat`` finds it
-as ``message.metadata.usage``.
+The protocol has no part for usage; it is sent as ``messageMetadata.usage`` of the last part, and
+``useChat`` exposes it as ``message.metadata.usage``.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class AISDKEncoder(VendorEncoder):
 
     def __init__(self) -> None:
         super().__init__()
-        # The kind of the open part, "text" or "reasoning", and how many there were.
+        # The kind of the open part, "text" or "reasoning", and the number of parts so far.
         self._kind: str | None = None
         self._count = 0
         self._results = False
@@ -75,9 +75,10 @@ class AISDKEncoder(VendorEncoder):
         return [_event({"type": f"{kind}-end", "id": str(self._count)})]
 
     def _next_step(self) -> list[Event]:
-        """A step is one question to the model: it ends when all its calls have their results.
+        """Start a new step, if all calls of the current one have their results.
 
-        A front end that asks again gives the results after all that was said in their step.
+        A step is one request to the model. When a front end asks again, it sends the results after
+        everything else in their step.
         """
         if not self._results or not all(call.has_result for call in self._calls.values()):
             return []
@@ -117,7 +118,7 @@ class AISDKEncoder(VendorEncoder):
         return events
 
     def _step_before(self, call: Call) -> list[Event]:
-        # The call is among the calls by now and has no result: leave it out.
+        # The call is already in self._calls but has no result yet: exclude it.
         call.has_result = True
         steps = self._next_step()
         call.has_result = False
@@ -140,7 +141,9 @@ class AISDKEncoder(VendorEncoder):
             except DataNotSerializable:
                 pass
         part = {"type": "tool-input-error", "toolCallId": call.id, "toolName": call.name}
-        return [_event({**part, "input": text, "errorText": "The arguments are no JSON object."})]
+        return [
+            _event({**part, "input": text, "errorText": "The arguments are not a JSON object."})
+        ]
 
     def _result(self, call: Call, content: Any) -> list[Event]:
         self._results = True
@@ -167,7 +170,7 @@ class AISDKEncoder(VendorEncoder):
 
 
 class AISDKDecoder(VendorDecoder):
-    """Reads text, reasoning, tool calls and their results; files, sources and data are left out."""
+    """Reads text, reasoning, tool calls and their results; ignores files, sources and data."""
 
     sentinel = _DONE
 
@@ -227,7 +230,7 @@ class AISDKDecoder(VendorDecoder):
     def _read_input(self, id: str, data: Object) -> list[Value]:
         given = data.get("input")
         if id in self._calls:
-            # It was streamed, or it was only announced.
+            # The call was streamed before, or only announced.
             return [] if id in self._given else self._calls.piece(id, text_of(given or None))
         call = self._calls.start(id, id, get_text(data, "toolName"), text_of(given))
         return [ToolCall(id, call.name or "", given)] if isinstance(given, dict) else [call]

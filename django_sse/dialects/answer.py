@@ -1,4 +1,4 @@
-"""The rules of an answer that hold in every dialect; how each value looks is the dialect's own."""
+"""The rules that every vendor's answer follows; each dialect defines how a value looks."""
 
 from __future__ import annotations
 
@@ -26,37 +26,37 @@ from django_sse.wire.encoder import dumps
 from django_sse.wire.errors import DataNotSerializable
 from django_sse.wire.event import Event, plain
 
-#: For the client, where the dialect has a text for an answer that was stopped.
+#: For the client, in dialects that have a text for a stopped answer.
 STOPPED: Final = "The answer was stopped."
 
 
 @dataclass(slots=True)
 class Call:
-    """A tool call of the answer so far; ``index`` counts the calls."""
+    """A tool call of the answer so far; ``index`` is its place among the calls, from 0."""
 
     id: str
     name: str
     index: int
     pieces: list[str] = field(default_factory=list)
-    # Its arguments are whole.
+    # Whether its arguments are complete.
     closed: bool = False
     has_result: bool = False
 
 
 def new_id(prefix: str) -> str:
-    """A random id, such as vendors use: ``msg_`` and 24 hexadecimal digits, say."""
+    """Return a random id in the vendors' form, for example ``msg_`` and 24 hexadecimal digits."""
     return prefix + secrets.token_hex(12)
 
 
 class VendorEncoder(AnswerEncoder):
-    """Keeps the order of an answer and asks the subclass for the frames.
+    """Checks the values of an answer and their order; a subclass makes the events.
 
-    A subclass gives ``_open`` to ``_end``; they are called in a legal order, with checked values.
+    A subclass defines ``_open`` to ``_end``. They are called in a valid order, with valid values.
     """
 
     #: The dialect's name, for errors.
     dialect: ClassVar[str]
-    #: What the dialect has no form for, and why.
+    #: The kinds of values that the dialect cannot express, and why.
     inexpressible: ClassVar[dict[type, str]] = {}
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class VendorEncoder(AnswerEncoder):
 
     @abstractmethod
     def _open(self, start: Start) -> list[Event]:
-        """What comes before everything else."""
+        """Return the events that come before everything else."""
 
     @abstractmethod
     def _text(self, text: str) -> list[Event]: ...
@@ -77,10 +77,10 @@ class VendorEncoder(AnswerEncoder):
 
     @abstractmethod
     def _delta(self, call: Call, arguments: str, *, first: bool) -> list[Event]:
-        """A piece of a call's arguments; with ``first`` its start as well."""
+        """Return the events for a piece of a call's arguments; with ``first`` its start as well."""
 
     def _close_call(self, call: Call) -> list[Event]:
-        """The arguments of the call are whole."""
+        """Return the events for the end of a call's arguments."""
         return []
 
     def _whole_call(self, call: Call, arguments: dict[str, Any]) -> list[Event]:
@@ -93,21 +93,21 @@ class VendorEncoder(AnswerEncoder):
 
     @abstractmethod
     def _finish(self, reason: FinishReason) -> list[Event]:
-        """No text and no call can come any more; all calls are closed."""
+        """Return the events that end the text; all calls are closed, and none will follow."""
 
     @abstractmethod
     def _end(self, reason: FinishReason) -> list[Event]:
-        """The end of a whole answer, after ``_finish``; ``self._usage`` is final."""
+        """Return the end of a complete answer, after ``_finish``; ``self._usage`` is final."""
 
     def encode(self, value: Any) -> list[Event]:
         kind = str if isinstance(value, str) else type(value)
         rule = _RULES.get(kind)
         if rule is None or kind in self.inexpressible:
-            raise self._refusal(value, self.inexpressible.get(kind, "it is none of its values"))
+            raise self._refusal(value, self.inexpressible.get(kind, "the type is not supported"))
         if self._reason is not None and kind is not Usage:
             raise self._refusal(value, "after a Finish the answer is over", "Usage, or nothing")
         if kind is Start and self._opened:
-            raise self._refusal(value, "a Start comes before everything else")
+            raise self._refusal(value, "a Start must come before everything else")
         fault, act = rule
         reason = fault(self, value)
         if reason is not None:
@@ -129,7 +129,7 @@ class VendorEncoder(AnswerEncoder):
         return [*events, *self._end(reason)]
 
     def _opening(self) -> list[Event]:
-        """What opens the answer, if nothing has opened it."""
+        """Return the events that open the answer, unless it is open already."""
         if self._opened:
             return []
         self._opened = True
@@ -140,7 +140,7 @@ class VendorEncoder(AnswerEncoder):
     ) -> InexpressibleValue:
         if instead is None:
             known = [kind.__name__ for kind in _RULES if kind not in self.inexpressible]
-            instead = f"{', '.join(known[:-1])} or {known[-1]}, each in its place"
+            instead = f"{', '.join(known[:-1])} or {known[-1]}, each where it is allowed"
         return InexpressibleValue.of(self.dialect, value, reason, instead)
 
     def _nothing(self, value: Start) -> list[Event]:
@@ -200,15 +200,15 @@ class VendorEncoder(AnswerEncoder):
                 return "the first piece of a call needs the tool's name"
             return _fault_of_name(value.name, "name")
         if value.name is not None:
-            return "the tool's name comes on the first piece of a call only"
-        return "the call is over: its arguments are whole" if call.closed else None
+            return "the tool's name must be on the first piece of a call only"
+        return "the call is over: its arguments are complete" if call.closed else None
 
     def _fault_of_call(self, value: ToolCall) -> str | None:
         fault = _fault_of_name(value.id, "id") or _fault_of_name(value.name, "name")
         if fault is not None:
             return fault
         if value.id in self._calls:
-            return "the answer has a call of this id"
+            return "the answer already has a call with this id"
         return _fault_of_arguments(value.arguments)
 
     def _fault_of_result(self, value: ToolResult) -> str | None:
@@ -217,9 +217,9 @@ class VendorEncoder(AnswerEncoder):
             return fault
         call = self._calls.get(value.id)
         if call is None:
-            return "the answer has no call of this id"
+            return "the answer has no call with this id"
         if call.has_result:
-            return "the call has a result"
+            return "the call already has a result"
         return _fault_of_json(value.content)
 
 
@@ -227,7 +227,7 @@ def _fault_of_text(text: object) -> str | None:
     if not isinstance(text, str):
         return f"its text must be a str, not {type(text).__name__}"
     if "\0" in text:
-        return "its text has a NUL, which not every client and database takes"
+        return "its text has a NUL, which not every client and database accepts"
     if not text.isascii():
         try:
             text.encode()
@@ -250,7 +250,7 @@ def _fault_of_json(value: object) -> str | None:
         text = dumps(value)
     except DataNotSerializable as error:
         return str(error).partition(". ")[0]
-    return "it has a NUL, which not every client and database takes" if has_nul(text) else None
+    return "it has a NUL, which not every client and database accepts" if has_nul(text) else None
 
 
 def _fault_of_arguments(arguments: object) -> str | None:
@@ -275,7 +275,7 @@ def _fault_of_start(value: Start) -> str | None:
 def _fault_of_usage(value: Usage) -> str | None:
     for count in (value.input_tokens, value.output_tokens):
         if type(count) is not int or count < 0:
-            return "tokens are counted in ints from 0 on"
+            return "token counts must be ints of at least 0"
     return None
 
 
@@ -287,7 +287,7 @@ def _fault_of_finish(value: Finish) -> str | None:
 
 _Fault = Callable[[Any, Any], "str | None"]
 _Act = Callable[[Any, Any], "list[Event]"]
-# What can be wrong with a value, and what is done with it.
+# For each kind of value, the function that checks it and the function that makes its events.
 _RULES: Final[dict[type, tuple[_Fault, _Act]]] = {
     str: (lambda _, value: _fault_of_text(value), VendorEncoder._say),
     Start: (lambda _, value: _fault_of_start(value), VendorEncoder._nothing),

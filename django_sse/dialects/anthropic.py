@@ -1,8 +1,8 @@
 """Anthropic messages: content blocks, one after the other; ``event:`` repeats the data's ``type``.
 
 Source: "Streaming messages" in Anthropic's API reference, ``RawMessageStreamEvent`` in its SDKs.
-These take no event whose ``event:`` is missing, and look at the newest block only: two blocks are
-never open at once.
+The SDKs ignore an event without ``event:``, and apply deltas to the newest block only, so two
+blocks must never be open at once.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ _MEANINGS: Final[dict[str, FinishReason]] = {
     **{word: reason for reason, word in _REASONS.items()},
     "model_context_window_exceeded": "length",
 }
-# What came from a cache, or went there, is not in input_tokens.
+# input_tokens does not include the tokens that were read from or written to a cache.
 _INPUT_COUNTS: Final = (
     "input_tokens",
     "cache_creation_input_tokens",
     "cache_read_input_tokens",
 )
-# All members of a usage object: in the SDKs' types none is optional.
+# All members of a usage object: none is optional in the SDKs' types.
 _NO_USAGE: Final[Object] = {
     "cache_creation": None,
     "cache_creation_input_tokens": None,
@@ -82,13 +82,13 @@ def _event(data: Object) -> Event:
 class AnthropicEncoder(VendorEncoder):
     dialect = Anthropic.name
     inexpressible: ClassVar[dict[type, str]] = {
-        ToolResult: "a tool's result is a message of the next question"
+        ToolResult: "a tool's result belongs in the next request"
     }
 
     def __init__(self) -> None:
         super().__init__()
         self._index = -1
-        # What the open block is: "text", "thinking", a call, or none.
+        # The open block: "text", "thinking", a call, or None.
         self._block: str | Call | None = None
 
     def _open(self, start: Start) -> list[Event]:
@@ -119,7 +119,7 @@ class AnthropicEncoder(VendorEncoder):
         if self._block is None:
             return []
         if isinstance(self._block, Call):
-            # The SDKs would put a later piece of it into the block that comes next.
+            # The SDKs would add a later piece of this call to the next block.
             self._block.closed = True
         self._block = None
         return [_event({"type": "content_block_stop", "index": self._index})]
@@ -186,12 +186,12 @@ class AnthropicEncoder(VendorEncoder):
         return [_event({"type": "error", "error": error, "request_id": None})]
 
     def aborted(self) -> list[Event]:
-        # There is no form for it. A stop reason would make what is half an answer look whole.
+        # The protocol has no event for this. A stop reason would make half an answer look complete.
         return self.failed(STOPPED, "aborted")
 
 
 class AnthropicDecoder(VendorDecoder):
-    """Reads the blocks of text, thinking and tool calls; all others are passed over."""
+    """Reads blocks of text, thinking and tool calls; ignores all others."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -224,13 +224,13 @@ class AnthropicDecoder(VendorDecoder):
         return [Start(get_text(message, "id") or None, get_text(message, "model") or None)]
 
     def _count(self, counts: Object) -> None:
-        # Each count is the sum so far, and a later one without it leaves it as it was.
+        # Each count is the sum so far; a count that is missing later keeps its value.
         for name in counts:
             if name.endswith("_tokens") and (count := get_count(counts, name)) is not None:
                 self._counts[name] = count
         given = sum(count for name, count in self._counts.items() if name.endswith("input_tokens"))
         made = self._counts.get("output_tokens", 0)
-        # The counts cannot be left out, so noughts are what is sent where nobody counted.
+        # The protocol requires the counts, so servers that do not count send zeros.
         self._usage = Usage(given, made) if given or made else None
 
     def _read_block(self, index: int | str | None, block: Object) -> list[Value]:

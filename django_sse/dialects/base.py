@@ -1,7 +1,8 @@
-"""The contract of a dialect: how values become events, and events values again.
+"""The contract of a dialect: how values become events, and events become values.
 
 A dialect is a vendor's convention for an answer as an event stream: which events there are, what
-their JSON holds, what ends it. Encoders and decoders are plain objects without I/O, one per answer.
+their JSON contains, and how the answer ends. Encoders and decoders do no I/O; each answer has its
+own.
 """
 
 from __future__ import annotations
@@ -18,24 +19,23 @@ from django_sse.wire.event import Event
 
 
 class AnswerEncoder(ABC):
-    """The values of one answer to events; it remembers what is open.
+    """Turns the values of one answer into events, and tracks which parts of it are open.
 
-    The events have a type and data, never an id or a reconnection time: these are the stream's.
+    The events have a type and data, but no id or reconnection time: the stream sets those.
     """
 
-    #: Whether each value stands for itself, so that losing one leaves the rest as it was.
+    #: Whether values are independent, so that losing one does not change the others.
     stateless: ClassVar[bool] = False
-    #: Whether a whole answer ends without an event.
+    #: Whether a complete answer ends without an event.
     ends_silently = False
 
     @abstractmethod
     def encode(self, value: Any) -> list[Event]:
-        """The events of the value, those that open the answer before the first; may be empty.
+        """Return the events for ``value``, possibly none.
 
-        It is called for every token and has to be cheap.
-
-        :raises InexpressibleValue: the dialect has no form for it, or not here. The encoder is
-            as it was before.
+        The first call also returns the events that open the answer. The method is called for every
+        token, so it must be cheap. Raises ``InexpressibleValue`` if the dialect cannot express the
+        value, or not at this point; the encoder's state does not change then.
         """
 
     def frames(self, value: Any, json_class: type[json.JSONEncoder]) -> bytes:
@@ -44,66 +44,68 @@ class AnswerEncoder(ABC):
 
     @abstractmethod
     def done(self) -> list[Event]:
-        """What closes all that is open and ends a whole answer; the last is the terminal event."""
+        """Return the events that close all open parts and end a complete answer.
+
+        The last one is the terminal event.
+        """
 
     @abstractmethod
     def failed(self, message: str, code: str = "error") -> list[Event]:
-        """What ends a broken answer; the last is the terminal event.
+        """Return the events that end a failed answer; the last one is the terminal event.
 
-        Another process than the one that encoded the answer may ask for it, of a new encoder.
-
-        :param message: for the client.
-        :param code: ``"error"``, or ``"interrupted"`` when the process died.
+        ``message`` is for the client. ``code`` is ``"error"``, or ``"interrupted"`` if the process
+        died. The call may come in another process than the one that encoded the answer, on a new
+        encoder.
         """
 
     @abstractmethod
     def aborted(self) -> list[Event]:
-        """What ends an answer that its user stopped; the last is the terminal event."""
+        """Return the events that end an answer its user stopped; the last is the terminal event."""
 
 
 class AnswerDecoder(ABC):
-    """The events of one upstream answer to values."""
+    """Turns the events of one upstream answer into values."""
 
     @abstractmethod
     def decode(self, event: Event) -> list[Value]:
-        """The values of the event; may be empty, and is after the answer's end.
+        """Return the values in ``event``, possibly none; always none after the answer's end.
 
-        :raises UpstreamError: the upstream tells of an error.
-        :raises UpstreamFormatError: the event is not of the dialect.
+        Raises ``UpstreamError`` if the upstream reports an error, and ``UpstreamFormatError`` if
+        the event does not belong to the dialect.
         """
 
     @abstractmethod
     def end(self) -> None:
-        """Called at the end of the body.
+        """Check, at the end of the body, that the answer is complete.
 
-        :raises UpstreamDisconnected: the dialect's end has not come.
+        Raises ``UpstreamDisconnected`` if the dialect's end has not come.
         """
 
     @property
     @abstractmethod
     def ended(self) -> bool:
-        """Whether the dialect's end has come: nothing more is wanted of the connection."""
+        """Whether the dialect's end has come, so the connection is no longer needed."""
 
 
 class Dialect(ABC):
-    """A convention, by its name; it holds no state of an answer."""
+    """A named convention; it holds no state of an answer."""
 
-    #: What ``dialect=`` is given.
+    #: The name to pass as ``dialect=``.
     name: ClassVar[str]
-    #: Headers that its clients ask for, besides those of every event stream.
+    #: Response headers that its clients require, besides those of every event stream.
     headers: ClassVar[Mapping[str, str]] = MappingProxyType({})
-    #: Whether its clients know ``stream-open``, ``stream-reset`` and ``stream-retry``. A vendor's
-    #: client would take them for a part of the answer.
+    #: Whether its clients understand ``stream-open``, ``stream-reset`` and ``stream-retry``. A
+    #: vendor's client would take these events for a part of the answer.
     has_stream_events: ClassVar[bool] = False
 
     @abstractmethod
     def encoder(self, sent: int = 0) -> AnswerEncoder:
-        """An encoder for one answer.
+        """Return an encoder for one answer.
 
-        :param sent: how many events of the answer went out before. Such an encoder only ends
-            the answer: with ``failed`` or ``aborted``.
+        ``sent`` is the number of events of the answer that were sent before. If it is not 0, the
+        encoder is only used to end the answer, with ``failed`` or ``aborted``.
         """
 
     @abstractmethod
     def decoder(self) -> AnswerDecoder:
-        """A decoder for one answer."""
+        """Return a decoder for one answer."""

@@ -1,4 +1,4 @@
-"""JSON from outside, read as strictly as browsers do; what no stream can carry is taken out."""
+"""JSON from outside, parsed as strictly as in browsers, without characters no stream can carry."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any, Final, NoReturn
 
-# The escapes of surrogates and of NUL. What has none of them needs no cleaning.
+# The escapes of surrogates and of NUL. A text without them needs no cleaning.
 _ESCAPES: Final = re.compile(r"\\u(?:[dD][89a-fA-F]|0000)")
 
 # The escape of NUL, but not an escaped backslash before the text u0000.
@@ -14,14 +14,14 @@ _NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 def has_nul(text: str) -> bool:
-    """Whether a string or a name in the JSON holds a NUL."""
+    """Return whether a string or a name in the JSON contains a NUL."""
     return _NUL.search(text) is not None
 
 
 def loads(text: str) -> Any:
-    """The value, each lone surrogate and NUL in it replaced by U+FFFD.
+    """Return the value of a JSON text, with lone surrogates and NULs replaced by U+FFFD.
 
-    :raises ValueError: not JSON, or with a number that JSON has no text for.
+    Raises ``ValueError`` if the text is not JSON, or has a number that is NaN or infinite.
     """
     try:
         value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
@@ -31,7 +31,7 @@ def loads(text: str) -> Any:
 
 
 def parse_object(text: str) -> dict[str, Any] | None:
-    """The JSON object that the text is, ``{}`` for none; None if it is something else."""
+    """Return the JSON object in ``text``, ``{}`` for blank text, or None for anything else."""
     if not text.strip():
         return {}
     try:
@@ -48,7 +48,7 @@ def _refuse(constant: str) -> NoReturn:
 def _finite(text: str) -> float:
     number = float(text)
     if number in (float("inf"), float("-inf")):
-        raise ValueError("a number out of range")
+        raise ValueError("a number is out of range")
     return number
 
 

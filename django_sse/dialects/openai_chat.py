@@ -1,7 +1,7 @@
 """OpenAI chat completions: ``data: {chunk}`` without an event type, ``data: [DONE]`` at the end.
 
 Source: the streaming part of OpenAI's API reference, ``ChatCompletionChunk`` in its SDKs. Reasoning
-is ``delta.reasoning_content``, which is not OpenAI's but that of DeepSeek, vLLM and others.
+is ``delta.reasoning_content``, an extension by DeepSeek, vLLM and others.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class OpenAIChat(Dialect):
 class OpenAIChatEncoder(VendorEncoder):
     dialect = OpenAIChat.name
     inexpressible: ClassVar[dict[type, str]] = {
-        ToolResult: "a tool's result is a message of the next question"
+        ToolResult: "a tool's result belongs in the next request"
     }
 
     def _open(self, start: Start) -> list[Event]:
@@ -68,7 +68,7 @@ class OpenAIChatEncoder(VendorEncoder):
                 "model": start.model or "unknown",
             }
         )
-        # All chunks of an answer begin alike.
+        # All chunks of an answer begin with the same text.
         self._head = chunk[:-1]
         self._before = f'{self._head},"choices":[{{"index":0,"delta":'
         return [self._choice('{"role":"assistant","content":""}')]
@@ -110,12 +110,13 @@ class OpenAIChatEncoder(VendorEncoder):
         return [Event(dumps({"error": error}))]
 
     def aborted(self) -> list[Event]:
-        # There is no form for it. A finish reason would make what is half an answer look whole.
+        # The protocol has no chunk for this. A finish reason would make half an answer look
+        # complete.
         return self.failed(STOPPED, "aborted")
 
 
 class OpenAIChatDecoder(VendorDecoder):
-    """Reads what OpenAI and the servers that follow it send; of several choices the first."""
+    """Reads the chunks of OpenAI and compatible servers; of several choices, only the first."""
 
     sentinel = _DONE
 
@@ -128,11 +129,11 @@ class OpenAIChatDecoder(VendorDecoder):
             failure(data["error"])
         values: list[Value] = []
         id, model = get_text(data, "id"), get_text(data, "model")
-        # Azure sends a chunk about the question first, without id and model.
+        # Azure sends a chunk about the prompt first, without id and model.
         if not self._started and (id or get_objects(data, "choices")):
             self._started = True
             values.append(Start(id or None, model or None))
-        # Some servers count in every chunk: the last one has the sum.
+        # Some servers send usage in every chunk; the last one has the sum.
         counts = usage(get_object(data, "usage"), "prompt_tokens", "completion_tokens")
         self._usage = counts or self._usage
         for choice in get_objects(data, "choices"):
@@ -146,7 +147,7 @@ class OpenAIChatDecoder(VendorDecoder):
         thought = get_text(delta, "reasoning_content") or get_text(delta, "reasoning")
         if thought:
             values.append(Reasoning(thought))
-        # A refusal is what the model says instead.
+        # A refusal takes the place of the content.
         values += [said for name in ("content", "refusal") if (said := get_text(delta, name))]
         for piece in get_objects(delta, "tool_calls"):
             values += self._read_call(piece)
@@ -158,7 +159,7 @@ class OpenAIChatDecoder(VendorDecoder):
     def _read_call(self, piece: Object) -> list[Value]:
         id, function = get_text(piece, "id"), get_object(piece, "function")
         name, arguments = get_text(function, "name"), get_text(function, "arguments")
-        # Servers that send each call whole leave the index out, or have the same one for all.
+        # Servers that send each call in one piece omit the index, or use the same one for all.
         key = get_key(piece, "index")
         key = id if key is None else key
         if key in self._calls and id in ("", self._calls.id(key)):

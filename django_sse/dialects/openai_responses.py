@@ -1,7 +1,7 @@
 """OpenAI responses: output items and their parts, all with a ``sequence_number``.
 
 Source: "Streaming events" in OpenAI's API reference, ``ResponseStreamEvent`` in its SDKs. Reasoning
-is an item of ``reasoning_text``. The last event holds the whole response once more.
+is an item of ``reasoning_text``. The last event repeats the whole response.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _INCOMPLETE: Final[dict[FinishReason, str]] = {
     "length": "max_output_tokens",
     "content_filter": "content_filter",
 }
-# The name of the events of a part, and what the part is called in its item.
+# For each kind of item, the type of its part, which also names the part's events.
 _PARTS: Final = {"message": "output_text", "reasoning": "reasoning_text"}
 
 
@@ -56,10 +56,10 @@ class OpenAIResponsesEncoder(VendorEncoder):
     def __init__(self, sent: int = 0) -> None:
         super().__init__()
         self._number = sent
-        # The response is another process's: its id and what it said are not known here.
+        # Another process sent the response: its id and its output are not known here.
         self._foreign = sent > 0
         self._output: list[Object] = []
-        # Where each call's item is in the output.
+        # The index of each call's item in the output.
         self._places: dict[str, int] = {}
         self._kind: str | None = None
         self._pieces: list[str] = []
@@ -104,7 +104,7 @@ class OpenAIResponsesEncoder(VendorEncoder):
         return self._event("response.output_item.done", output_index=place, item=item)
 
     def _open_item(self, kind: str) -> list[Event]:
-        """An item with one part of text, which stays open until something else comes."""
+        """Open an item with one part of text; it stays open until another kind of item begins."""
         closing = self._close_item("completed")
         item: Object = {"type": kind, "id": new_id("msg_" if kind == "message" else "rs_")}
         if kind == "message":
@@ -239,17 +239,17 @@ class OpenAIResponsesEncoder(VendorEncoder):
 
     def failed(self, message: str, code: str = "error") -> list[Event]:
         if self._foreign:
-            # A response.failed of another id than the created one breaks the SDKs.
+            # The SDKs break on a response.failed whose id is not the created response's.
             return [self._event("error", code=code, message=message, param=None)]
         events = [*self._opening(), *self._close_item("incomplete")]
-        # The calls that are not whole are left out, lest anybody makes them.
+        # Incomplete calls are left out, so that no client executes them.
         whole = [item for item in self._output if item.get("status") != "in_progress"]
         error = {"code": "server_error", "message": message}
         response = self._response("failed", output=whole, error=error, **self._counts())
         return [*events, self._event("response.failed", response=response)]
 
     def aborted(self) -> list[Event]:
-        # No response can tell of it: its errors have a fixed list of codes.
+        # A response cannot report this: the codes of its errors are a fixed list.
         opening = [] if self._foreign else self._opening()
         return [*opening, self._event("error", code="aborted", message=STOPPED, param=None)]
 

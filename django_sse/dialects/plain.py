@@ -1,4 +1,4 @@
-"""The plain dialect, this library's own: events as they are yielded, and a typed end."""
+"""The plain dialect, this library's own: events as they are yielded, and a terminal event."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from django_sse.wire.encoder import encode, encode_body
 from django_sse.wire.event import Event
 
 DONE = Event("[DONE]", event="close")
-"""The terminal event: it tells a client that the stream is complete and was not just cut."""
+"""The default terminal event. It shows a client that the stream is complete and was not cut."""
 
 
 class PlainEncoder(AnswerEncoder):
-    """Items to events: an ``Event`` as it is, anything else as the data of one."""
+    """Turns items into events: an ``Event`` is sent as it is, anything else is an event's data."""
 
     stateless = True
 
@@ -29,7 +29,7 @@ class PlainEncoder(AnswerEncoder):
 
     def frames(self, value: Any, json_class: type[json.JSONEncoder]) -> bytes:
         if isinstance(value, str):
-            # Most items are text, and an event of their own would cost half as much again.
+            # Most items are text, and making an Event for each would cost half as much again.
             return encode_body(None, value)
         return encode(value if isinstance(value, Event) else Event(value), json_class)
 
@@ -44,11 +44,11 @@ class PlainEncoder(AnswerEncoder):
 
 
 PLAIN = PlainEncoder()
-"""The encoder with the usual terminal event; it keeps no state, so one serves all."""
+"""The encoder with the default terminal event. It has no state, so all streams share it."""
 
 
 class PlainDecoder(AnswerDecoder):
-    """Events to text, up to the usual terminal event."""
+    """Turns events into text, up to the default terminal event."""
 
     def __init__(self) -> None:
         self._ended = False
@@ -69,11 +69,11 @@ class PlainDecoder(AnswerDecoder):
 
 
 class Plain(Dialect):
-    """What a stream speaks that names no other dialect.
+    """The dialect of a stream that names no other.
 
-    :param terminal: the event that ends a complete stream; None sends none, and an EventSource will
-        run the view again.
-    :raises InvalidEvent: the terminal event has an id.
+    ``terminal`` is the event that ends a complete stream. With None the stream ends without one,
+    and an EventSource reconnects and runs the view again. Raises ``InvalidEvent`` if ``terminal``
+    has an id.
     """
 
     name = "plain"
@@ -82,8 +82,8 @@ class Plain(Dialect):
     def __init__(self, terminal: Event | None = DONE) -> None:
         if terminal is not None and terminal.id is not None:
             raise InvalidEvent(
-                "The terminal event must not have an id. The library gives it one, by which it "
-                "recognizes a client that has seen the end. Remove id= from terminal."
+                "The terminal event must not have an id. The library sets the id itself, to "
+                "recognize a client that has seen the end. Remove id= from terminal."
             )
         self.terminal = terminal
         self._encoder = PLAIN if terminal == DONE else PlainEncoder(terminal)

@@ -1,4 +1,4 @@
-"""What the decoders share: JSON of an upstream, whose every field may be of another type."""
+"""Helpers for all decoders: reading an upstream's JSON, where any field may have any type."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from django_sse.wire.errors import DataNotSerializable
 from django_sse.wire.event import Event
 
 Object = dict[str, Any]
-#: What an end means whose reason nobody knows: it was an end.
+#: The reason to report for an end with an unknown reason.
 UNKNOWN_REASON: Final[FinishReason] = "stop"
 
 
 class VendorDecoder(AnswerDecoder):
-    """Reads the data as a JSON object and keeps what comes last, finish and usage, for the end."""
+    """Parses data as a JSON object, and keeps the finish reason and the usage for the end."""
 
-    #: Data that is not JSON and ends the stream.
+    #: The data, not JSON, that ends the stream.
     sentinel: ClassVar[str | None] = None
 
     def __init__(self) -> None:
@@ -36,10 +36,10 @@ class VendorDecoder(AnswerDecoder):
 
     @abstractmethod
     def _read(self, data: Object) -> list[Value]:
-        """The values of one event's JSON."""
+        """Return the values in one event's JSON."""
 
     def _last(self) -> list[Value]:
-        """What is told at the end, in the order of an answer."""
+        """Return the last values of an answer, in their order."""
         self._ended = True
         last: list[Value] = [Finish(self._reason or "stop")]
         if self._usage is not None:
@@ -58,13 +58,13 @@ class VendorDecoder(AnswerDecoder):
 
     def end(self) -> None:
         if not self._ended:
-            raise UpstreamDisconnected("The upstream's answer ended before it was whole.")
+            raise UpstreamDisconnected("The upstream's answer ended before it was complete.")
 
 
 def parse(data: object) -> Object:
-    """The JSON object of an event's data.
+    """Return the JSON object in an event's data.
 
-    :raises UpstreamFormatError: it is none.
+    Raises ``UpstreamFormatError`` if the data is anything else.
     """
     try:
         value = loads(data) if isinstance(data, str) else data
@@ -76,11 +76,11 @@ def parse(data: object) -> Object:
 
 
 def wrong() -> UpstreamFormatError:
-    return UpstreamFormatError("The upstream sent an event that is not of its dialect.")
+    return UpstreamFormatError("The upstream sent an event that does not belong to its dialect.")
 
 
 def get_object(data: Object, name: str) -> Object:
-    """The member, which is an object; ``{}`` where it is null or missing."""
+    """Return the object in the member ``name``; ``{}`` if it is null or missing."""
     value = data.get(name)
     if value is None:
         return {}
@@ -99,7 +99,7 @@ def get_objects(data: Object, name: str) -> list[Object]:
 
 
 def get_text(data: Object, name: str) -> str:
-    """The member, which is text; ``""`` where it is null or missing."""
+    """Return the text in the member ``name``; ``""`` if it is null or missing."""
     value = data.get(name)
     if value is None:
         return ""
@@ -109,7 +109,7 @@ def get_text(data: Object, name: str) -> str:
 
 
 def text_of(value: object) -> str:
-    """Arguments of a call as text, where an upstream gives them whole."""
+    """Return a call's arguments as text, if an upstream sends them in one piece."""
     if value is None:
         return ""
     if isinstance(value, str):
@@ -121,43 +121,43 @@ def text_of(value: object) -> str:
 
 
 def get_key(data: Object, name: str) -> int | str | None:
-    """The member, which tells things apart; None if it is neither a number nor text."""
+    """Return the key in the member ``name``; None if it is neither a number nor text."""
     value = data.get(name)
     return value if isinstance(value, int | str) else None
 
 
 def get_count(data: Object, name: str) -> int | None:
-    """The member, if it is a number of tokens. No answer is given up for its price tag."""
+    """Return the token count in the member ``name``; None if it is not one.
+
+    A wrong count is no reason to fail an answer.
+    """
     value = data.get(name)
     return value if type(value) is int and value >= 0 else None
 
 
 def usage(data: Object, input_name: str, output_name: str) -> Usage | None:
-    """The usage in the members of these names; None if there is neither."""
+    """Return the usage in the two named members; None if neither is there."""
     given, made = get_count(data, input_name), get_count(data, output_name)
     return None if given is None and made is None else Usage(given or 0, made or 0)
 
 
 def failure(error: object) -> NoReturn:
-    """Raise what an error object of the upstream means.
-
-    :raises UpstreamError: with its ``code`` or ``type``.
-    """
+    """Raise ``UpstreamError`` with the ``code`` or ``type`` of an upstream's error object."""
     if isinstance(error, dict):
         raise UpstreamError(error.get("code") or error.get("type"))
     raise UpstreamError
 
 
 class CallReader:
-    """Puts the pieces of calls, which upstreams tell apart by a number, under their ids."""
+    """Assigns the pieces of calls to ids; upstreams identify pieces by a number."""
 
     def __init__(self) -> None:
         self._ids: dict[int | str | None, str] = {}
 
     def start(self, key: int | str | None, id: str, name: str, arguments: str) -> ToolCallDelta:
-        """The first piece of a call.
+        """Return the first piece of a call.
 
-        :raises UpstreamFormatError: the call has no id or no name, or the id was there before.
+        Raises ``UpstreamFormatError`` if the call has no id or no name, or the id is already used.
         """
         if not id or not name or id in self._ids.values():
             raise wrong()
@@ -165,13 +165,13 @@ class CallReader:
         return ToolCallDelta(id, arguments, name)
 
     def piece(self, key: int | str | None, arguments: str) -> list[Value]:
-        """A further piece of it; an empty one is none."""
+        """Return a further piece of a call as values; none if the piece is empty."""
         if key not in self._ids:
             raise wrong()
         return [ToolCallDelta(self._ids[key], arguments)] if arguments else []
 
     def id(self, key: int | str | None) -> str | None:
-        """The id that the pieces of this number go under."""
+        """Return the id of the call with this number, or None."""
         return self._ids.get(key)
 
     def __contains__(self, key: int | str | None) -> bool:

@@ -1,8 +1,8 @@
-"""What a generator yields under a dialect, and what a decoder gives back; text is a plain ``str``.
+"""The values that a generator yields under a dialect and a decoder returns; text is a ``str``.
 
-An answer is an optional :class:`Start`, then any number of texts, reasoning, tool calls and tool
-results, then a :class:`Finish`. :class:`Usage` may come anywhere after the start. An error is
-raised (``StreamError``), not yielded.
+An answer is an optional ``Start``, then any number of texts, reasoning, tool calls and tool
+results, then a ``Finish``. ``Usage`` may come anywhere after the start. An error is raised
+(``StreamError``), not yielded.
 """
 
 from __future__ import annotations
@@ -22,13 +22,10 @@ FINISH_REASONS: Final[tuple[FinishReason, ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What is known of the answer before its first word; only as its first value.
+    """The head of an answer; allowed only as its first value.
 
-    :param id: the answer's id; without one it gets a random one.
-    :param model: who answers.
-    :param thread: the conversation that it belongs to.
-
-    What the dialect has no place for is left out.
+    ``id`` is the answer's id, random if it is None. ``model`` is the model's name. ``thread`` is
+    the id of the conversation. The dialect leaves out any field that it does not define.
     """
 
     id: str | None = None
@@ -38,17 +35,17 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Reasoning:
-    """A piece of what the model thinks before, or between, what it says."""
+    """A piece of the model's reasoning, before or between pieces of the answer's text."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A whole call of a tool.
+    """A complete tool call.
 
-    :param id: the call's id, unique in the answer.
-    :param arguments: a JSON object, as it is or as text.
+    ``id`` is the call's id, unique in the answer. ``arguments`` is a JSON object, as a mapping or
+    as text.
     """
 
     id: str
@@ -58,10 +55,10 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallDelta:
-    """A piece of a call of a tool.
+    """A piece of a tool call.
 
-    :param arguments: the next piece of the JSON text of the arguments; may be empty.
-    :param name: the tool's name, on the first piece of an id and only there.
+    ``arguments`` is the next piece of the arguments' JSON text, possibly empty. ``name`` is the
+    tool's name, on the first piece with this ``id`` and only there.
     """
 
     id: str
@@ -71,11 +68,7 @@ class ToolCallDelta:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a tool gave back to the model.
-
-    :param id: the call's id.
-    :param content: text or JSON.
-    """
+    """The result of a tool call. ``id`` is the call's id; ``content`` is text or JSON."""
 
     id: str
     content: Any
@@ -83,7 +76,7 @@ class ToolResult:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the answer cost, in tokens; several in one answer are added up."""
+    """The number of tokens used; several in one answer are added up."""
 
     input_tokens: int
     output_tokens: int
@@ -91,10 +84,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """Why the answer ends; only :class:`Usage` may follow.
+    """The reason why the answer ends; only ``Usage`` may follow.
 
-    Without one an answer ends with ``"tool_calls"`` if it leaves calls without a result, else with
-    ``"stop"``.
+    An answer without a ``Finish`` ends with ``"tool_calls"`` if it leaves calls without a result,
+    else with ``"stop"``.
     """
 
     reason: FinishReason

@@ -1,11 +1,12 @@
 """Bytes to events: the parsing rules of WHATWG HTML, 9.2.6, without I/O.
 
-Lines end at CR, LF and CRLF, which are ASCII and never part of another UTF-8 sequence. So bytes
-are cut into lines and fields first and decoded afterwards, with the same result as the standard's
-order (decode, then cut), also for invalid UTF-8, and wherever the network cuts.
+Lines end at CR, LF or CRLF. These bytes are ASCII and never part of another UTF-8 sequence, so the
+decoder splits bytes into lines and fields first and decodes them afterwards. The result is the same
+as in the standard's order (decode, then split), even for invalid UTF-8, and wherever the network
+cuts the stream.
 
-There are two paths with one result. Whole events of the usual form are taken out of a chunk by one
-regular expression; what begins or ends in another chunk, and every other form, goes line by line.
+Two paths give the same result. One regular expression takes complete events of the usual form out
+of a chunk. Events that span chunks, and events of any other form, are parsed line by line.
 """
 
 from __future__ import annotations
@@ -17,21 +18,21 @@ from typing import Final
 from django_sse.wire.errors import DecodeError, EventTooLong, LineTooLong
 from django_sse.wire.event import MAX_RETRY
 
-#: Bytes of one line without its end.
+#: Bytes in one line, without its line end.
 MAX_LINE: Final = 1024 * 1024
-#: Bytes of the data of one event, its lines joined by LF.
+#: Bytes in the data of one event, with its lines joined by LF.
 MAX_EVENT: Final = 4 * 1024 * 1024
 
-# A chunk is worked off in slices of this many bytes, since its lines as a list take far more room.
+# The decoder takes a chunk in slices of this many bytes: a list of its lines needs far more memory.
 _SLICE: Final = 64 * 1024
 _BOM: Final = b"\xef\xbb\xbf"
 _LF: Final = 0x0A
 _CR: Final = 0x0D
 
-# From the start of an event, when whole events follow: id, type and data of a usual one, or else
-# all lines of any other, with the blank lines after it. One of both always matches, and the
-# possessive repeats never step back, so the time is linear whatever the bytes. (In bytes "." is
-# everything but LF.)
+# Matches at the start of an event, if complete events follow. The first branch captures the id,
+# type and data of a usual event; the second captures all lines of any other event and the blank
+# lines after it. One of the two always matches. Possessive repeats never backtrack, so the time is
+# linear for any input. (In a bytes pattern "." matches everything but LF.)
 _EVENTS: Final = re.compile(
     rb"(?:id: ?+([^\n\0]++)\n)?+"
     rb"(?:event: ?+(.++)\n)?+"
@@ -44,9 +45,8 @@ _EVENTS: Final = re.compile(
 class MessageEvent:
     """An event as the client's code sees it.
 
-    :param type: the event type, ``"message"`` when none was given.
-    :param data: its lines joined by LF.
-    :param last_event_id: the last id seen up to and with this event, ``""`` when there is none.
+    ``type`` is the event type, ``"message"`` if the stream gave none. ``data`` has its lines joined
+    by LF. ``last_event_id`` is the last id of the stream so far, this event's included, or ``""``.
     """
 
     type: str
@@ -54,8 +54,8 @@ class MessageEvent:
     last_event_id: str
 
     def __init__(self, type: str, data: str, last_event_id: str) -> None:
-        # What dataclass writes for a frozen class looks up each slot by name and takes 400 ns,
-        # most of the time of a small event; this takes 250.
+        # The __init__ that dataclass generates for a frozen class looks up each slot by name. It
+        # takes 400 ns, most of the time of a small event; this one takes 250 ns.
         _set_type(self, type)
         _set_data(self, data)
         _set_last_event_id(self, last_event_id)
@@ -67,28 +67,28 @@ _set_last_event_id = MessageEvent.__dict__["last_event_id"].__set__
 
 
 class Decoder:
-    """Takes a stream in chunks of any cut and gives its events.
+    """Decodes a stream, fed in chunks of any size, into events.
 
-    It holds at most one unfinished line and one unfinished event, whatever comes. An event that the
-    stream's end leaves unfinished is dropped, as the standard says.
+    It never holds more than one unfinished line and one unfinished event. An event that is
+    unfinished when the stream ends is dropped, as the standard requires.
 
-    :param max_line: bytes of a line without its end.
-    :param max_event: bytes of the data of one event, its lines joined by LF.
-    :raises ValueError: for a limit below 1.
+    ``max_line`` limits the bytes in a line, without its line end. ``max_event`` limits the bytes in
+    the data of one event, with its lines joined by LF. Raises ``ValueError`` for a limit below 1.
     """
 
     def __init__(self, max_line: int = MAX_LINE, max_event: int = MAX_EVENT) -> None:
         if max_line < 1 or max_event < 1:
-            raise ValueError("max_line and max_event are numbers of bytes and at least 1")
+            raise ValueError("max_line and max_event are numbers of bytes and must be at least 1")
         self._max_line = max_line
         self._max_event = max_event
-        # What lies within one slice is then never too long: only what spans slices is measured.
+        # A line or event within one slice is then never too long, so only those that span slices
+        # need measuring.
         self._slice = min(_SLICE, max_line, max_event)
         self._line = bytearray()
         self._after_cr = False
         self._at_start = True
-        # Between events no line is open and every buffer is empty. The first line counts as within
-        # one, since a byte order mark may stand before it.
+        # Between events no line is open and every buffer is empty. The first line counts as inside
+        # an event, because a byte order mark may precede it.
         self._in_event = True
         self._data: bytes | bytearray | None = None
         self._type = "message"
@@ -100,34 +100,34 @@ class Decoder:
 
     @property
     def last_event_id(self) -> str:
-        """The id that a reconnecting client would send, ``""`` for none."""
+        """The id that a reconnecting client would send; ``""`` if there is none."""
         return self._last_event_id
 
     @property
     def reconnection_time(self) -> int | None:
-        """Milliseconds from the last ``retry`` field, at most 2**31 - 1; None when none came."""
+        """Milliseconds from the last ``retry`` field, at most 2**31 - 1; None before the first."""
         return self._reconnection_time
 
     @property
     def ignored_lines(self) -> int:
-        """How many lines were neither a field of the standard nor a comment nor blank."""
+        """The number of lines that were not a field of the standard, a comment or blank."""
         return self._ignored_lines
 
     @property
     def unfinished(self) -> bool:
-        """Whether an end of the stream here would drop data or the start of a field's line."""
+        """Whether data or part of a field's line would be lost if the stream ended here."""
         return self._data is not None or bool(self._line and not self._line.startswith(b":"))
 
     def feed(self, chunk: bytes) -> list[MessageEvent]:
-        """The events that the chunk completes, in time linear in its length.
+        """Return the events that ``chunk`` completes, in time linear in its length.
 
-        :raises LineTooLong: also for a line that has not ended yet.
-        :raises EventTooLong: for the data of one event.
-        :raises DecodeError: on every call after one of these; a new stream takes a new decoder.
+        Raises ``LineTooLong`` (even before the line has ended) or ``EventTooLong`` if a limit is
+        exceeded, and ``DecodeError`` on every later call: a new stream needs a new decoder.
         """
         if self._failure is not None:
             raise DecodeError(
-                f"this decoder gave up on its stream ({self._failure}): make a new one"
+                f"this decoder has already failed ({self._failure}). "
+                "Make a new Decoder for each stream"
             ) from self._failure
         events: list[MessageEvent] = []
         try:
@@ -144,7 +144,7 @@ class Decoder:
 
     def _feed(self, chunk: bytes, events: list[MessageEvent]) -> None:
         if self._after_cr and chunk:
-            # The line has ended with its CR; an LF now is the other half of that line end.
+            # CR has already ended the line; an LF here is the second half of that CRLF.
             self._after_cr = False
             chunk = chunk.removeprefix(b"\n")
         if _CR in chunk:
@@ -162,7 +162,7 @@ class Decoder:
             self._extend_line(rest)
 
     def _resume(self, chunk: bytes, events: list[MessageEvent]) -> int:
-        """Take the lines of the event that earlier chunks left open; return where they end."""
+        """Parse the lines of the event that earlier chunks left open; return where they end."""
         start = 0
         while self._in_event and (end := chunk.find(b"\n", start)) >= 0:
             self._extend_line(chunk[start:end])
@@ -178,7 +178,7 @@ class Decoder:
     def _extend_line(self, part: bytes) -> None:
         if part:
             if len(self._line) + len(part) > self._max_line:
-                raise LineTooLong(f"a line of the stream has more than {self._max_line} bytes")
+                raise LineTooLong(f"a line of the stream is longer than {self._max_line} bytes")
             self._line += part
             self._in_event = True
 
@@ -232,18 +232,18 @@ class Decoder:
         data = self._data
         size = len(value) if data is None else len(data) + 1 + len(value)
         if size > self._max_event:
-            raise EventTooLong(f"the data of an event has more than {self._max_event} bytes")
+            raise EventTooLong(f"the data of an event is longer than {self._max_event} bytes")
         if data is None:
             self._data = value
             return
         if isinstance(data, bytes):
-            # From the second line on: bytes would be copied for each.
+            # From the second line on: appending to bytes would copy all of it for each line.
             data = self._data = bytearray(data)
         data += b"\n"
         data += value
 
     def _set_reconnection_time(self, value: bytes) -> None:
         if value.isdigit():
-            # Converting takes quadratic time in the digits; past ten of them the cap holds anyway.
+            # int() takes time quadratic in the digits; past ten digits the maximum applies anyway.
             digits = value.lstrip(b"0")[:11]
             self._reconnection_time = min(int(digits or b"0"), MAX_RETRY)

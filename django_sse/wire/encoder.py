@@ -1,7 +1,7 @@
 """Events to bytes.
 
-A frame has LF line ends, no byte order mark, the id first and always data; a heartbeat is a bare
-comment line without a blank line after it. Clients in the field break on anything richer.
+A frame has LF line ends, no byte order mark, the id first, and always data. A heartbeat is a bare
+comment line with no blank line after it. Some existing clients break on anything else.
 """
 
 from __future__ import annotations
@@ -13,29 +13,29 @@ from typing import Final
 from django_sse.wire.errors import DataNotSerializable
 from django_sse.wire.event import Event, check_id, check_type, not_encodable, plain
 
-#: A comment line (WHATWG HTML, 9.2.6). No blank line follows: some clients take one for the end of
-#: an event and fail on its missing data. Send it between frames only.
+#: A comment line (WHATWG HTML, 9.2.6), to be sent between frames only. No blank line follows: some
+#: clients take a blank line for the end of an event and fail because the event has no data.
 HEARTBEAT: Final = b":\n"
 
 
 @lru_cache(maxsize=32)
 def _json_encoder(cls: type[json.JSONEncoder]) -> json.JSONEncoder:
-    # json.dumps makes a new encoder on every call that sets an option; that costs more than the
-    # encoding of a small event. An encoder keeps no state between calls.
+    # json.dumps makes a new encoder for every call that sets an option, which costs more than
+    # encoding a small event. Encoders keep no state between calls, so they can be shared.
     return cls(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def dumps(value: object, cls: type[json.JSONEncoder] = json.JSONEncoder) -> str:
-    """JSON on one line: compact, as Unicode text, with U+2028 and U+2029 escaped.
+    """Return ``value`` as JSON on one line: compact Unicode text, U+2028 and U+2029 escaped.
 
-    These two are line ends to JavaScript before ES2019 and to ``str.splitlines``, so a client that
-    splits with either keeps the text whole. NaN and the infinities are refused: no browser's
-    ``JSON.parse`` takes them.
+    JavaScript before ES2019 and ``str.splitlines`` treat these two as line ends; escaped, they
+    survive a client that splits with either. NaN and the infinities are refused, because
+    ``JSON.parse`` does not accept them in any browser.
 
-    :param cls: the encoder's class, such as Django's ``DjangoJSONEncoder``.
-    :raises DataNotSerializable: the encoder refuses the value, or UTF-8 the text.
+    ``cls`` is the encoder's class, such as Django's ``DjangoJSONEncoder``. Raises
+    ``DataNotSerializable`` if the encoder refuses the value or UTF-8 cannot encode the text.
     """
-    # mypy takes the __hash__ of the encoder's instances for that of its class.
+    # mypy confuses the __hash__ of the class with the __hash__ of its instances.
     encoder = _json_encoder(cls)  # type: ignore[arg-type]
     try:
         text = encoder.encode(value)
@@ -57,14 +57,14 @@ def _not_serializable(
     return DataNotSerializable(
         f"data of type {type(value).__name__} cannot be sent as JSON by {cls.__name__}: {reason}. "
         "Send a str, or dicts, lists, strs, finite numbers, bools and None, "
-        "or use a JSON encoder that knows the type"
+        "or use a JSON encoder that supports the type"
     )
 
 
 def data_text(data: object, cls: type[json.JSONEncoder] = json.JSONEncoder) -> str:
-    """The text of an event's data: a ``str`` as it is, everything else as JSON.
+    """Return the text of an event's data: a ``str`` as it is, everything else as JSON.
 
-    :raises DataNotSerializable: see :func:`dumps`.
+    Raises ``DataNotSerializable``; see ``dumps``.
     """
     if type(data) is str:
         return data
@@ -74,22 +74,21 @@ def data_text(data: object, cls: type[json.JSONEncoder] = json.JSONEncoder) -> s
 
 
 def encode_body(type: str | None, data: str) -> bytes:
-    """The frame without an id, the same for every client.
+    """Return the frame without an id, which is the same for every client.
 
     Data is split at CRLF, CR and LF only, the line ends of the format (WHATWG HTML, 9.2.6);
-    ``str.splitlines`` knows eight more and would corrupt text. The client gets LF for each.
-
-    :raises InvalidEvent: for a type or data that would not arrive as it is.
+    ``str.splitlines`` splits at eight more characters and would corrupt text. The client sees each
+    line end as LF. Raises ``InvalidEvent`` for a type or data that would not arrive unchanged.
     """
-    # The type is checked again: a row of the log may have been written by other hands than ours.
+    # Checked again: other software may have written the log's row.
     return _frame(None if type is None else check_type(type), data)
 
 
 def _frame(type: str | None, data: str) -> bytes:
     if "\n" in data or "\r" in data:
         data = data.replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\ndata: ")
-    # Bytes are put together, not text: formatting text asks a subclass of str what it would like
-    # to be, and a frame of wide characters would be copied once more.
+    # Bytes are formatted, not text: formatting text calls __str__ or __format__ of a str subclass,
+    # and would copy a frame of wide characters once more.
     try:
         if type is None:
             return b"data: %b\n\n" % data.encode()
@@ -99,17 +98,17 @@ def _frame(type: str | None, data: str) -> bytes:
 
 
 def with_id(id: str, body: bytes) -> bytes:
-    """A frame: the id's line and then the body.
+    """Return a frame: the id's line followed by ``body``.
 
-    :raises InvalidEvent: for an id that is not 1 to 1024 printable ASCII characters.
+    Raises ``InvalidEvent`` if ``id`` is not 1 to 1024 printable ASCII characters.
     """
     return b"id: %b\n%b" % (check_id(id).encode(), body)
 
 
 def encode(event: Event, cls: type[json.JSONEncoder] = json.JSONEncoder) -> bytes:
-    """The whole frame of an event: id, retry, event, data, in this order.
+    """Return the whole frame of ``event``: id, retry, event and data, in this order.
 
-    :raises DataNotSerializable: see :func:`dumps`.
+    Raises ``DataNotSerializable``; see ``dumps``.
     """
     frame = _frame(event.event, data_text(event.data, cls))
     if event.retry is not None:

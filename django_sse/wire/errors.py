@@ -1,6 +1,6 @@
-"""The root of this library's errors, and those of the wire: a frame, its data or an id is wrong.
+"""The root of this library's errors, and the errors of the wire format.
 
-``django_sse.exceptions`` draws the whole tree.
+``django_sse.exceptions`` shows the whole tree.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ class WireError(EventStreamError, ValueError):
 
 
 class InvalidEvent(WireError):
-    """A field of an event has the wrong type or holds what its line cannot carry."""
+    """A field of an event has the wrong type, or text that a line of the format cannot carry."""
 
 
 class DataNotSerializable(WireError):
-    """The JSON encoder refuses the data; the message names the type and the way out."""
+    """The JSON encoder refuses the data; the message names the type and how to fix it."""
 
 
 class InvalidCursor(WireError):
-    """The text is not a position. A client may have sent it, so only a part of it is quoted."""
+    """The text is not a cursor. A client may have sent it, so the message quotes only its start."""
 
 
 class DecodeError(WireError):
-    """The decoder gave up on its stream and takes no more bytes.
+    """The decoder cannot decode its stream and accepts no more bytes.
 
-    ``events`` holds the events of the same chunk that were complete before the fault, so that the
-    result does not depend on where the network cut the bytes.
+    ``events`` holds the events of the same chunk that were complete before the fault, so the result
+    does not depend on where the network cut the bytes.
     """
 
     events: tuple[MessageEvent, ...] = ()
@@ -52,7 +52,7 @@ class EventTooLong(DecodeError):
 
 
 def excerpt(text: str) -> str:
-    """A repr of bounded length in ASCII: safe in a log line, whoever wrote the text."""
+    """Return an ASCII repr of bounded length: safe in a log line for text from anywhere."""
     if len(text) <= _EXCERPT_LENGTH:
         return ascii(text)
     return f"{text[:_EXCERPT_LENGTH]!a}... ({len(text)} characters)"

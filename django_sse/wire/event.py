@@ -1,12 +1,12 @@
-"""Event: one event on its way to the wire; an invalid one cannot be constructed.
+"""Event: one event on its way to the wire. An invalid event cannot be constructed.
 
-The event stream format is line based and has no escapes, so a field that holds a line end would
-start a line, and a frame, of its own (WHATWG HTML, 9.2.5). Hence the rules:
+The event stream format is line based and has no escapes, so a line end inside a field would start
+a new line, and possibly a new frame (WHATWG HTML, 9.2.5). Hence the rules:
 
-- ``event``: no CR, LF or NUL, not empty (an empty type means none at all to the parser);
-- ``id``: printable ASCII, since it comes back in an HTTP header, which mangles all else;
+- ``event``: no CR, LF or NUL; not empty (a parser takes an empty type for no type);
+- ``id``: printable ASCII, because it comes back in an HTTP header, which mangles everything else;
 - ``retry``: an integer of milliseconds;
-- ``data``: any line ends (the encoder splits there), but text that UTF-8 can carry.
+- ``data``: may have line ends (the encoder splits there), but must be text that UTF-8 can encode.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Final
 
 from django_sse.wire.errors import InvalidEvent, excerpt
 
-#: Characters in an id: it has to fit in one header line with room to spare on every server.
+#: Characters in an id. It must fit in one header line, with room to spare, on every server.
 MAX_ID_LENGTH: Final = 1024
-#: Milliseconds (24.8 days): the longest timer that browsers take, a signed 32-bit integer.
+#: Milliseconds (24.8 days). Browsers hold a timer's delay in a signed 32-bit integer.
 MAX_RETRY: Final = 2**31 - 1
 
 
@@ -26,12 +26,14 @@ MAX_RETRY: Final = 2**31 - 1
 class Event:
     """One event of a stream.
 
-    :param data: a ``str`` is sent as it is, anything else as JSON (``None`` is ``null``).
-    :param event: the event type; without one the client sees ``message``.
-    :param id: what the client brings back as Last-Event-ID; 1 to 1024 printable ASCII characters.
-        Spaces at either end do not survive the header.
-    :param retry: the reconnection time in milliseconds, 0 to 2**31 - 1.
-    :raises InvalidEvent: for a field of another type or with text its line cannot carry.
+    ``data`` is sent as it is if it is a ``str``, and as JSON otherwise (``None`` is ``null``).
+    ``event`` is the event type; without one the client sees ``message``. ``id`` is 1 to 1024
+    printable ASCII characters, which the client sends back as Last-Event-ID; the header does not
+    preserve spaces at either end. ``retry`` is the reconnection time in milliseconds, 0 to
+    2**31 - 1.
+
+    The constructor raises ``InvalidEvent`` for a field of another type, or with text that a line of
+    the format cannot carry.
     """
 
     data: object
@@ -46,7 +48,8 @@ class Event:
         id: str | None = None,
         retry: int | None = None,
     ) -> None:
-        # What dataclass writes for a frozen class looks each slot up by name: twice as long.
+        # The __init__ that dataclass generates for a frozen class looks up each slot by name, which
+        # takes twice as long.
         _set_data(self, check_data(data))
         _set_event(self, None if event is None else check_type(event))
         _set_id(self, None if id is None else check_id(id))
@@ -60,35 +63,29 @@ _set_retry = Event.__dict__["retry"].__set__
 
 
 def plain(text: str) -> str:
-    """The characters of a ``str`` subclass (an enum member, say), whatever its ``__str__`` tells.
+    """Return the characters of a ``str`` subclass (an enum member, say), bypassing its ``__str__``.
 
-    What was checked is then what is written.
+    The text that is written is then the text that was checked.
     """
     return str.__str__(text)
 
 
 def check_data(data: object) -> object:
-    """The data, unless it is binary or text with lone surrogates.
-
-    :raises InvalidEvent: names the way out.
-    """
+    """Return ``data``. Raises ``InvalidEvent`` if it is binary or has lone surrogates."""
     if isinstance(data, str):
         if not data.isascii():
             check_encodable(data, "data")
     elif isinstance(data, (bytes, bytearray, memoryview)):
         raise InvalidEvent(
-            f"data must be text or JSON, not {type(data).__name__}: "
-            "an event stream carries UTF-8 text only, so decode it first "
+            f"data must be text or JSON, not {type(data).__name__}. "
+            "An event stream carries only UTF-8 text: decode the data first "
             "(data.decode(), or base64 for binary content)"
         )
     return data
 
 
 def check_encodable(text: str, field: str) -> None:
-    """Refuse lone surrogates: UTF-8 has no bytes for them.
-
-    :raises InvalidEvent: names the field and the place.
-    """
+    """Raise ``InvalidEvent`` if ``text`` has lone surrogates, which UTF-8 cannot encode."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -96,17 +93,18 @@ def check_encodable(text: str, field: str) -> None:
 
 
 def not_encodable(field: str, error: UnicodeEncodeError) -> InvalidEvent:
-    """The InvalidEvent for text with a lone surrogate."""
+    """Return the ``InvalidEvent`` for a ``field`` with a lone surrogate."""
     return InvalidEvent(
         f"{field} has a lone surrogate at index {error.start}, which UTF-8 cannot encode: "
-        "make the text with .encode('utf-8', 'replace').decode() where it comes in"
+        "clean the text with .encode('utf-8', 'replace').decode() where you receive it"
     )
 
 
 def check_type(event: object) -> str:
-    """The event type, as a plain ``str``.
+    """Return the event type as a plain ``str``.
 
-    :raises InvalidEvent: not a str, empty, with CR, LF or NUL, or not encodable.
+    Raises ``InvalidEvent`` if it is not a ``str``, is empty, contains CR, LF or NUL, or cannot be
+    encoded.
     """
     if not isinstance(event, str):
         raise InvalidEvent(f"event must be a str, not {type(event).__name__}")
@@ -117,7 +115,7 @@ def check_type(event: object) -> str:
     if "\n" in event or "\r" in event or "\0" in event:
         raise InvalidEvent(
             f"event must not contain CR, LF or NUL, but is {excerpt(event)}: "
-            "put text from outside in data, where line ends are safe"
+            "put text from users in data, where line ends are safe"
         )
     if not event.isascii():
         check_encodable(event, "event")
@@ -125,9 +123,10 @@ def check_type(event: object) -> str:
 
 
 def check_id(id: object) -> str:
-    """The id, as a plain ``str``.
+    """Return the id as a plain ``str``.
 
-    :raises InvalidEvent: not a str, empty, over-long, or not printable ASCII.
+    Raises ``InvalidEvent`` if it is not a ``str``, is empty, is too long, or is not printable
+    ASCII.
     """
     if not isinstance(id, str):
         raise InvalidEvent(f"id must be a str, not {type(id).__name__}: use str(...)")
@@ -141,15 +140,16 @@ def check_id(id: object) -> str:
     if not (id.isascii() and id.isprintable()):
         raise InvalidEvent(
             f"id must be printable ASCII, but is {excerpt(id)}: "
-            "it comes back in the Last-Event-ID header, which mangles everything else"
+            "the client sends it back in the Last-Event-ID header, which mangles everything else"
         )
     return id
 
 
 def check_retry(retry: object) -> int:
-    """The reconnection time in milliseconds.
+    """Return the reconnection time in milliseconds.
 
-    :raises InvalidEvent: not an int (a bool is none), negative or over 2**31 - 1.
+    Raises ``InvalidEvent`` if it is not an ``int``, is a ``bool``, is negative, or is over
+    2**31 - 1.
     """
     if not isinstance(retry, int) or isinstance(retry, bool):
         raise InvalidEvent(
@@ -157,5 +157,5 @@ def check_retry(retry: object) -> int:
             "for seconds use int(seconds * 1000)"
         )
     if not 0 <= retry <= MAX_RETRY:
-        raise InvalidEvent(f"retry must be 0 to {MAX_RETRY} milliseconds")
+        raise InvalidEvent(f"retry must be from 0 to {MAX_RETRY} milliseconds")
     return retry

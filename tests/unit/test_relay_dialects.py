@@ -239,7 +239,7 @@ async def test_a_dialect_of_the_project_is_relayed_too() -> None:
 async def test_a_wrong_argument_is_an_error_that_closes_the_upstream() -> None:
     for options, message in (
         ({"dialect": "gpt"}, "no dialect 'gpt'"),
-        ({"dialect": CHAT, "until": "[DONE]"}, "leave out until"),
+        ({"dialect": CHAT, "until": "[DONE]"}, "until is not allowed with a dialect"),
     ):
         source = Source(b"data: a\n\n")
         arguments: dict[str, Any] = options

@@ -287,7 +287,7 @@ def test_the_history_and_the_page_survive_a_crash_of_the_server(
         ("error", "failed while it was answering (server_error)"),
         ("garbage", "not JSON"),
         ("endless-line", "not JSON"),
-        ("hang-up", "ended before it was whole"),
+        ("hang-up", "ended before it was complete"),
     ],
 )
 def test_what_fails_upstream_is_shown_and_the_next_question_is_answered(

@@ -77,7 +77,7 @@ def test_arguments_that_are_no_object_are_an_error_of_the_call(arguments: str) -
             "toolCallId": "c",
             "toolName": "f",
             "input": arguments,
-            "errorText": "The arguments are no JSON object.",
+            "errorText": "The arguments are not a JSON object.",
         }
     ]
 

@@ -118,7 +118,7 @@ def test_the_error_says_what_could_be_yielded_instead() -> None:
         Mute().encode(Reasoning("hm"))
     assert str(caught.value) == (
         "the dialect 'notes' cannot express this Reasoning: it thinks aloud. Yield str, Start, "
-        "ToolCall, ToolCallDelta, ToolResult, Usage or Finish, each in its place"
+        "ToolCall, ToolCallDelta, ToolResult, Usage or Finish, each where it is allowed"
     )
     assert isinstance(caught.value, ValueError)
 

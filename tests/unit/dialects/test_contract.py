@@ -259,16 +259,16 @@ BAD: list[tuple[list[Any], Any, str]] = [
     ([], ToolCall("c", "f", {"a": ["\\u0000", "\\\0"]}), "NUL"),
     ([], ToolCall("c", "f", {"\0": 1}), "NUL"),
     ([], ToolCall("c", "f", None), "JSON object"),  # type: ignore[arg-type]
-    ([ToolCall("c", "f", {})], ToolCall("c", "g", {}), "has a call of this id"),
+    ([ToolCall("c", "f", {})], ToolCall("c", "g", {}), "already has a call with this id"),
     ([ToolCall("c", "f", {})], ToolCallDelta("c", "{"), "its arguments are whole"),
     ([], ToolCallDelta("c", "{"), "first piece of a call needs"),
     ([], ToolCallDelta("c", "{", ""), "name is empty"),
     ([], ToolCallDelta("c", 1, "f"), "must be a str, not int"),  # type: ignore[arg-type]
     ([], ToolCallDelta([], "", "f"), "must be a str, not list"),  # type: ignore[arg-type]
     ([ToolCallDelta("c", "", "f")], ToolCallDelta("c", "{", "f"), "first piece of a call only"),
-    ([], Usage(-1, 0), "from 0 on"),
-    ([], Usage(True, 0), "from 0 on"),
-    ([], Usage(1.5, 0), "from 0 on"),  # type: ignore[arg-type]
+    ([], Usage(-1, 0), "at least 0"),
+    ([], Usage(True, 0), "at least 0"),
+    ([], Usage(1.5, 0), "at least 0"),  # type: ignore[arg-type]
     ([], Finish("done"), "one of stop, length"),  # type: ignore[arg-type]
     ([Finish("stop")], "a", "after a Finish"),
     ([Finish("stop")], Finish("stop"), "after a Finish"),
@@ -295,7 +295,7 @@ def test_what_cannot_be_expressed_is_a_named_error(
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        (ToolResult("other", "r"), "no call of this id"),
+        (ToolResult("other", "r"), "no call with this id"),
         (ToolResult("", "r"), "id is empty"),
         (ToolResult("c", "\0"), "NUL"),
         (ToolResult("c", object()), "cannot be sent as JSON"),
@@ -306,7 +306,7 @@ def test_results_need_their_call_and_json(name: str, value: ToolResult, reason: 
     encoder = get_dialect(name).encoder()
     encoder.encode(ToolCall("c", "f", {}))
     if name not in WITH_RESULTS:
-        reason = "message of the next question"
+        reason = "belongs in the next request"
     with pytest.raises(InexpressibleValue, match=reason):
         encoder.encode(value)
 

@@ -70,7 +70,7 @@ async def test_an_upstream_that_dies_ends_the_front_ends_answer_with_its_own_err
         view = example("relay(upstream", URL=upstream.url, KEY={}, question={})["answer"]
         _, sent = await sent_by(view)
     assert '"type":"error"' in str(sent[-2].data)
-    assert "broke before the answer's end" in str(sent[-2].data)
+    assert "broke before the answer ended" in str(sent[-2].data)
     assert sent[-1] == Event("[DONE]")
 
 
