@@ -1,7 +1,7 @@
-"""The log in the admin: read only, since its rules are kept by ``django_sse.log`` alone.
+"""The log in the admin; read only, because only ``django_sse.log`` enforces its rules.
 
-Made for tables of any size: nothing is counted to its end, sorted without an index, or loaded whole
-for a list.
+It works with tables of any size: no list counts all rows, sorts without an index, or loads whole
+events.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ else:
 
 # Characters of an event's data in a list.
 EXCERPT = 100
-# Rows that a list counts, and can page through; beyond it there are "more".
+# The number of rows that a list counts and can page through.
 MOST = 10_000
 _PARAMETER = "channel__id__exact"
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]
-    """Counts no further than ``MOST``: on PostgreSQL a whole count reads the whole table."""
+    """Counts no further than ``MOST``: on PostgreSQL a full count reads the whole table."""
 
     @cached_property
     def count(self) -> int:
-        """The number of rows, ``MOST`` when there are more."""
+        """The number of rows, but at most ``MOST``."""
         rows: QuerySet[Any] = self.object_list  # type: ignore[assignment]
         return rows.order_by().values("pk")[:MOST].count()
 
 
 class ReadOnlyAdmin(ModelAdmin):
-    """Shows what is in the log's database."""
+    """Shows rows of the log's database."""
 
     actions = None
     paginator = BoundedPaginator
@@ -69,7 +69,7 @@ class ReadOnlyAdmin(ModelAdmin):
         return False
 
     def link(self, view: str, text: object, *args: Any, query: str = "") -> str:
-        """A link to a page of this admin site, such as ``"channel_change"``."""
+        """Return a link to a page of this admin site, such as ``"channel_change"``."""
         path = reverse(f"admin:django_sse_{view}", args=args, current_app=self.admin_site.name)
         html: str = format_html('<a href="{}{}">{}</a>', path, query, text)
         return html
@@ -99,7 +99,7 @@ class ChannelAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("stored events"))
     def events(self, channel: Channel) -> str:
-        """How many are stored, with a link to them."""
+        """Return the number of stored events, linked to their list."""
         stored = channel.head - channel.floor
         text = ngettext("%(count)s event", "%(count)s events", stored) % {"count": localize(stored)}
         query = f"?{_PARAMETER}={channel.pk}"
@@ -108,7 +108,7 @@ class ChannelAdmin(ReadOnlyAdmin):
 
 @admin.register(StoredEvent)
 class StoredEventAdmin(ReadOnlyAdmin):
-    """Events, newest first. The data is not searched: no index could help."""
+    """Events, newest first. Their data is not searchable, because no index could help."""
 
     list_display = ("seq", "channel_link", "shown_type", "excerpt", "kind", "created")
     list_filter = ("kind",)
@@ -120,34 +120,34 @@ class StoredEventAdmin(ReadOnlyAdmin):
     readonly_fields = ("channel_link",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[StoredEvent]:
-        # A page of large events must not be loaded for the sake of their first characters.
+        # Load only the first characters of the data: events may be large.
         events: QuerySet[StoredEvent] = super().get_queryset(request).defer("data")
         return events.annotate(beginning=Substr("data", 1, EXCERPT + 1))
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
-        # Each is an index read backwards: by channel the unique one, else the primary key.
+        # Both orders read an index backwards: the unique one for a channel, else the primary key.
         return ("-channel", "-seq") if _PARAMETER in request.GET else ("-pk",)
 
     @admin.display(description=_("channel"))
     def channel_link(self, event: StoredEvent) -> str:
-        """The channel's name, with a link to it."""
+        """Return the channel's name, linked to the channel."""
         return self.link("channel_change", event.channel, event.channel_id)
 
     @admin.display(description=_("event type"))
     def shown_type(self, event: StoredEvent) -> str:
-        """What a client sees."""
+        """Return the event type that a client sees."""
         return event.type or "message"
 
     @admin.display(description=_("data"))
     def excerpt(self, event: StoredEvent) -> str:
-        """The beginning of the data."""
+        """Return the beginning of the data."""
         beginning: str = event.beginning  # type: ignore[attr-defined]
         return beginning if len(beginning) <= EXCERPT else f"{beginning[:EXCERPT]}…"
 
 
 @admin.register(Run)
 class RunAdmin(ReadOnlyAdmin):
-    """Runs; in the order of their ids, which are random, since their times have no index."""
+    """Runs, ordered by their random ids, because their times have no index."""
 
     list_display = ("id", "channel_link", "owner", "dialect", "created", "ended")
     list_filter = (("ended", admin.EmptyFieldListFilter),)
@@ -158,5 +158,5 @@ class RunAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("channel"))
     def channel_link(self, run: Run) -> str:
-        """A link to the events of the run."""
+        """Return a link to the run's channel."""
         return self.link("channel_changelist", run.channel, query=f"?q={run.channel}")

@@ -1,15 +1,15 @@
-"""The one writer of a process for coroutines that publish: many of them share a commit.
+"""Each process's one writer for coroutines that publish: many of them share a commit.
 
-A commit takes milliseconds, so one for each event would bound the rate. What arrives while one
-commit runs goes into the next; when nothing runs, an event is committed at once, without a timer.
+A commit takes milliseconds, so a commit for each event would limit the rate. Events that arrive
+during a commit go into the next one. If no commit is running, an event is committed at once,
+without a timer.
 
-- Sequenced in the order of the calls, over all threads and event loops of the process.
-- A caller that was told its ids has its events committed, in its process's rings, and told to the
-  other processes.
-- A caller that is cancelled while its events wait for their transaction takes them back; those that
-  are in one already are committed.
-- Nothing bounds what waits: each caller waits for its own, so there is never more than one call a
-  caller.
+- Events are sequenced in the order of the calls, across all threads and event loops of the process.
+- Once the call returns, its events are committed, are in this process's rings, and have been
+  announced to the other processes.
+- If a caller is cancelled while its events wait for a transaction, they are not published. Events
+  that are already in a transaction are committed.
+- The queue has no limit: each caller waits for its own call, so it has at most one in the queue.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
 
     from django_sse.log.base import Entry, Outcome
 
-# A transaction is short: its channels are locked to its end, against all other processes.
+# Keeps transactions short: a transaction locks its channels for all other processes until its end.
 MAX_EVENTS = 500
 MAX_CHANNELS = 250
-# Far below what a database takes in one statement (MySQL 5.7: 4 MiB).
+# Far below the largest statement that a database accepts (MySQL 5.7: 4 MiB).
 MAX_CHARACTERS = 1 << 20
 
 
 class _Call(NamedTuple):
-    """The events of one caller, and where it waits for their outcome."""
+    """The events of one caller, and the future on which it waits for their outcome."""
 
     entries: Sequence[Entry]
     loop: asyncio.AbstractEventLoop
@@ -51,8 +51,8 @@ class _Call(NamedTuple):
 class _Writer:
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        # By their outcomes, and in this kind of dict: one that is taken back costs no search, and
-        # neither does the first.
+        # Keyed by outcome, and in an OrderedDict: removing a cancelled call and taking the first
+        # one both need no search.
         self._calls: OrderedDict[asyncio.Future[Outcome], _Call] = OrderedDict()
         self._busy = False
         self._executor = DatabaseExecutor(name="django_sse-group-commit")
@@ -66,33 +66,34 @@ class _Writer:
         self._commit_next()
 
     def take_back(self, call: _Call) -> None:
-        """``call``, if it is in no transaction yet: nobody waits for it any more."""
+        """Remove ``call``, whose caller no longer waits, if it is not in a transaction yet."""
         with self._lock:
             self._calls.pop(call.outcome, None)
 
     def run(self, call: Callable[[], object]) -> Future[object]:
-        """``call`` after the commit under way."""
+        """Run ``call`` after the current commit."""
         return self._executor.submit(call)
 
     def _commit_next(self) -> None:
-        # Filled when the thread gets there: the later, the more there is.
+        # The thread fills it when it starts on the commit: the later, the more calls share it.
         calls: list[_Call] = []
         try:
             committed = self._executor.submit(self._commit, calls)
         except Exception as error:
             self._refuse(error)
             return
-        # Not inside the call: in a test run the executor closes the connections after it, and who
-        # was told may be the end of the test.
+        # Not inside the call: in a test run the executor closes the connections after the call, and
+        # a caller that was told its outcome may end the test.
         committed.add_done_callback(partial(self._committed, calls))
 
     def _refuse(self, error: Exception) -> None:
-        """There is no thread to write with: nobody waits for one, and the next call tries again."""
+        """Fail all calls because no thread could be started; the next call tries again."""
         with self._lock:
             calls = list(self._calls.values())
             self._calls.clear()
             self._busy = False
-        _tell([(call, LogUnavailable(f"No thread to publish with: {error}")) for call in calls])
+        unavailable = f"The thread that writes to the log could not be started: {error}"
+        _tell([(call, LogUnavailable(unavailable)) for call in calls])
 
     def _commit(self, calls: list[_Call]) -> list[tuple[_Call, Outcome]]:
         with self._lock:
@@ -112,7 +113,7 @@ class _Writer:
 
 
 def _take(calls: OrderedDict[asyncio.Future[Outcome], _Call]) -> list[_Call]:
-    """The next transaction's; the first whatever its size."""
+    """Remove and return the calls for the next transaction; the first fits whatever its size."""
     taken: list[_Call] = []
     channels: set[str] = set()
     events = characters = 0
@@ -126,7 +127,8 @@ def _take(calls: OrderedDict[asyncio.Future[Outcome], _Call]) -> list[_Call]:
         if taken and full:
             break
         del calls[call.outcome]
-        # From another thread than its loop's; a caller that goes now may as well have gone later.
+        # Read from a thread other than the loop's: a caller may be cancelled right after this
+        # check, as it may be at any later moment.
         if not call.outcome.cancelled():
             taken.append(call)
     return taken
@@ -134,7 +136,7 @@ def _take(calls: OrderedDict[asyncio.Future[Outcome], _Call]) -> list[_Call]:
 
 def _commit(groups: Sequence[Sequence[Entry]]) -> list[Outcome]:
     log = get_log()
-    # Never inside one, but this also refuses to publish with autocommit off.
+    # This thread is never in a transaction, but the call also raises if autocommit is off.
     log.in_transaction()
     appended, outcomes = log.append_each(groups)
     announce(appended)
@@ -146,12 +148,12 @@ def _as_outcome(error: BaseException) -> Exception:
 
 
 def _tell(told: Sequence[tuple[_Call, Outcome]]) -> None:
-    # Once a loop and not once a caller: to wake a loop costs more than to tell it one thing more.
+    # One wake-up for each loop, not for each caller: waking a loop costs more than one more item.
     by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Call, Outcome]]] = {}
     for each in told:
         by_loop.setdefault(each[0].loop, []).append(each)
     for loop, its in by_loop.items():
-        # On a loop that closed meanwhile nobody waits.
+        # The loop may have closed meanwhile; then no caller waits on it.
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(_set_outcomes, its)
 
@@ -159,7 +161,8 @@ def _tell(told: Sequence[tuple[_Call, Outcome]]) -> None:
 def _set_outcomes(told: Sequence[tuple[_Call, Outcome]]) -> None:
     for call, outcome in told:
         if not call.outcome.done():
-            # An error, too, is a result: one that a cancelled caller leaves is none of asyncio's.
+            # Errors are set as results, too: asyncio would log an exception that a cancelled caller
+            # never retrieves.
             call.outcome.set_result(outcome)
 
 
@@ -167,7 +170,7 @@ _writer = _Writer()
 
 
 async def append(entries: Sequence[Entry]) -> list[str]:
-    """Append ``entries``, all or none, with what other callers append; their ids.
+    """Append all of ``entries`` or none, together with other callers' entries; return their ids.
 
     Raises ``ChannelFinished``, ``PublishNotAllowed`` and ``LogUnavailable``.
     """
@@ -178,7 +181,7 @@ async def append(entries: Sequence[Entry]) -> list[str]:
 
 
 async def settled() -> None:
-    """Wait until what is being committed is."""
+    """Wait until the current commit has ended."""
     await asyncio.wrap_future(_writer.run(lambda: None))
 
 
@@ -189,7 +192,7 @@ async def _put(entries: Sequence[Entry]) -> Outcome:
     try:
         return await call.outcome
     except asyncio.CancelledError:
-        # However long the writer is stuck: what nobody waits for must not pile up.
+        # If the writer is stuck for long, abandoned calls must not pile up.
         _writer.take_back(call)
         raise
 
@@ -198,13 +201,13 @@ async def _append_in_memory(entries: Sequence[Entry]) -> Outcome:
     appended, (outcome,) = get_log().append_each([entries])
     # No wake-up: no other process has this log.
     deliver(appended)
-    # Who publishes in a loop leaves room for those who read.
+    # A coroutine that publishes in a loop must let the readers run.
     await asyncio.sleep(0)
     return outcome
 
 
 @in_forked_child(Order.GROUP_COMMIT)
 def _forget_after_fork() -> None:
-    # The child has the parent's calls, but neither their loops nor the thread.
+    # The child has a copy of the parent's calls, but neither their loops nor the thread.
     global _writer  # noqa: PLW0603 - one a process
     _writer = _Writer()

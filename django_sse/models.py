@@ -1,4 +1,7 @@
-"""The tables of the log. Written only by ``django_sse.log.model``, which holds the rules."""
+"""The tables of the log and of runs.
+
+Only ``django_sse.log`` and ``django_sse.runs`` write to them, since they enforce the rules.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ TYPE_LENGTH = 200
 
 
 class Kind(models.IntegerChoices):
-    """What a row of the log is to its readers."""
+    """The kind of a row of the log."""
 
     EVENT = 0, _("event")
     TERMINAL = 1, _("terminal event")
@@ -23,7 +26,7 @@ class Kind(models.IntegerChoices):
 
 
 class State(models.TextChoices):
-    """How a channel ended."""
+    """The state of a channel: open, or how it ended."""
 
     OPEN = "", _("open")
     DONE = "done", _("done")
@@ -32,10 +35,10 @@ class State(models.TextChoices):
 
 
 class Channel(models.Model):
-    """A named sequence of events; the row every append locks.
+    """A named sequence of events; every append locks its row.
 
-    ``name_hash`` is unique instead of ``name``: some databases take ``order-a`` for ``Order-A``.
-    Nothing that an append writes here is indexed, so that PostgreSQL can update in place (HOT).
+    ``name_hash`` is unique, not ``name``: some databases consider ``order-a`` and ``Order-A``
+    equal. No column that an append writes is indexed, so PostgreSQL can update in place (HOT).
     """
 
     name = models.CharField(_("name"), max_length=NAME_LENGTH)
@@ -75,8 +78,8 @@ class Channel(models.Model):
 class StoredEvent(models.Model):
     """One event of a channel; append-only. ``(channel, seq)`` is the only index."""
 
-    # Without a constraint in the database: it would be checked for each row at the commit, which is
-    # a fifth of what an append costs PostgreSQL. Who inserts holds the channel's row.
+    # Without a constraint in the database: PostgreSQL would check it for each row at the commit, a
+    # fifth of an append's cost. It is not needed: an append has locked the channel's row.
     channel = models.ForeignKey(
         Channel,
         models.CASCADE,
@@ -105,8 +108,8 @@ class StoredEvent(models.Model):
 class OutboxEvent(models.Model):
     """An event published inside a transaction, until it is sequenced.
 
-    No foreign key: on MariaDB it would share-lock the channel's row to the end of the caller's
-    transaction and stall every other publisher.
+    It has no foreign key: on MariaDB that would share-lock the channel's row until the caller's
+    transaction ends, and stall every other publisher.
     """
 
     name = models.CharField(max_length=NAME_LENGTH)
@@ -133,10 +136,10 @@ DIALECT_LENGTH = 200
 
 
 class Run(models.Model):
-    """A generator that outlives its request. What it says is in the channel of its name.
+    """A generator that outlives its request. Its events are in the channel ``channel``.
 
-    How it ended is the channel's state, where the first end wins; here is whose it is, and who
-    sees to it that it ends. Its times are the database's.
+    That channel's state tells how the run ended; the first end wins. This row tells who owns the
+    run, and until when its process has promised to be alive. All times are the database's.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -178,5 +181,5 @@ class Run(models.Model):
 
     @property
     def channel(self) -> str:
-        """The name of the channel that has its events."""
+        """The name of the channel with its events."""
         return f"{RUN_PREFIX}{self.id}"

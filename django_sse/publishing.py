@@ -40,7 +40,7 @@ def _refuse_event_loop(name: str) -> None:
     except RuntimeError:
         return
     raise PublishNotAllowed(
-        f"{name}() would block the event loop it is called on. Write: await a{name}(...)."
+        f"{name}() would block the event loop it is called on. Use: await a{name}(...)."
     )
 
 
@@ -52,8 +52,8 @@ def _publish(entries: list[Entry]) -> list[str] | None:
     try:
         appended = log.append(entries)
     except ChannelFinished:
-        # The end may be one that still waited in the outbox, and the append that met it has
-        # undone its sequencing: whoever is told of the end must find it in the log.
+        # The end may still be in the outbox, because the append that found it was rolled back.
+        # Sequence it now: a caller that gets ChannelFinished must find the end in the log.
         announce(log.sequence({entry.channel for entry in entries}))
         raise
     announce(appended)
@@ -61,11 +61,11 @@ def _publish(entries: list[Entry]) -> list[str] | None:
 
 
 def publish(channel: str, data: Any, event: str | None = None) -> str | None:
-    """Append an event to ``channel`` and wake everyone who streams it.
+    """Append an event to ``channel`` and wake all streams of it.
 
-    ``data`` is a ``str``, or anything the JSON encoder takes, or an ``Event``. Returns the event's
-    id. Inside ``transaction.atomic()`` on the log's database the event shares the transaction's
-    fate: it is sequenced after the commit, and None is returned.
+    ``data`` is a ``str``, a value that the JSON encoder accepts, or an ``Event``. Returns the
+    event's id. Inside ``transaction.atomic()`` on the log's database the event shares the
+    transaction's fate: it is sequenced after the commit, and None is returned.
 
     Raises ``InvalidChannel``, ``InvalidEvent``, ``DataNotSerializable``, ``EventTooLarge``,
     ``ChannelFinished``, ``PublishNotAllowed`` (on a thread with a running event loop: use
@@ -77,10 +77,10 @@ def publish(channel: str, data: Any, event: str | None = None) -> str | None:
 
 
 def publish_many(events: Iterable[tuple[str, Any]]) -> list[str] | None:
-    """Append several events, of one or several channels, in one transaction: all or none.
+    """Append all of several events, of one or several channels, or none, in one transaction.
 
-    ``events`` are pairs of a channel and what ``publish`` takes as data. Returns their ids in the
-    order given, or None inside a transaction. Raises what ``publish`` does.
+    ``events`` are pairs of a channel and the ``data`` for ``publish``. Returns their ids in the
+    given order, or None inside a transaction. Raises the errors of ``publish``.
     """
     _refuse_event_loop("publish_many")
     entries = [make_entry(channel, as_event(data)) for channel, data in events]
@@ -89,24 +89,26 @@ def publish_many(events: Iterable[tuple[str, Any]]) -> list[str] | None:
 
 def _terminal(channel: str, state: str, event: Event | None) -> Entry:
     if state not in (State.DONE, State.ERROR, State.ABORTED):
-        raise ValueError(f"A channel finishes as 'done', 'error' or 'aborted', not {state!r}.")
+        raise ValueError(f"state must be 'done', 'error' or 'aborted', not {state!r}.")
     events = [event] if event else _ENDS[State(state)]
     (entry,) = last_entries(validate_channel(channel), State(state), events)
     return entry
 
 
 def last_entries(channel: str, state: State, events: Sequence[Event]) -> list[Entry]:
-    """The entries that end ``channel``, which was validated or is the library's own: of the last
-    event the one that is terminal."""
+    """Return the entries that end ``channel`` with ``events``; the last one is terminal.
+
+    The channel was validated, or is the library's own.
+    """
     *before, last = events
     terminal = entry_of(channel, last, Kind.TERMINAL, state.value)
     return [*(entry_of(channel, event) for event in before), terminal]
 
 
 def end(channel: str, state: State, events: Sequence[Event]) -> bool:
-    """``finish`` with several events, outside of any transaction: all of them or, False, none.
+    """End ``channel`` with several events, outside of any transaction; the channel may be a run's.
 
-    Takes what ``last_entries`` does: it ends runs, too.
+    Returns False, and appends none of the events, if the channel has already ended.
     """
     try:
         _publish(last_entries(channel, state, events))
@@ -118,13 +120,14 @@ def end(channel: str, state: State, events: Sequence[Event]) -> bool:
 def finish(channel: str, state: str = State.DONE, event: Event | None = None) -> bool | None:
     """End ``channel`` for good with its one terminal event.
 
-    ``state`` is ``"done"``, ``"error"`` or ``"aborted"``; ``event`` what clients get, by default
-    ``close`` with ``[DONE]``, or for the other states ``error``, so that a stream that was not
-    completed never looks complete. Returns True, or False when the channel
-    has a terminal state already (the first wins); inside a transaction that can see none it is
-    None: the commit decides.
-    Clients of the channel get the event and then the end of the stream; those that come back after
-    it are answered with 204. Raises what ``publish`` does, and ``ValueError`` for another state.
+    ``state`` is ``"done"``, ``"error"`` or ``"aborted"``. ``event`` is the terminal event: by
+    default ``close`` with ``[DONE]``, or for the other states ``error``, so that an incomplete
+    stream never looks complete. The channel's clients get the event, then their streams end; a
+    client that reconnects afterwards gets a 204.
+
+    Returns True if this call ended the channel, and False if it already had a terminal state (the
+    first one wins). Inside a transaction that sees no terminal state it returns None, because only
+    the commit decides. Raises the errors of ``publish``, and ``ValueError`` for another state.
     """
     _refuse_event_loop("finish")
     entry = _terminal(channel, state, event)
@@ -136,36 +139,42 @@ def finish(channel: str, state: str = State.DONE, event: Event | None = None) ->
             return False
         return None
     appended = log.finish(entry)
-    # As in _publish: the end that won may still wait in the outbox.
+    # As in _publish: the end that won may still be in the outbox.
     announce(appended or log.sequence([channel]))
     return bool(appended)
 
 
 async def _on_callers_thread() -> bool:
-    """Whether a sync caller waits inside a transaction that a publish may have to share: under
-    ``async_to_sync``, or in a user's ``TestCase``."""
+    """Return whether a sync caller may be in a transaction that the publish has to share.
+
+    That is so under ``async_to_sync``, and in a user's ``TestCase``.
+    """
     return under_async_to_sync() or await in_users_test()
 
 
 async def _call(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """``call`` where it may use the database: on the caller's thread inside ``async_to_sync``,
-    whose transaction it may have to share, else in a thread of the library's."""
+    """Run ``call`` on a thread where it may use the database.
+
+    Inside ``async_to_sync`` that is the caller's thread, whose transaction the call may have to
+    share; otherwise it is one of the library's threads.
+    """
     if under_async_to_sync():
         return await sync_to_async(call)(*args, **kwargs)
     return await database.write(call, *args, **kwargs)
 
 
 async def append(entries: list[Entry]) -> list[str] | None:
-    """Append ``entries``, all or none, with what other coroutines publish; see ``apublish``."""
+    """Append all of ``entries`` or none, together with other coroutines' events; see
+    ``apublish``."""
     if await _on_callers_thread():
         return await sync_to_async(_publish)(entries)
     return await group_commit.append(entries)
 
 
 async def apublish(channel: str, data: Any, event: str | None = None) -> str | None:
-    """``publish`` for coroutines: what many of them publish at once shares a commit.
+    """``publish`` for coroutines; events that are published concurrently share a commit.
 
-    Cancelled, it may or may not have published.
+    If the call is cancelled, the event may or may not have been published.
     """
     ids = await append([make_entry(channel, as_event(data, event))])
     return ids[0] if ids else None
@@ -189,17 +198,20 @@ async def afinish(channel: str, state: str = State.DONE, event: Event | None = N
 
 
 def cursor(*channels: str) -> str:
-    """The current position of ``channels``, to render into a page that will stream them.
+    """Return the current position of ``channels``, to render into a page that will stream them.
 
-    Take it *before* reading the page's state: what then comes twice is recognized by its key, and
-    nothing is missed. The page's stream begins there with ``?last_event_id=<cursor>``.
+    Call it *before* reading the page's state. The page then misses no event, and recognizes by its
+    key one that is already in the state. The page's stream begins at ``?last_event_id=<cursor>``.
 
-    Raises ``InvalidChannel``, ``InvalidCursor`` (no channel, one named twice, more than 32) and
+    Raises ``InvalidChannel``, ``InvalidCursor`` (no channel, the same one twice, more than 32) and
     ``LogUnavailable``.
     """
     names = [validate_channel(channel) for channel in channels]
     if not 1 <= len(set(names)) == len(names) <= MAX_CHANNELS:
-        raise InvalidCursor(f"A cursor is of 1 to {MAX_CHANNELS} different channels.")
+        raise InvalidCursor(
+            f"cursor() takes 1 to {MAX_CHANNELS} different channels, not {len(names)} names of "
+            f"{len(set(names))} channels."
+        )
     catch_up(names)
     return str(Cursor(tuple((head.epoch, head.head) for head in get_log().open(names))))
 
@@ -210,18 +222,19 @@ async def acursor(*channels: str) -> str:
 
 
 def redact(channel: str, seq: int) -> bool:
-    """Empty the event ``seq`` of ``channel`` for good, in the log and in every process's memory.
+    """Erase the event ``seq`` of ``channel`` for good, in the log and in every process's memory.
 
-    For privacy requests. Readers skip what is left. False when there is no such event, or it is the
-    terminal one. Raises ``LogUnavailable``, and ``PublishNotAllowed`` inside a transaction, where
-    it would lock the channel to the transaction's end and processes would look too early.
+    It is meant for privacy requests. Readers skip the tombstone that is left. Returns False if
+    there is no such event, or it is the terminal one. Raises ``LogUnavailable``, and
+    ``PublishNotAllowed`` inside a transaction: it would lock the channel until the transaction
+    ends, and other processes would look before the commit.
     """
     _refuse_event_loop("redact")
     validate_channel(channel)
     log = get_log()
     if log.in_transaction():
         raise PublishNotAllowed(
-            "redact() inside a transaction. Call it after the commit: "
+            "redact() must not be called inside a transaction. Call it after the commit: "
             "transaction.on_commit(lambda: redact(channel, seq))."
         )
     done = log.redact(channel, seq)

@@ -1,17 +1,17 @@
-"""What a project can listen to."""
+"""Signals that a project can connect to."""
 
 from __future__ import annotations
 
 from django.dispatch import Signal
 
 events_dropped = Signal()
-"""Events committed for a channel that had already finished.
+"""Sent when events were dropped because they were committed after their channel had finished.
 
 Arguments: ``channel`` (str), ``count`` (int).
 """
 
 stream_failed = Signal()
-"""A generator raised after its stream had started; its client got an ``error`` event.
+"""Sent when a generator raised after its stream had started. Its client got an ``error`` event.
 
 Arguments: ``exception``, ``request`` (or None).
 """

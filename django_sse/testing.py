@@ -1,4 +1,4 @@
-"""For the tests of projects that stream and publish.
+"""Helpers for the tests of projects that stream and publish.
 
 ::
 
@@ -13,17 +13,18 @@
             self.client.post("/orders/7/pay/")
             self.assertEqual(published("order-7"), [("status", '{"status":"paid"}')])
 
-A stream's position is settled by the request, so what is published between ``get`` and ``aread`` is
-read. Publish before reading: ``aread`` waits for its events, and closes the stream behind them.
+The request sets the stream's position, so ``aread`` gets the events published between ``get`` and
+``aread``. Publish before you read: ``aread`` waits for its events, then closes the stream.
 
-**In a ``TestCase``** (and with pytest-django's ``db``) nothing is ever committed, so ``publish``
-numbers its events at once, and what a stream asks the database is asked on the test's own thread.
+**In a ``TestCase``** (and with pytest-django's ``db``) nothing is ever committed. Therefore
+``publish`` numbers its events immediately, and a stream queries the database on the test's own
+thread.
 
-**With the synchronous client** a generator runs while the client waits for its response, to its end
-or for five seconds: for one that goes on for ever use ``self.async_client``.
+**With the synchronous client** a generator runs while the client waits for its response, until it
+ends or for five seconds. For a generator that never ends use ``self.async_client``.
 
-**In an async test under pytest-asyncio** pytest-django's ``db`` does not hold what coroutines
-write, as with any use of the ORM there: mark it ``django_db(transaction=True)``, or use
+**In an async test under pytest-asyncio** pytest-django's ``db`` does not roll back what coroutines
+write, as with any use of the ORM there. Mark the test ``django_db(transaction=True)``, or use
 ``memory_log``.
 
 **Without a database** (``SimpleTestCase``, plain pytest): ``memory_log``.
@@ -66,14 +67,15 @@ async def aread(
     *,
     opening: bool = False,
 ) -> list[MessageEvent]:
-    """The next ``count`` events of a stream, or all up to its end; then the stream is closed.
+    """Return the next ``count`` events of a stream, or all until its end, and close the stream.
 
-    Each has ``type``, ``data`` (a ``str``) and ``last_event_id``. A stream that ends early gives
-    fewer than ``count``. ``stream-open``, which each subscription begins with, is left out, save
-    with ``opening``; heartbeats are no events.
+    Each event has ``type``, ``data`` (a ``str``) and ``last_event_id``. If the stream ends early,
+    there are fewer than ``count``. The ``stream-open`` at the start of each subscription is left
+    out unless ``opening`` is true. Heartbeats are not events.
 
-    Raises ``TimeoutError`` when they have not come after ``timeout`` seconds (it says what has),
-    and ``AssertionError`` for a response that is no event stream: a redirect, 403, 204.
+    Raises ``TimeoutError`` if the events do not come within ``timeout`` seconds (the message has
+    the events that did come), and ``AssertionError`` for a response that is not an event stream: a
+    redirect, 403, 204.
     """
     body = _body(response)
     events: list[MessageEvent] = []
@@ -83,7 +85,7 @@ async def aread(
     except TimeoutError as error:
         wanted = "the stream's end" if count is None else f"{count} events"
         raise TimeoutError(
-            f"Waited {timeout:g} s for {wanted}. What came: {events or 'nothing'}. {error}".rstrip()
+            f"Waited {timeout:g} s for {wanted}. Received: {events or 'nothing'}. {error}".rstrip()
         ) from error
     finally:
         await _close(response, body)
@@ -109,7 +111,7 @@ def _body(response: HttpResponseBase) -> AsyncIterator[bytes]:
     if not isinstance(response, StreamingHttpResponse):
         content = getattr(response, "content", b"")
         raise AssertionError(
-            f"The response is no event stream, but {response.status_code} "
+            f"The response is not an event stream, but {response.status_code} "
             f"({response.headers.get('Content-Type', 'no content type')}): {content[:200]!r}"
         )
     return aiter(response) if response.is_async else _as_async(response)
@@ -118,7 +120,7 @@ def _body(response: HttpResponseBase) -> AsyncIterator[bytes]:
 async def _collect(
     events: list[MessageEvent], body: AsyncIterator[bytes], count: int | None, *, opening: bool
 ) -> None:
-    # Without limits: what a project may publish its tests may read.
+    # Without limits: tests may read any event that the project publishes.
     decoder = Decoder(max_line=sys.maxsize, max_event=sys.maxsize)
     async for chunk in body:
         new = decoder.feed(chunk)
@@ -133,8 +135,8 @@ async def _as_async(response: StreamingHttpResponse) -> AsyncIterator[bytes]:
 
 
 async def _close(response: HttpResponseBase, body: AsyncIterator[bytes]) -> None:
-    # The test client puts a generator round the content, which closes the response, as a server
-    # would, when it is closed itself. Left to the garbage collector, it would do so at any time.
+    # The test client wraps the content in a generator. Closing the generator closes the response,
+    # as a server would; the garbage collector would close it at any later time.
     for each in (body, getattr(response, "_iterator", None)):
         if (aclose := getattr(each, "aclose", None)) is not None:
             await aclose()
@@ -145,12 +147,12 @@ async def _close(response: HttpResponseBase, body: AsyncIterator[bytes]) -> None
 
 
 def published(channel: str) -> list[tuple[str, str]]:
-    """All events of ``channel`` that the log has, oldest first, as pairs of type and data.
+    """Return all events of ``channel`` in the log, oldest first, as pairs of type and data.
 
-    The type is ``"message"`` where none was given; data that was not a ``str`` is JSON. The
-    terminal event of ``finish`` is the last; redacted events are left out. Inside a transaction
-    that is not the ``TestCase``'s own an event is in the log after the commit. Empty for a channel
-    that nobody published to.
+    The type is ``"message"`` if none was given; data that was not a ``str`` is JSON. The terminal
+    event of ``finish`` is the last; redacted events are left out. An event published inside a
+    transaction is in the log only after the commit, except in the transaction of a ``TestCase``.
+    The list is empty for a channel without events.
     """
     log = get_log()
     head = log.heads([validate_channel(channel, internal=True)]).get(channel)
@@ -169,9 +171,10 @@ async def apublished(channel: str) -> list[tuple[str, str]]:
 
 
 class memory_log(TestContextDecorator):
-    """Keeps the log in memory, empty at the start and gone at the end; no database is needed.
+    """Keeps the log in memory: empty at the start, discarded at the end. It needs no database.
 
-    A context manager, a decorator of test functions (sync and async) and of ``TestCase`` classes::
+    Use it as a context manager, or as a decorator of test functions (sync or async) and of
+    ``TestCase`` classes::
 
         with memory_log() as log:
             publish("room", "hi")
@@ -184,7 +187,7 @@ class memory_log(TestContextDecorator):
             with memory_log() as log:
                 yield log
 
-    Gives the ``MemoryLog``. There is one a process, so blocks cannot be nested.
+    Returns the ``MemoryLog``. A process has only one, so blocks cannot be nested.
     """
 
     def enable(self) -> MemoryLog:

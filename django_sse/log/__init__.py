@@ -1,4 +1,4 @@
-"""What was published: the log of events that replays are read from."""
+"""The log of published events, from which replays are read."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ def _instance(path: str) -> EventLog:
 
 
 def get_log() -> EventLog:
-    """The log in force; one instance a process."""
+    """Return the log in use; each process has one instance."""
     return _instance(constants.LOG)

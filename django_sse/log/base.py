@@ -4,20 +4,21 @@ A log holds channels; a channel is a sequence of events numbered 1, 2, 3 … wit
 
 - **Dense, in sequencing order.** A reader that has seen ``n`` never later learns of an ``m < n``.
   An append that starts after another one returned comes after it.
-- **Fate.** An event is readable only once it is committed. What is deferred inside the caller's
-  transaction becomes readable after its commit, or never.
-- **Readers wait for no publisher.** Sequencing on behalf of a reader leaves a channel that another
-  has locked to whoever has it, or to a later look. The reader's position may then be before a
-  committed event, which comes to it live; it is never after one that it was not given.
-- **Finished is final.** After a channel's terminal event ``append`` raises ``ChannelFinished``, and
-  so does ``defer`` where it can see one, sequenced or itself deferred. What was deferred and comes
-  later all the same is dropped, logged and signalled.
-- **Holes are the reader's to find.** ``read`` returns what is stored after a position; a reader
-  compares the first row with its position, and an empty page with the head it knew *before* that.
-- **Epoch.** Random, made with the channel. A log that was wiped, or rewound and rotated, has a new
-  one.
+- **Fate.** An event is readable only once it is committed. An event that was deferred inside the
+  caller's transaction becomes readable after its commit, or never.
+- **Readers do not wait for publishers.** Sequencing on behalf of a reader skips a channel that is
+  locked; the holder of the lock sequences it, or a later poll does. The reader's position may then
+  be before a committed event, which it receives live. The position is never after an event that the
+  reader did not receive.
+- **Finished is final.** After a channel's terminal event ``append`` raises ``ChannelFinished``. So
+  does ``defer`` if it can see a terminal event, sequenced or deferred. A deferred event that still
+  comes later is dropped, logged and signalled.
+- **Readers detect holes.** ``read`` returns the stored events after a position. A reader compares
+  the first row with its position, and an empty page with the head that it knew *before* the read.
+- **Epoch.** It is random and created with the channel. A log that was wiped, or rewound and
+  rotated, has a new one.
 
-All methods are synchronous, may be called from any thread and raise ``LogUnavailable`` when the
+All methods are synchronous, may be called from any thread, and raise ``LogUnavailable`` if the
 storage does not answer.
 """
 
@@ -42,13 +43,13 @@ __all__ = ["Appended", "Entry", "EventLog", "Head", "Kind", "Outcome", "Record",
 
 logger = logging.getLogger("django_sse")
 
-# As numbers, for what is asked of every event: on Python 3.11 a member of an enum costs as much to
-# look up as all the rest of it.
+# Plain ints for checks on every event: on Python 3.11 looking up an enum member costs as much as
+# the rest of the check.
 TERMINAL = int(Kind.TERMINAL)
 REDACTED = int(Kind.REDACTED)
 
 PAGE_CHARACTERS = 256 << 10
-"""A page of large events must not need more memory than one of small ones."""
+"""Limits a page's data, so that a page of large events needs no more memory than one of small."""
 
 
 class Entry(NamedTuple):
@@ -70,15 +71,15 @@ class Record(NamedTuple):
     kind: int = Kind.EVENT
 
 
-# The classes' own makers are functions of Python's, which cost twice as much; these take a tuple of
-# all fields, for what is made of every event.
+# NamedTuple's own constructors are Python functions and cost twice as much. These take a tuple of
+# all fields.
 new_entry: Callable[[tuple[str, str, str, int, str]], Entry] = partial(tuple.__new__, Entry)
 new_record: Callable[[tuple[int, str, str, int]], Record] = partial(tuple.__new__, Record)
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Where a channel stands. ``key`` is what ``read`` takes; it lives as long as the rows do."""
+    """The state of a channel. ``key`` is the argument of ``read``, valid while the rows exist."""
 
     channel: str
     key: int
@@ -91,99 +92,106 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """Events that were sequenced together, in order; never empty. Of very many that were deferred
-    it has the newest: a reader finds those before it in the log."""
+    """Events of one channel that were sequenced together, in order; never empty.
+
+    If very many were deferred, it has only the newest: readers find the others in the log.
+    """
 
     channel: str
     epoch: str
     records: Sequence[Record]
 
 
-# Of the entries of one caller: their ids, in order, or why none of them is in the log.
+# For the entries of one caller: their ids, in order, or the error that kept all of them out.
 Outcome: TypeAlias = "list[str] | Exception"
 
 
 class EventLog(ABC):
-    """See the module's docstring for what every implementation must hold."""
+    """The interface of a log; the module's docstring has the rules for every implementation."""
 
     in_memory = False
-    """Whether every method returns at once, and no other process can see the log."""
+    """Whether every method returns without waiting, and no other process can see the log."""
 
     @abstractmethod
     def in_transaction(self) -> bool:
-        """Whether the caller is inside a transaction whose fate its events must share.
+        """Return whether the caller is inside a transaction whose fate its events must share.
 
-        Raises ``PublishNotAllowed`` where no promise can be kept (autocommit is off).
+        Raises ``PublishNotAllowed`` if autocommit is off: then no promise could be kept.
         """
 
     @abstractmethod
     def defer(self, entries: Sequence[Entry], announce: Callable[[list[Appended]], None]) -> None:
-        """Hand over ``entries`` with the caller's transaction; ``announce`` is called with what
-        its commit sequenced. Raises ``ChannelFinished``."""
+        """Store ``entries`` in the caller's transaction, to be sequenced after its commit.
+
+        ``announce`` is then called with the events that were sequenced. Raises ``ChannelFinished``.
+        """
 
     @abstractmethod
     def append(self, entries: Sequence[Entry]) -> list[Appended]:
-        """Sequence and commit ``entries`` together, after what was deferred and committed before.
+        """Sequence and commit all of ``entries`` or none, after all deferred, committed events.
 
-        One ``Appended`` a channel, with the deferred events first. All of ``entries`` or none.
-        Raises ``ChannelFinished``.
+        Returns one ``Appended`` for each channel, with the deferred events first. Raises
+        ``ChannelFinished``.
         """
 
     @abstractmethod
     def append_each(
         self, groups: Sequence[Sequence[Entry]]
     ) -> tuple[list[Appended], list[Outcome]]:
-        """``append`` for several callers at once, in their order, outside of any transaction.
+        """Append the groups of several callers, in order, outside of any transaction.
 
-        Each group is all or none for itself; its outcome is the ids of its entries or the error
-        that it alone meets. A group that may be committed all the same is not tried again.
+        Each group is appended completely or not at all. Its outcome is the ids of its entries, or
+        an error that does not affect the other groups. A group that may already be committed is not
+        tried again.
         """
 
     @abstractmethod
     def finish(self, entry: Entry) -> list[Appended]:
-        """Append the terminal ``entry``; empty when the channel has a terminal state already."""
+        """Append the terminal ``entry``; return [] if the channel already has a terminal state."""
 
     @abstractmethod
     def sequence(self, channels: Iterable[str], *, wait: bool = True) -> list[Appended]:
-        """Sequence what was deferred for ``channels``, committed, and not yet sequenced.
+        """Sequence the committed deferred events of ``channels`` that are not sequenced yet.
 
-        Who has just committed has to ``wait`` for a channel that another has locked: the other may
-        have looked for deferred events before. Who reads does not: what is locked is left out,
-        where the storage can tell.
+        A publisher that has just committed must ``wait`` for locked channels, because the holder of
+        the lock may have looked for deferred events before the commit. A reader must not wait:
+        locked channels are skipped, if the storage supports that.
 
-        Nothing inside a transaction of the caller's: what it sequenced would be announced before
-        it is committed, and the channels would be locked to the transaction's end.
+        Inside the caller's transaction nothing is sequenced: the events would be announced before
+        they are committed, and the channels would stay locked until the transaction ends.
         """
 
     @abstractmethod
     def orphans(self, limit: int = 100) -> list[str]:
-        """Channels with committed events that nobody has sequenced yet."""
+        """Return channels with committed events that are not sequenced yet."""
 
     @abstractmethod
     def open(self, channels: Sequence[str]) -> list[Head]:
-        """The heads of ``channels`` in their order; a channel that is not there is made."""
+        """Return the heads of ``channels`` in their order, creating channels that do not exist."""
 
     @abstractmethod
     def heads(self, channels: Iterable[str]) -> dict[str, Head]:
-        """The heads of those of ``channels`` that are there."""
+        """Return the heads of the ``channels`` that exist."""
 
     @abstractmethod
     def read(self, key: int, after: int, limit: int) -> list[Record]:
-        """At most ``limit`` stored records with ``seq > after``, ascending; fewer, but at least
-        one, where their data has more than ``PAGE_CHARACTERS``."""
+        """Return at most ``limit`` stored records with ``seq > after``, in ascending order.
+
+        If their data has more than ``PAGE_CHARACTERS``, the page is shorter, but not empty.
+        """
 
     @abstractmethod
     def seq_before(self, head: Head, moment: datetime) -> int:
-        """The highest seq whose event is older than ``moment``, at least ``head.floor``."""
+        """Return the highest seq of an event older than ``moment``, at least ``head.floor``."""
 
     @abstractmethod
     def now(self, head: Head) -> datetime:
-        """The clock that the channel's events are stamped by."""
+        """Return the current time of the clock that stamps the channel's events."""
 
     def trim_floor(
         self, head: Head, *, age: timedelta | None = None, count: int | None = None
     ) -> int:
-        """The highest seq that ``trim`` would remove, at least ``head.floor``.
+        """Return the highest seq that ``trim`` would remove, at least ``head.floor``.
 
         Raises ``ValueError`` for a negative limit.
         """
@@ -195,26 +203,26 @@ class EventLog(ABC):
 
     @abstractmethod
     def trim(self, channel: str, *, age: timedelta | None = None, count: int | None = None) -> int:
-        """Remove events older than ``age`` and all but the newest ``count``; how many went.
+        """Remove events older than ``age``, and all but the newest ``count``.
 
-        Raises ``ValueError`` for a negative limit.
+        Returns the number of removed events. Raises ``ValueError`` for a negative limit.
         """
 
     @abstractmethod
     def channels(self) -> Iterable[str]:
-        """The names of all channels."""
+        """Return the names of all channels."""
 
     @abstractmethod
     def redact(self, channel: str, seq: int) -> bool:
-        """Empty one event for good, leaving a tombstone; False when there is no such event."""
+        """Replace one event with a tombstone, for good; return False if there is no such event."""
 
     @abstractmethod
     def rotate(self, channel: str, epoch: str) -> bool:
-        """Give ``channel`` a new epoch if it still has ``epoch``; False when it has not."""
+        """Give ``channel`` a new epoch if it still has ``epoch``; return whether it did."""
 
 
 def fitting(sizes: Iterable[int]) -> int:
-    """How many of the events of these ``sizes`` make a page: at least one."""
+    """Return how many of the events with these ``sizes`` fit in a page, at least one."""
     total = 0
     count = 0
     for size in sizes:
@@ -226,9 +234,9 @@ def fitting(sizes: Iterable[int]) -> int:
 
 
 def ids_of(entries: Sequence[Entry], appended: Iterable[Appended]) -> list[str]:
-    """The ids of ``entries`` in their order, out of what ``append`` returned for them."""
+    """Return the ids of ``entries`` in their order, given what ``append`` returned for them."""
     wanted = Counter(entry.channel for entry in entries)
-    # A channel's newest records are these entries: what was deferred came before them.
+    # A channel's newest records are these entries: deferred events came before them.
     own = {
         each.channel: iter([f"{each.epoch}-{r.seq}" for r in each.records[-wanted[each.channel] :]])
         for each in appended
@@ -237,8 +245,11 @@ def ids_of(entries: Sequence[Entry], appended: Iterable[Appended]) -> list[str]:
 
 
 def refuse_after_end(entries: Iterable[Entry], ended: Mapping[str, str]) -> None:
-    """Raises ``ChannelFinished`` for an entry behind the end of its channel: one of ``ended``
-    (channel and state), or one among the ``entries``."""
+    """Raise ``ChannelFinished`` for an entry after the end of its channel.
+
+    ``ended`` maps channels that have ended to their states; the ``entries`` may contain an end,
+    too.
+    """
     states = dict(ended)
     for entry in entries:
         if state := states.get(entry.channel):
@@ -248,18 +259,18 @@ def refuse_after_end(entries: Iterable[Entry], ended: Mapping[str, str]) -> None
 
 
 def report_dropped(channel: str, count: int) -> None:
-    """Say in the log and by signal that deferred events came after the channel's end."""
+    """Log and signal that deferred events came after the channel's end and were dropped."""
     logger.warning(
-        "%d events for the channel %r were committed after it had finished: dropped.",
+        "Dropped %d events for the channel %r: they were committed after it had finished.",
         count,
         channel,
     )
-    # Robust: what was sequenced beside them is committed and still has to be announced.
+    # Robust: the events sequenced beside them are committed and must still be announced.
     events_dropped.send_robust(EventLog, channel=channel, count=count)
 
 
 def check_limits(age: timedelta | None, count: int | None) -> None:
-    """Raises ``ValueError`` for what ``trim`` cannot mean: a floor above the head."""
+    """Raise ``ValueError`` for a negative limit: it would put the floor above the head."""
     if count is not None and count < 0:
         raise ValueError(f"The number of events to keep must not be negative, but is {count}.")
     if age is not None and age.total_seconds() < 0:

@@ -1,4 +1,4 @@
-"""The events of many callers in one transaction: what one of them meets, the others do not."""
+"""The events of many callers in one transaction; an error of one caller spares the others."""
 
 from __future__ import annotations
 
@@ -23,12 +23,17 @@ def append_each(
     together = _Transaction(alias, groups)
     try:
         return together.run()
-    # Whatever it is: no error of one caller may be that of all.
+    # Any error: one caller's error must not fail all the others.
     except Exception as error:
         if len(groups) == 1:
             return [], [error]
         if together.is_beyond_doubt(error) and _answers(alias):
-            logger.warning("%d callers' events, each by itself: %s", len(groups), error)
+            logger.warning(
+                "Could not append the events of %d callers together (%s); "
+                "appending each caller's separately.",
+                len(groups),
+                error,
+            )
             return _one_by_one(alias, groups)
         return [], [_for_each_caller(error) for _ in groups]
 
@@ -50,8 +55,10 @@ class _Transaction:
         self._committing = True
 
     def is_beyond_doubt(self, error: Exception) -> bool:
-        """Whether nothing was committed, and not because of another's lock: waiting for that once
-        more for each caller would take minutes."""
+        """Return whether nothing was committed, and another transaction's lock was not the cause.
+
+        Waiting for that lock again, for each caller, would take minutes.
+        """
         cause = error.__cause__
         return not self._committing and not (cause and transactions.may_be_tried_again(cause))
 
@@ -68,7 +75,7 @@ def _take_group(locked: Mapping[str, sequencer.Locked], group: Sequence[Entry]) 
 
 
 def _answers(alias: str) -> bool:
-    """Whether the database is there: if it is, the error was about what it was given."""
+    """Return whether the database responds: if so, the data caused the error."""
     try:
         transactions.run(alias, Channel.objects.using(alias).order_by().exists)
     except LogUnavailable:
@@ -92,7 +99,7 @@ def _one_by_one(
 
 
 def _for_each_caller(error: Exception) -> LogUnavailable:
-    """One of its own: each caller's traceback is added to it."""
+    """Return a copy of the error for one caller: raising it adds that caller's traceback to it."""
     copy = LogUnavailable(*error.args) if isinstance(error, LogUnavailable) else None
     copy = copy or LogUnavailable(f"The event log could not be written: {error}")
     copy.__cause__ = error.__cause__ or error

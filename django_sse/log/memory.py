@@ -1,4 +1,4 @@
-"""A log in the memory of this process: for tests, and for what nobody replays after a restart."""
+"""A log in this process's memory: for tests, and for events that may be lost at a restart."""
 
 from __future__ import annotations
 
@@ -74,9 +74,12 @@ class _Channel:
 
 
 class MemoryLog(EventLog):
-    """Deferred events are kept by ``transaction.on_commit`` and share its limits: they are lost
-    with a hook that does not run (an earlier one raised), and a savepoint that is rolled back by
-    hand, without ``atomic()``, does not take them along."""
+    """A log in memory.
+
+    ``transaction.on_commit`` keeps its deferred events, with two consequences. They are lost if
+    their hook does not run because an earlier hook raised. And rolling back a savepoint by hand,
+    without ``atomic()``, does not discard them.
+    """
 
     in_memory = True
 
@@ -87,7 +90,7 @@ class MemoryLog(EventLog):
         self._next_key = 1
 
     def clear(self) -> None:
-        """Forget everything, as between two tests."""
+        """Remove all channels, for example between two tests."""
         with self._lock:
             self._channels.clear()
             self._keys.clear()
@@ -107,7 +110,7 @@ class MemoryLog(EventLog):
         alias = conf.current().DATABASE
         refuse_after_end(entries, self._ended(alias, entries))
 
-        # Not a partial: Django tells of a robust hook that failed by its __qualname__.
+        # Not a partial: if a robust hook fails, Django logs its __qualname__.
         def append() -> None:
             if appended := self._append_committed(entries):
                 announce(appended)
@@ -116,8 +119,11 @@ class MemoryLog(EventLog):
         transaction.on_commit(append, using=alias, robust=True)
 
     def _ended(self, alias: str, entries: Sequence[Entry]) -> dict[str, str]:
-        """The channels that have an end, and those that the transaction's hooks will give one:
-        Django takes a hook away with its savepoint."""
+        """Return the states of channels that have ended or will end when this transaction commits.
+
+        The latter are found among the transaction's hooks, from which Django removes the hooks of a
+        savepoint that is rolled back.
+        """
         hooks = [hook for _, hook, *_ in connections[alias].run_on_commit]
         waiting = [each for hook in hooks for each in getattr(hook, "entries", ())]
         ended = {each.channel: each.state for each in waiting if each.kind == TERMINAL}
@@ -137,8 +143,10 @@ class MemoryLog(EventLog):
         return channel.state if channel else State.OPEN
 
     def _split(self, entries: Sequence[Entry]) -> tuple[list[Entry], list[tuple[str, str]]]:
-        """The entries that can be appended, and for each that would follow a terminal event the
-        channel and its state."""
+        """Return the entries that can be appended, and (channel, state) for each of the others.
+
+        The others would follow a terminal event.
+        """
         taken: list[Entry] = []
         late: list[tuple[str, str]] = []
         ended: dict[str, str] = {}

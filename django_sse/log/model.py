@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 class ModelLog(EventLog):
     """``Channel``, ``StoredEvent`` and ``OutboxEvent`` in ``DJANGO_SSE["DATABASE"]``.
 
-    All reads go to the database for writes: a replica that lags looks like a log that was rewound.
+    All reads use the database for writes, because a lagging replica looks like a rewound log.
     """
 
     @property
@@ -51,14 +51,15 @@ class ModelLog(EventLog):
         refuse_after_end(entries, transactions.run(alias, partial(outbox.ends, alias, names)))
         transactions.run(alias, partial(outbox.add, alias, entries))
 
-        # Not a partial: Django tells of a robust hook that failed by its __qualname__.
+        # Not a partial: if a robust hook fails, Django logs its __qualname__.
         def sequence_and_announce() -> None:
             if appended := self.sequence(names):
                 announce(appended)
 
-        # On every call: a savepoint that rolls back takes its hooks along, so "once a
-        # transaction" would lose it. The first hook sequences, the rest find nothing. Robust: the
-        # caller's transaction is committed, so an error of ours is not its.
+        # Registered on every call, not once in a transaction: Django removes the hooks of a
+        # savepoint that is rolled back. The first hook sequences all events, the others find
+        # nothing. Robust: the caller's transaction is committed, so an error here must not reach
+        # the caller.
         transaction.on_commit(sequence_and_announce, using=alias, robust=True)
 
     def append(self, entries: Sequence[Entry]) -> list[Appended]:
@@ -83,7 +84,8 @@ class ModelLog(EventLog):
 
     def orphans(self, limit: int = 100) -> list[str]:
         waiting = OutboxEvent.objects.using(self.alias).order_by().values("name_hash")
-        # By the hash: some databases take two names for one, and a reader would wait for the other.
+        # Grouped by the hash: some databases treat two different names as equal, and a reader of
+        # the second would wait for ever.
         names = waiting.annotate(one=Min("name")).values_list("one", flat=True)[:limit]
         return transactions.run(self.alias, lambda: list(names.all()))
 
@@ -108,7 +110,7 @@ class ModelLog(EventLog):
 
     def now(self, head: Head) -> datetime:
         rows = Channel.objects.using(self.alias).filter(pk=head.key)
-        # A channel that was deleted has no events, so any clock will do.
+        # A deleted channel has no events, so any clock will do.
         found = transactions.run(self.alias, rows.values_list(DatabaseNow(), flat=True).first)
         return found or timezone.now()
 
@@ -120,8 +122,8 @@ class ModelLog(EventLog):
         return trimming.trim(self.alias, head, self.trim_floor(head, age=age, count=count))
 
     def channels(self) -> Iterator[str]:
-        # In pages: on SQLite a cursor that is still open keeps its snapshot, and whoever writes
-        # between two names is then refused as soon as another connection has written.
+        # In pages: on SQLite an open cursor keeps its snapshot. A caller that writes between two
+        # names would then get an error as soon as another connection has written.
         rows = Channel.objects.using(self.alias).order_by("pk").values_list("pk", "name")
         after = 0
         while page := self._page(rows.filter(pk__gt=after)[:BATCH]):
@@ -132,7 +134,7 @@ class ModelLog(EventLog):
         return transactions.run(self.alias, lambda: list(rows))
 
     def redact(self, channel: str, seq: int) -> bool:
-        # Its key first: with a subquery MariaDB reads, and locks, the events of all channels.
+        # Look up the key first: with a subquery MariaDB reads and locks the events of all channels.
         head = self.heads([channel]).get(channel)
         if head is None:
             return False

@@ -1,4 +1,4 @@
-"""What the ORM leaves open between the databases."""
+"""Differences between the databases that the ORM does not hide."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ if TYPE_CHECKING:
 
 BATCH = 500
 
-# MySQL and MariaDB refuse a statement of more than max_allowed_packet: 16 MiB by default, 4 MiB on
-# older ones. A character is up to 4 bytes.
+# MySQL and MariaDB refuse a statement larger than max_allowed_packet: 16 MiB by default, 4 MiB in
+# older versions. A character has up to 4 bytes.
 STATEMENT_CHARACTERS = 512 << 10
 
 
 class DatabaseNow(Now):
-    """The database's clock. Django stores UTC on MySQL and MariaDB, but there ``CURRENT_TIMESTAMP``
-    is in the time zone of the session, which Django leaves as the server has it."""
+    """The database's clock.
+
+    Django stores UTC on MySQL and MariaDB, but ``CURRENT_TIMESTAMP`` is in the session's time zone
+    there, and Django does not set it.
+    """
 
     def as_mysql(self, compiler: Any, connection: Any, **context: Any) -> Any:
         if connection.timezone_name != "UTC":
@@ -34,16 +37,15 @@ class DatabaseNow(Now):
 def insert(cursor: CursorWrapper, sql: str, rows: Sequence[Sequence[Any]]) -> None:
     """Execute ``sql`` for each of ``rows``."""
     if len(rows) == 1:
-        # psycopg makes a pipeline for many, which costs as much as the statement.
+        # psycopg's executemany starts a pipeline, which costs as much as the statement.
         cursor.execute(sql, rows[0])
     else:
-        # The driver divides them where it must.
+        # The driver splits the rows if it has to.
         cursor.executemany(sql, rows)
 
 
 def refuse_over_packet(cursor: CursorWrapper, texts: Iterable[str]) -> None:
-    """Raises ``EventTooLarge`` for data that MySQL or MariaDB would answer by cutting the
-    connection."""
+    """Raise ``EventTooLarge`` if MySQL or MariaDB would close the connection on such large data."""
     if cursor.db.vendor != "mysql":
         return
     largest = max(texts, key=len, default="")
@@ -52,15 +54,15 @@ def refuse_over_packet(cursor: CursorWrapper, texts: Iterable[str]) -> None:
     cursor.execute("SELECT @@max_allowed_packet")
     (packet,) = cursor.fetchone()
     size = len(largest.encode())
-    # Drivers escape the text on its way, which can double it.
+    # Drivers escape the text, which can double its size.
     if 2 * size > packet:
         raise EventTooLarge(
             f"The data is {size} bytes, more than half of max_allowed_packet ({packet}) of the "
-            f"database {cursor.db.alias!r}. Raise that on the server, or store the data elsewhere "
-            "and publish a reference to it."
+            f"database {cursor.db.alias!r}. Raise max_allowed_packet on the server, or store the "
+            "data elsewhere and publish a reference to it."
         )
 
 
 def channel_hash(name: str) -> str:
-    """The unique key of a channel: names are compared to the letter on every database."""
+    """Return the unique key of a channel, so that every database compares names exactly."""
     return hashlib.sha256(name.encode()).hexdigest()

@@ -18,15 +18,17 @@ if TYPE_CHECKING:
 
     from django_sse.log.sequencer import Locked
 
-# What one transaction moves from the outbox: as much as group_commit appends in one, and one event
-# at least. Its channels are locked to its end.
+# The most that one transaction moves from the outbox: as much as group_commit appends in one, and
+# at least one event. The transaction's channels stay locked until it ends.
 MOVED_EVENTS = 500
 MOVED_CHARACTERS = 1 << 20
 
 
 def ends(alias: str, names: Sequence[str]) -> dict[str, str]:
-    """The states of those of ``names`` whose end this transaction can see: sequenced, or waiting
-    for it in the outbox."""
+    """Return the states of the channels ``names`` whose end this transaction can see.
+
+    The end may be sequenced, or still in the outbox.
+    """
     hashes = [channel_hash(name) for name in names]
     with connections[alias].cursor() as cursor:
         sql = statements(cursor.db).ends(len(hashes))
@@ -38,25 +40,26 @@ def add(alias: str, entries: Sequence[Entry]) -> None:
     """Insert ``entries``. Raises ``EventTooLarge``."""
     rows = [(e.channel, channel_hash(e.channel), e.kind, e.state, e.type, e.data) for e in entries]
     with connections[alias].cursor() as cursor:
-        # Outside the block: nothing was written, so the caller's transaction is as good as before.
+        # Outside the block: an error before anything is written leaves the caller's transaction
+        # usable.
         refuse_over_packet(cursor, (each.data for each in entries))
-        # Without a savepoint: one that fails in the middle must not be committed in part, even
-        # where the caller goes on.
+        # Without a savepoint: if the insert fails halfway, the transaction must not be committed
+        # with a part of the events, even if the caller ignores the error.
         with transaction.atomic(using=alias, savepoint=False):
             insert(cursor, statements(cursor.db).insert_deferred, rows)
 
 
 @dataclass(slots=True)
 class _Room:
-    """What one transaction may still move."""
+    """The number of events and characters that one transaction may still move."""
 
     events: int
     characters: int
     whole: bool = True
-    """Whether nothing was moved yet: then one event is, whatever its size."""
+    """Whether nothing was moved yet; the first event is moved whatever its size."""
 
     def fit(self, sizes: Sequence[int]) -> int:
-        """How many of the events of these ``sizes`` are moved, the first ones."""
+        """Take room for the first of the events with these ``sizes``; return how many fit."""
         for count, size in enumerate(sizes):
             if not self.whole and (self.events < 1 or size > self.characters):
                 return count
@@ -67,17 +70,19 @@ class _Room:
 
 
 def move_outboxes(cursor: CursorWrapper, channels: Iterable[Locked]) -> bool:
-    """Number what waits in the outbox for ``channels``, up to the bounds of one transaction;
-    whether that is all."""
+    """Move the outbox events of ``channels`` to the log, within the limits of one transaction.
+
+    Returns whether all of them were moved.
+    """
     room = _Room(MOVED_EVENTS, MOVED_CHARACTERS)
     return all(_move_outbox(cursor, each, room) for each in channels if each.pending)
 
 
 def _move_outbox(cursor: CursorWrapper, channel: Locked, room: _Room) -> bool:
-    """Number the channel's committed outbox rows by id and remove them, as many as there is room
-    for; whether that is all.
+    """Number and remove the channel's committed outbox rows, by id, while there is room.
 
-    Only who holds the channel's row removes its outbox rows, so what is deleted is what was read.
+    Returns whether all of them were moved. Only the transaction that holds the channel's row
+    removes its outbox rows, so exactly the rows that were read are deleted.
     """
     if room.events < 1:
         return False
@@ -87,7 +92,7 @@ def _move_outbox(cursor: CursorWrapper, channel: Locked, room: _Room) -> bool:
     count = room.fit([size for _, size in sizes])
     if not count:
         return not sizes
-    # By the last id and not by their number: what was committed meanwhile may have a lower one.
+    # Limited by the last id, not by the count: an event committed meanwhile may have a lower id.
     cursor.execute(written.outbox_events, [channel.name_hash, sizes[count - 1][0]])
     ids = []
     for pk, *event in cursor.fetchall():
@@ -96,6 +101,7 @@ def _move_outbox(cursor: CursorWrapper, channel: Locked, room: _Room) -> bool:
     cursor.execute(written.remove_from_outbox(len(ids)), ids)
     if cursor.rowcount != len(ids):
         raise RuntimeError(
-            f"The outbox of {channel.name!r} was changed by something else than django_sse."
+            f"Software other than django_sse changed the outbox of the channel {channel.name!r}. "
+            "Do not write to the table of OutboxEvent."
         )
     return count == len(sizes)

@@ -1,10 +1,10 @@
-"""The one append routine: everything that gets a sequence number gets it here.
+"""The one append routine: every sequence number is assigned here.
 
-A short transaction of its own: lock the channel's row, move what was committed to the outbox,
-append, move the head. The row is locked *before* anything is read, so that whoever holds it sees
-all that was sequenced before; several channels are locked in primary-key order, so that no two
-publishers wait for each other. Where the outbox has much, transactions that only move parts of it
-come first: none is long, and none needs more memory than the others.
+It runs a short transaction of its own: lock the channel's row, move the committed outbox events,
+append the new ones, move the head. The row is locked *before* anything is read, so that the holder
+sees all events sequenced before. Several channels are locked in primary-key order, so that no two
+publishers wait for each other. If the outbox is large, several transactions that only move parts of
+it come first, so that none is long or needs much memory.
 """
 
 from __future__ import annotations
@@ -33,15 +33,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Channels that one transaction locks to move what waits for them. One that moves a part of the
-# outbox must not lock all of a publisher's channels for it.
+# The number of channels that one transaction locks to move their outbox events. A transaction that
+# moves a part of the outbox must not lock all of a publisher's channels.
 MOVED_CHANNELS = 250
 
 
 def make_channels(alias: str, names: Iterable[str]) -> None:
-    """The rows of ``names``, where they are not there yet. Never inside the append's own
-    transaction: an insert that waits for another's would hold the locks meanwhile. And sorted: two
-    that insert the same names in opposite order would wait for each other."""
+    """Create the rows of the channels ``names`` that do not exist yet.
+
+    Never inside the append's own transaction, which would hold its locks while an insert waits for
+    another. Sorted, because two inserts of the same names in opposite order would deadlock.
+    """
     now = DatabaseNow()
     rows = [
         Channel(
@@ -57,7 +59,7 @@ def make_channels(alias: str, names: Iterable[str]) -> None:
 
 
 def append(alias: str, entries: Sequence[Entry]) -> list[Appended]:
-    """Sequence ``entries``, behind what waited in the outbox for their channels, and commit.
+    """Sequence ``entries`` after the outbox events of their channels, and commit.
 
     Raises ``ChannelFinished`` (then none of ``entries`` is written) and ``LogUnavailable``.
     """
@@ -70,8 +72,10 @@ def append(alias: str, entries: Sequence[Entry]) -> list[Appended]:
 
 
 def sequence_outbox(alias: str, names: Iterable[str], *, wait: bool = True) -> list[Appended]:
-    """Sequence what waits in the outbox for ``names``; without ``wait`` for those of them that
-    nobody has locked, where the database can skip these."""
+    """Sequence the outbox events of the channels ``names``.
+
+    Without ``wait`` locked channels are skipped, if the database supports that.
+    """
     hashes = {channel_hash(name): name for name in names}
 
     def waiting() -> list[str]:
@@ -92,14 +96,16 @@ def sequence_outbox(alias: str, names: Iterable[str], *, wait: bool = True) -> l
 
 
 def _prepare_to_skip(alias: str, names: Sequence[str]) -> bool:
-    """Whether the database can skip those of ``names`` that are locked. Then the rows that are not
-    there are made: they would be missing like those that were skipped."""
+    """Return whether the database can skip locked rows, after creating the missing rows.
+
+    A missing row would look like one that was skipped.
+    """
     if not connections[alias].features.has_select_for_update_skip_locked:
         return False
     hashes = {channel_hash(name): name for name in names}
     rows = Channel.objects.using(alias).filter(name_hash__in=hashes)
     there = set(rows.values_list("name_hash", flat=True))
-    # Not all of them: on MariaDB an insert waits for the row that it meets, if that is locked.
+    # Only the missing ones: on MariaDB an insert waits if the row exists and is locked.
     make_channels(alias, [name for each, name in hashes.items() if each not in there])
     return True
 
@@ -112,13 +118,15 @@ def sequence(
     *,
     wait: bool = True,
 ) -> tuple[list[Appended], T]:
-    """Lock the channels ``names``, sequence what waited for them, then what ``take`` appends to
-    them, and commit; what was appended, and what ``take`` returned. Without ``wait`` only those
-    that are there and not locked.
+    """Lock the channels ``names``, sequence their outbox events, call ``take``, and commit.
 
-    ``take`` may be called several times, each time with channels as if it were the first. What it
-    raises undoes what its transaction did. An error after ``before_commit`` may mean that all is
-    committed.
+    ``take`` appends its entries to the locked channels. Returns the events that were appended, and
+    the result of ``take``. Without ``wait`` only channels that exist and are not locked are
+    sequenced.
+
+    ``take`` may be called several times, each time with freshly locked channels. An error that it
+    raises rolls its transaction back. After an error that follows ``before_commit`` everything may
+    nevertheless be committed.
     """
     names = list(names)
     attempt = partial(_attempt, alias, names, take, before_commit, wait=wait)
@@ -144,8 +152,11 @@ def _attempt(
     *,
     wait: bool,
 ) -> tuple[list[Locked], list[T]] | None:
-    """One transaction: its channels, and what ``take`` returned, or nothing where only a part of
-    the outbox was moved. None: a channel is to be made first."""
+    """Run one transaction; return its channels and a list with the result of ``take``.
+
+    The list is empty if only a part of the outbox was moved. Returns None if a channel must be
+    created first.
+    """
     with transactions.read_committed(alias), connections[alias].cursor() as cursor:
         locked = _lock(cursor, names, wait=wait)
         if wait and len(locked) < len(names):
@@ -160,7 +171,7 @@ def _attempt(
 
 
 def _committed(channels: Iterable[Locked]) -> dict[str, Appended]:
-    """By channel, what a transaction sequenced; what it dropped is reported."""
+    """Return the events that a transaction sequenced, by channel; report those that it dropped."""
     appended: dict[str, Appended] = {}
     for channel in channels:
         if channel.dropped:
@@ -172,7 +183,7 @@ def _committed(channels: Iterable[Locked]) -> dict[str, Appended]:
 
 @dataclass(slots=True)
 class Locked:
-    """A channel whose row this transaction holds, and what it will write."""
+    """A channel whose row this transaction has locked, and the records to write."""
 
     key: int
     name: str
@@ -182,18 +193,19 @@ class Locked:
     state: str
     pending: bool
     created: Any
-    """When its new events are created, in the database's own form; see ``Statements.lock``."""
+    """The time at which its new events are created, in the database's form; see
+    ``Statements.lock``."""
     clock: Any
     records: list[Record] = field(default_factory=list)
     dropped: int = 0
 
     def append(self, entry: Entry) -> str:
-        """Number ``entry``; its id."""
+        """Number ``entry`` and return its id."""
         (id,) = self.extend([entry])
         return id
 
     def extend(self, entries: Sequence[Entry]) -> list[str]:
-        """Number ``entries``, of which only the last may be terminal; their ids."""
+        """Number ``entries``, of which only the last may be terminal, and return their ids."""
         if self.state:
             raise ChannelFinished.of(self.name, self.state)
         first = self.head + 1
@@ -207,7 +219,7 @@ class Locked:
         return [f"{self.epoch}-{seq}" for seq in range(first, self.head + 1)]
 
     def move(self, type: str, data: str, kind: int, state: str) -> None:
-        """Number an event of the outbox."""
+        """Number an event of the outbox, or drop it if the channel has ended."""
         if self.state:
             self.dropped += 1
         else:
@@ -223,24 +235,24 @@ def _is_deferred(connection: BaseDatabaseWrapper) -> bool:
 
 
 def _lock(cursor: CursorWrapper, names: Sequence[str], *, wait: bool) -> dict[str, Locked]:
-    """Lock the rows of ``names``; those that do not exist are missing in the result."""
+    """Lock the rows of ``names``; rows that do not exist are missing from the result."""
     connection = cursor.db
     written = statements(connection)
     field, values = "name_hash", [channel_hash(name) for name in names]
     if connection.vendor == "sqlite" and _is_deferred(connection):
-        # In a deferred transaction SQLite refuses the step from reader to writer at once when
-        # another has written meanwhile; as the first statement a write waits for its turn.
+        # In a deferred transaction SQLite immediately refuses to turn a reader into a writer if
+        # another connection has written meanwhile. A write as the first statement waits its turn.
         cursor.execute(written.touch(len(values)), values)
     if connection.vendor == "mysql" and len(names) > 1:
-        # InnoDB locks in the order in which it looks: through whichever index it chose, by hash
-        # for few channels and by primary key for many. By their keys it is always the latter.
+        # InnoDB locks rows in the order of the index that it reads: the hash's for few channels,
+        # the primary key for many. With the keys in the query it is always the primary key.
         cursor.execute(written.keys(len(values)), values)
         field, values = "id", [key for (key,) in cursor.fetchall()]
     sql = written.lock(field, len(values), wait=wait)
     locked = _fetch_locked(cursor, sql, values)
     if any(each.created is None for each in locked):
-        # Another had the row meanwhile and left an event that a statement begun before it cannot
-        # see. The rows are ours now, so this one sees all there is.
+        # While this statement waited, another transaction held the row and appended an event that
+        # the statement cannot see. The rows are locked now, so a new statement sees everything.
         locked = _fetch_locked(cursor, sql, values)
     return {each.name: each for each in locked}
 
@@ -264,7 +276,7 @@ def _write(cursor: CursorWrapper, channels: Sequence[Locked]) -> None:
     ]
     refuse_over_packet(cursor, (row[-1] for row in rows))
     insert(cursor, written.insert_event, rows)
-    # One statement for all that moved alike: most of many have one event more.
+    # One statement for all channels that move by the same count: most move by one event.
     alike: dict[tuple[int, str], list[int]] = {}
     for each in channels:
         alike.setdefault((len(each.records), each.state), []).append(each.key)
@@ -273,7 +285,7 @@ def _write(cursor: CursorWrapper, channels: Sequence[Locked]) -> None:
 
 
 def _as_json(channels: Sequence[Locked]) -> list[str]:
-    """The parameters of ``Statements.append``."""
+    """Return the parameters of ``Statements.append``."""
     moved = [
         {
             "key": each.key,

@@ -1,11 +1,12 @@
-"""The statements that run for each event, written by hand, once a process.
+"""The statements that run for each event, written by hand and built once in a process.
 
-The ORM builds and compiles a statement each time it is run: of 2.4 ms of CPU time that a publish
-took on SQLite, 2.2 were that. It is spent while the channel's row is locked, and no event loop of
-the process can run meanwhile. All that does not run for each event is the ORM's.
+The ORM builds and compiles a statement each time it runs. Of the 2.4 ms of CPU time that a publish
+took on SQLite, the ORM used 2.2, while the channel's row was locked and no event loop of the
+process could run. Everything that does not run for each event uses the ORM.
 
-The names are the models'; their quotes, the lock and the clock are the backend's. ``%`` is doubled,
-so each has to be executed *with* its parameters, which its docstring tells.
+Table and column names come from the models; quoting, locking and the clock come from the backend.
+``%`` is doubled, so each statement must be executed *with* its parameters, which its docstring
+lists.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _written: dict[tuple[str, str], Statements] = {}
 
 
 def statements(connection: BaseDatabaseWrapper) -> Statements:
-    """Those for the kind of database, and the time zone, of ``connection``."""
+    """Return the statements for the database engine and the time zone of ``connection``."""
     key = (connection.settings_dict["ENGINE"], connection.timezone_name)
     if key not in _written:
         _written[key] = Statements(connection)
@@ -33,7 +34,7 @@ def statements(connection: BaseDatabaseWrapper) -> Statements:
 
 
 class _Table:
-    """``str()`` is the table's quoted name, ``table["head floor"]`` the columns of fields."""
+    """``str(table)`` is the quoted name; ``table["head floor"]`` is the columns of these fields."""
 
     def __init__(self, connection: BaseDatabaseWrapper, model: type[Model]) -> None:
         quote = connection.ops.quote_name
@@ -58,7 +59,7 @@ def _in(count: int) -> str:
 def _compiled(
     connection: BaseDatabaseWrapper, function: Func, model: type[Model] = StoredEvent
 ) -> str:
-    """What the backend makes of a function of the columns of ``model``, or of none."""
+    """Return the backend's SQL for a function of the columns of ``model``, or of none."""
     query = model._base_manager.using(connection.alias).query
     compiler = query.get_compiler(connection=connection)
     sql, _ = compiler.compile(function.resolve_expression(query))
@@ -66,14 +67,15 @@ def _compiled(
 
 
 class Statements:
-    """Where a statement takes ``count`` keys, it is a method."""
+    """The statements for one database. A statement that takes ``count`` keys is a method."""
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self._channel = _Table(connection, Channel)
         self._event = _Table(connection, StoredEvent)
         self._outbox = _Table(connection, OutboxEvent)
         self.append = self._append() if connection.vendor == "postgresql" else None
-        """Events and heads in one; two texts of JSON (see ``_append``). None: there is none."""
+        """Inserts events and moves heads; parameters: two JSON texts (see ``_append``). None except
+        on PostgreSQL."""
         self._columns = self._lock_columns(_compiled(connection, DatabaseNow()))
         self._for_update = self._skip_locked = ""
         if connection.features.has_select_for_update:
@@ -84,9 +86,9 @@ class Statements:
         self._write_reads(_compiled(connection, Length("data")))
         self._write_outbox_reads(_compiled(connection, Length("data"), OutboxEvent))
         self.insert_event = self._event.insert("channel seq kind type created data")
-        """A row, its values in the order of these fields."""
+        """Inserts a row; parameters: its values in the order of these fields."""
         self.insert_deferred = self._outbox.insert("name name_hash kind state type data")
-        """The same."""
+        """Inserts a row; parameters: its values in the order of these fields."""
 
     def _write_reads(self, size: str) -> None:
         event = self._event
@@ -95,30 +97,32 @@ class Statements:
         page = f"ORDER BY {event['seq']} LIMIT %s"
         columns = event["seq type data kind"]
         self.events = f"SELECT {columns} {behind} {page}"
-        """The events of the channel of this key, behind this seq, at most so many."""
+        """Selects events; parameters: the channel's key, the seq before the first, the limit."""
         self.events_up_to = f"SELECT {columns} {behind} {up_to} {page}"
-        """The same, with the highest seq before the count."""
+        """As ``events``, with the highest seq as a parameter before the limit."""
         self.sizes = f"SELECT {size} {behind} {page}"
-        """As ``events``: how many characters the data of each has."""
+        """Selects the number of characters in each event's data; parameters as for ``events``."""
         self.sizes_up_to = f"SELECT {size} {behind} {up_to} {page}"
-        """As ``events_up_to``."""
+        """As ``sizes``; parameters as for ``events_up_to``."""
 
     def _write_outbox_reads(self, size: str) -> None:
         o = self._outbox
         waiting = f"FROM {o} WHERE {o['name_hash']} = %s"
         self.outbox_sizes = f"SELECT {o['id']}, {size} {waiting} ORDER BY {o['id']} LIMIT %s"
-        """Of what waits for the channel of this hash, at most so many: the ids, and how many
-        characters the data of each has."""
+        """Selects the ids of outbox events and the number of characters in their data; parameters:
+        the channel's hash, the limit."""
         up_to = f"AND {o['id']} <= %s ORDER BY {o['id']}"
         self.outbox_events = f"SELECT {o['id type data kind state']} {waiting} {up_to}"
-        """What waits for the channel of this hash, up to this id."""
+        """Selects outbox events; parameters: the channel's hash, the highest id."""
 
     def _append(self) -> str:
-        """As JSON, ``moved`` of channels: key, how many events more, state, when those were
-        created; and ``added`` events: key, seq, kind, type, data.
+        """Build a statement whose two parameters are JSON.
 
-        PostgreSQL takes 500 rows in one statement four times as fast as in 500, and each answer
-        that is waited for is one more wait for the interpreter's lock.
+        ``moved`` is a list of channels: key, number of new events, state, time of creation of the
+        events. ``added`` is a list of events: key, seq, kind, type, data.
+
+        PostgreSQL inserts 500 rows in one statement four times as fast as in 500 statements, and
+        each response that Python waits for is one more wait for the interpreter's lock.
         """
         c, e = self._channel, self._event
         return (
@@ -145,54 +149,56 @@ class Statements:
         )
 
     def lock(self, field: str, count: int, *, wait: bool = True) -> str:
-        """The rows with one of these values of ``field``, locked in the order of their keys;
-        without ``wait`` those that no other has locked.
+        """Select channels by these values of ``field`` and lock them in the order of their keys.
 
-        Returns key, name, hash, epoch, head, state, whether something waits in the outbox, when an
-        event would be created, and the clock (on PostgreSQL both as text: to make datetimes of them
-        took a third of the writer's time). An event is created now, but never before the one
-        before it, though the clock be set back. Where that is NULL the row was given after the
-        statement began and its newest event is one that the statement cannot see.
+        Without ``wait`` locked rows are skipped. Returns key, name, hash, epoch, head, state,
+        whether the outbox has events for the channel, the time of creation for new events, and the
+        clock. On PostgreSQL both times are text: converting them to datetimes took a third of the
+        writer's time.
+
+        The time of creation is the clock, but never before the newest event's, even if the clock
+        was set back. If it is NULL, the row was locked after the statement began, and the statement
+        cannot see the newest event.
         """
         c = self._channel
         rows = f"FROM {c} c WHERE {c[field]} {_in(count)} ORDER BY {c['id']}"
         return f"SELECT {self._columns} {rows} {self._for_update if wait else self._skip_locked}"
 
     def touch(self, count: int) -> str:
-        """Writes, and changes nothing of, the channels of these hashes."""
+        """Write to the channels with these hashes without changing them."""
         c = self._channel
         same = f"{c['redactions']} = {c['redactions']}"
         return f"UPDATE {c} SET {same} WHERE {c['name_hash']} {_in(count)}"
 
     def keys(self, count: int) -> str:
-        """The keys of the channels of these hashes."""
+        """Select the keys of the channels with these hashes."""
         c = self._channel
         return f"SELECT {c['id']} FROM {c} WHERE {c['name_hash']} {_in(count)}"
 
     def move_heads(self, count: int) -> str:
-        """By how much, the state, and the keys of those that are moved."""
+        """Move heads; parameters: the number of new events, the state, the channels' keys."""
         c = self._channel
         to = f"{c['head']} = {c['head']} + %s, {c['state']} = %s"
         return f"UPDATE {c} SET {to} WHERE {c['id']} {_in(count)}"
 
     def heads(self, count: int) -> str:
-        """Of the channels of these hashes the fields of a ``Head``, in their order."""
+        """Select the fields of a ``Head``, in their order, of the channels with these hashes."""
         c = self._channel
         fields = c["name id epoch head floor state redactions"]
         return f"SELECT {fields} FROM {c} WHERE {c['name_hash']} {_in(count)}"
 
     def waiting(self, count: int) -> str:
-        """Which of these hashes have something in the outbox."""
+        """Select those of these hashes that have events in the outbox."""
         o = self._outbox
         name = o["name_hash"]
         return f"SELECT DISTINCT {name} FROM {o} WHERE {name} {_in(count)}"
 
     def remove_from_outbox(self, count: int) -> str:
-        """The rows of these ids.
+        """Delete the outbox rows with these ids.
 
-        InnoDB reads all of a small table for a few keys in a list, and a DELETE waits for each row
-        that it reads: for those of every transaction that is still open. Joined to the keys it
-        reads these alone.
+        For a few keys in a list InnoDB reads all of a small table, and a DELETE waits for each row
+        that it reads, also for rows of transactions that are still open. Joined to the keys, it
+        reads only the rows with these keys.
         """
         o = self._outbox
         if not self._removes_by_join:
@@ -202,8 +208,10 @@ class Statements:
         return f"DELETE o FROM ({keys}) ids STRAIGHT_JOIN {by_key}"
 
     def ends(self, count: int) -> str:
-        """Name and state of the channels of these hashes that have an end, or one in the outbox;
-        the hashes, no state, the hashes, the kind of an end."""
+        """Select name and state of channels that have ended, or have an end in the outbox.
+
+        Parameters: the hashes, the open state, the hashes again, the kind of a terminal event.
+        """
         c, o = self._channel, self._outbox
         channels = f"WHERE {c['name_hash']} {_in(count)} AND {c['state']} <> %s"
         events = f"WHERE {o['name_hash']} {_in(count)} AND {o['kind']} = %s"

@@ -1,4 +1,4 @@
-"""What state the caller's transaction is in, and trying again when the database asks for it."""
+"""The state of the caller's transaction, and retries when the database asks for them."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ _ERRNOS = frozenset({1205, 1213, 1020})
 
 
 def commits_its_own(alias: str) -> bool:
-    """Whether a block that begins on this thread now is committed at its end, and by itself.
+    """Return whether an ``atomic()`` block that begins on this thread now commits at its end.
 
-    Inside ``TestCase`` nothing ever is, so there everything counts as committed.
+    Inside ``TestCase`` nothing ever commits, so there every block counts as committed.
     """
     connection = connections[alias]
     if connection.in_atomic_block:
@@ -47,40 +47,42 @@ def commits_its_own(alias: str) -> bool:
 
 
 def _autocommit(connection: BaseDatabaseWrapper) -> bool:
-    """``get_autocommit`` opens the database: a log in memory needs none, and one that is away is
-    for ``run`` to find out."""
+    """Return whether autocommit is on, without connecting as ``get_autocommit`` does.
+
+    A log in memory needs no connection, and ``run`` handles a database that does not respond.
+    """
     if connection.connection is None:
         return bool(connection.settings_dict["AUTOCOMMIT"])
     return connection.autocommit
 
 
 def shares_fate(alias: str) -> bool:
-    """Whether a publish on this thread must share the fate of a transaction on ``alias``.
+    """Return whether a publish on this thread must share the fate of a transaction on ``alias``.
 
-    Raises ``PublishNotAllowed`` with autocommit off: nobody could say when that commits.
+    Raises ``PublishNotAllowed`` if autocommit is off: then nothing tells when it commits.
     """
     connection = connections[alias]
     if not connection.settings_dict["AUTOCOMMIT"]:
         raise PublishNotAllowed(
-            f"DATABASES[{alias!r}] has AUTOCOMMIT False: Django never tells when a transaction is "
-            "committed, not even one of transaction.atomic(). Remove that, or set "
-            'DJANGO_SSE["DATABASE"] to another alias, of the same database if you like, that has '
-            "autocommit on."
+            f"DATABASES[{alias!r}] has AUTOCOMMIT False, so Django never reports that a "
+            "transaction was committed, not even with transaction.atomic(). Remove AUTOCOMMIT, or "
+            'set DJANGO_SSE["DATABASE"] to an alias with autocommit on; it may be an alias of the '
+            "same database."
         )
     if connection.in_atomic_block:
         return not in_testcase(connection)
     if not _autocommit(connection):
         raise PublishNotAllowed(
-            f"Autocommit is off on the database {alias!r}, so there is no commit to wait for. Turn "
-            "it on; or publish inside transaction.atomic(): such events are sent once you have "
-            "committed and turned autocommit on again."
+            f"Autocommit is off on the database {alias!r}, so Django does not report the commit. "
+            "Turn autocommit on, or publish inside transaction.atomic(): those events are sent "
+            "once you have committed and turned autocommit on again."
         )
     _warn_of_other_transactions(alias)
     return False
 
 
 def _callers_level() -> int:
-    """The ``stacklevel`` of the caller's own line, whichever of our functions it called."""
+    """Return the ``stacklevel`` of the first caller outside this library."""
     level, frame = 0, inspect.currentframe()
     while frame is not None and frame.f_globals.get("__name__", "").startswith("django_sse."):
         level, frame = level + 1, frame.f_back
@@ -88,11 +90,11 @@ def _callers_level() -> int:
 
 
 def outside(alias: str, work: Callable[[], T]) -> T:
-    """``work()``, outside the caller's transaction: on a connection of its own where there is one.
+    """Run ``work()`` outside the caller's transaction, on a connection of its own if necessary.
 
-    A channel's row that is made inside it would keep every other publisher to the channel waiting
-    for its end. On SQLite they wait anyway, whoever is in a transaction has the database's only
-    write lock; another connection would wait for its own caller.
+    A channel's row created inside the transaction would make all other publishers to the channel
+    wait until it ends. On SQLite ``work`` runs inside it: the caller's transaction has the
+    database's only write lock, and a second connection would wait for it for ever.
     """
     if connections[alias].vendor == "sqlite" or commits_its_own(alias):
         return work()
@@ -112,16 +114,16 @@ def outside(alias: str, work: Callable[[], T]) -> T:
 
 @contextmanager
 def read_committed(alias: str) -> Iterator[None]:
-    """``atomic()`` in which each statement sees what was committed before it began.
+    """Open an ``atomic()`` block in which each statement sees all commits made before it began.
 
-    Whatever the project has set: in a snapshot taken before a lock was given, what the lock
-    protects is still as it was before its last holder. Inside a transaction (``TestCase``) the
-    level is what it is.
+    It does so whatever isolation level the project has set: a snapshot taken before a lock was
+    granted does not show the changes of the lock's last holder. Inside a transaction (``TestCase``)
+    the level cannot be changed.
     """
     connection = connections[alias]
     wanted = not connection.in_atomic_block and not _is_read_committed(connection)
     if wanted and connection.vendor == "mysql":
-        # There it is said before the transaction that it counts for.
+        # MySQL sets the level of the next transaction.
         _execute(connection, _READ_COMMITTED)
     with transaction.atomic(using=alias):
         if wanted and connection.vendor == "postgresql":
@@ -138,7 +140,7 @@ def _execute(connection: BaseDatabaseWrapper, statement: str) -> str:
 def _is_read_committed(connection: BaseDatabaseWrapper) -> bool:
     options = connection.settings_dict["OPTIONS"]
     if connection.vendor == "mysql":
-        # Django's own default; None leaves the server's, which nobody can count on.
+        # "read committed" is Django's default. None means the server's default, which is unknown.
         return str(options.get("isolation_level", _LEVEL)).lower() == _LEVEL
     if connection.vendor == "postgresql":
         from django.db.backends.postgresql.psycopg_any import IsolationLevel
@@ -151,7 +153,7 @@ def _is_read_committed(connection: BaseDatabaseWrapper) -> bool:
 
 
 def _default_level(connection: BaseDatabaseWrapper) -> str:
-    """What PostgreSQL was told for the role or the database; asked once a connection."""
+    """Return PostgreSQL's default level for the role or database, read once for a connection."""
     connection.ensure_connection()
     if connection.connection not in _default_levels:
         shown = _execute(connection, "SHOW default_transaction_isolation")
@@ -163,15 +165,16 @@ def _warn_of_other_transactions(alias: str) -> None:
     for other in connections.all(initialized_only=True):
         if other.alias != alias and other.in_atomic_block and not in_testcase(other):
             warnings.warn(
-                f"publish() inside a transaction on {other.alias!r}: the log is on {alias!r}, so "
-                "the event does not share its fate. Publish from transaction.on_commit().",
+                f"publish() was called inside a transaction on {other.alias!r}, but the log is on "
+                f"{alias!r}, so the event does not share the transaction's fate. "
+                "Publish from transaction.on_commit().",
                 RuntimeWarning,
                 stacklevel=_callers_level(),
             )
 
 
 def may_be_tried_again(error: BaseException) -> bool:
-    """Whether the database gave up on a transaction of ours in favour of another's."""
+    """Return whether the database aborted this transaction in favour of another one."""
     cause = error.__cause__
     if getattr(cause, "sqlstate", None) in _SQLSTATES:
         return True
@@ -183,10 +186,10 @@ def may_be_tried_again(error: BaseException) -> bool:
 
 @contextmanager
 def _interruptible(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """Whatever interrupts the block is what it raises, and leaves a connection that works.
+    """Re-raise an interrupt (Ctrl-C) as it is, and leave a usable connection.
 
-    psycopg leaves the statement under way. Then Django's own clean-up fails, and where that error
-    takes the place of the interrupt, ``on_commit(robust=True)`` logs it and goes on.
+    psycopg leaves the interrupted statement running, so Django's clean-up fails. If that error
+    replaced the interrupt, ``on_commit(robust=True)`` would log it and continue.
     """
     handled = sys.exception()
     try:
@@ -203,24 +206,26 @@ def _interruptible(connection: BaseDatabaseWrapper) -> Iterator[None]:
 
 
 def run(alias: str, work: Callable[[], T]) -> T:
-    """``work()``, which runs one transaction of its own, or one query, on ``alias``.
+    """Run ``work()``, which is one transaction or one query on ``alias``, and return its result.
 
-    It is run again, a bounded number of times, when the database gave up on it in favour of
-    another (deadlock, serialization failure, a locked SQLite file). Inside a transaction of the
-    caller's that would be of no use, so there it is run once. Raises ``LogUnavailable`` from the
-    database's error, and what interrupted it (Ctrl-C) as it is.
+    It is retried a bounded number of times if the database aborts it in favour of another
+    transaction (a deadlock, a serialization failure, a locked SQLite file). Inside the caller's
+    transaction a retry could not help, so there it runs once. Raises ``LogUnavailable`` from the
+    database's error; an interrupt (Ctrl-C) is raised as it is.
     """
     connection = connections[alias]
     for attempt in range(1, TRIES + 1):
         try:
             with _interruptible(connection):
                 return work()
-        # An InternalError is PostgreSQL's for a transaction that is read-only or was given up.
+        # PostgreSQL raises InternalError for a transaction that is read-only or was aborted.
         except (OperationalError, InterfaceError, InternalError) as error:
             inside = connection.in_atomic_block
             if inside or attempt == TRIES or not may_be_tried_again(error):
                 if not inside:
                     connection.close_if_unusable_or_obsolete()
-                raise LogUnavailable(f"The event log's database {alias!r}: {error}") from error
+                raise LogUnavailable(
+                    f"The event log's database {alias!r} failed: {error}"
+                ) from error
         time.sleep(random.uniform(0, 0.01 * 2**attempt))
     raise AssertionError("unreachable")

@@ -1,7 +1,7 @@
-"""Taking old events out of the log, without a reader mistaking the hole for the end.
+"""Removing old events from the log, so that no reader takes the hole for the end.
 
-The new floor is committed first, then the rows go in bounded batches: a reader that finds its next
-event gone finds the floor that says so.
+The new floor is committed first. Then the rows are deleted in bounded batches. A reader whose next
+event is gone therefore always finds the floor that explains it.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ BATCH = 1000
 
 
 def seq_before(alias: str, head: Head, moment: datetime) -> int:
-    """The highest seq older than ``moment``: a binary search, since ``created`` never decreases
-    within a channel and has no index."""
+    """Return the highest seq older than ``moment``.
+
+    It is a binary search: ``created`` has no index, but never decreases within a channel.
+    """
     events = StoredEvent.objects.using(alias).filter(channel_id=head.key)
     low, high = head.floor, head.head
     while low < high:
         middle = (low + high + 1) // 2
         created = events.filter(seq=middle).values_list("created", flat=True).first()
-        # A row that is gone was trimmed meanwhile, so it is older than all that are left.
+        # A missing row was trimmed meanwhile, so it is older than all rows that are left.
         if created is None or created < moment:
             low = middle
         else:
@@ -36,7 +38,7 @@ def seq_before(alias: str, head: Head, moment: datetime) -> int:
 
 
 def trim(alias: str, head: Head, floor: int) -> int:
-    """Remove the events of one channel up to ``floor``; how many went."""
+    """Remove the events of one channel up to ``floor``; return how many were removed."""
     channel = Channel.objects.using(alias).filter(pk=head.key, floor__lt=floor)
     transactions.run(alias, lambda: channel.update(floor=floor))
     return _delete(alias, head.key, floor)

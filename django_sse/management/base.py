@@ -1,4 +1,4 @@
-"""What the commands have in common."""
+"""The base class of the management commands."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ if TYPE_CHECKING:
 
 
 class EventStreamCommand(BaseCommand):
-    """A command that talks to the log: what goes wrong there is a message, not a traceback."""
+    """A command that uses the log; errors of the log become messages instead of tracebacks."""
 
-    # Only what is theirs: a command of an operator's must not wait for the project's URLs.
+    # Only this library's checks: an operator's command must not wait to load the project's URLs.
     requires_system_checks = [TAG]
 
     def handle(self, *args: Any, **options: Any) -> None:
         if isinstance(get_log(), MemoryLog):
             self.stderr.write(
                 self.style.WARNING(
-                    "The log is in memory: this command sees only the memory of its own process."
+                    "The log is in memory: this command sees only the log of its own process, not "
+                    "the servers'."
                 )
             )
         with _as_command_errors():
@@ -38,7 +39,7 @@ class EventStreamCommand(BaseCommand):
 
     @abstractmethod
     def work(self, options: dict[str, Any]) -> None:
-        """What the command does."""
+        """Do the command's work."""
 
 
 @contextmanager
@@ -48,12 +49,16 @@ def _as_command_errors() -> Iterator[None]:
     except EventStreamError as error:
         raise CommandError(str(error)) from error
     except DatabaseError as error:
-        raise CommandError(f"The event log's database: {error} (manage.py migrate?)") from error
+        raise CommandError(
+            f"The event log's database failed: {error} Did you run manage.py migrate?"
+        ) from error
 
 
 def existing(log: EventLog, channels: Sequence[str]) -> list[Head]:
-    """The heads of ``channels``, in their order. Raises ``CommandError`` for one that is not
-    there."""
+    """Return the heads of ``channels`` in their order.
+
+    Raises ``CommandError`` if a channel does not exist.
+    """
     heads = log.heads(validate_channel(channel, internal=True) for channel in channels)
     if missing := [repr(channel) for channel in channels if channel not in heads]:
         raise CommandError(f"There is no channel {', '.join(missing)}.")

@@ -1,13 +1,14 @@
-"""The template tags that bring the JavaScript client into a page: `{% load django_sse %}`.
+"""Template tags that load the JavaScript client into a page: `{% load django_sse %}`.
 
-A page script gets the client's classes in one of two ways, both fit for hashed static file names
-and for a Content-Security-Policy without `unsafe-inline`:
+A page's script gets the client's classes in one of two ways. Both work with hashed static file
+names and with a Content-Security-Policy without `unsafe-inline`:
 
-- `{% event_stream_client %}` before a `<script type="module" src=...>` of the page's own: modules
-  run in document order, so that script finds `window.django_sse.EventStream`; with `shared=True`
-  `window.django_sse.SharedEventStream`, too.
-- `{% event_stream_client_url %}` in an attribute, say `data-event-stream-client`, which a page
-  script hands to a dynamic `import()`; then, in this order, those of `"page"` and `"shared"`.
+- `{% event_stream_client %}` before the page's own `<script type="module" src=...>`. Modules run in
+  document order, so that script finds `window.django_sse.EventStream`, and with `shared=True` also
+  `window.django_sse.SharedEventStream`.
+- `{% event_stream_client_url %}` in an attribute such as `data-event-stream-client`, whose value
+  the page's script passes to a dynamic `import()`; then, in this order, the URLs of `"page"` and
+  `"shared"`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from django.templatetags.static import static
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-# In the order in which a page has to run them: each takes what it needs from those before it.
+# In the order in which a page must run them: each part uses the parts before it.
 PARTS: Final = {
     "connection": "django_sse/event-stream.js",
     "page": "django_sse/event-stream-page.js",
@@ -31,7 +32,7 @@ register = template.Library()
 
 @register.simple_tag
 def event_stream_client_url(part: str = "connection") -> str:
-    """The address of a part of the JavaScript client, an ES module.
+    """Return the URL of a part of the JavaScript client, an ES module.
 
     "connection" exports the `EventStream` that all else is built on; "page" makes of it that of a
     page (`for await`, runs that are remembered, the watchdog); "shared" adds `SharedEventStream`.
@@ -41,21 +42,23 @@ def event_stream_client_url(part: str = "connection") -> str:
     """
     if part not in PARTS:
         known = ", ".join(PARTS)
-        raise template.TemplateSyntaxError(f"The client has no part {part!r}, but {known}.")
+        raise template.TemplateSyntaxError(
+            f"The JavaScript client has no part {part!r}: use one of {known}."
+        )
     return static(PARTS[part])
 
 
 @register.simple_tag
 def event_stream_client(nonce: object = None, *, shared: bool = False) -> SafeString:
-    """The script elements that load the JavaScript client.
+    """Return the script elements that load the JavaScript client.
 
-    `nonce` is for a Content-Security-Policy that asks scripts for one; with Django 6.0's own:
-    `{% event_stream_client nonce=csp_nonce %}`. Empty or None: no such attribute. `shared=True`:
-    with `SharedEventStream`, one connection for all tabs.
+    `nonce` is for a Content-Security-Policy that requires one; with Django 6.0's own policy, use
+    `{% event_stream_client nonce=csp_nonce %}`. If it is empty or None, the elements have no nonce.
+    `shared=True` adds `SharedEventStream`, which shares one connection among all tabs.
 
     Raises `ValueError` like `event_stream_client_url`.
     """
-    # Django's lazy nonce is false until its text is asked for, hence the text decides.
+    # Django's lazy nonce is false until its text is read, so test the text.
     text = "" if nonce is None else str(nonce)
     attribute = format_html(' nonce="{}"', text) if text else ""
     parts = [part for part in PARTS if shared or part != "shared"]

@@ -61,7 +61,7 @@ def test_each_part_has_a_url(settings, part: str) -> None:
 
 
 def test_a_part_that_is_not_there_is_named_with_those_that_are() -> None:
-    with pytest.raises(TemplateSyntaxError, match="'tabs', but connection, page, shared"):
+    with pytest.raises(TemplateSyntaxError, match="'tabs': use one of connection, page, shared"):
         render('{% event_stream_client_url "tabs" %}')
 
 

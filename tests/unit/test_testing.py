@@ -486,14 +486,14 @@ def test_an_event_of_any_size_is_read(log: MemoryLog, client: Client, settings: 
 def test_a_response_that_is_no_stream_fails_the_test(client: Client, view: str) -> None:
     status = {"missing": 404, "room_async": 403}[view]
 
-    with pytest.raises(AssertionError, match=f"no event stream, but {status}"):
+    with pytest.raises(AssertionError, match=f"not an event stream, but {status}"):
         read(client.get(f"/{view}/"))
 
 
 def test_a_channel_at_its_end_is_no_stream(log: MemoryLog, client: Client) -> None:
     finish("room")
 
-    with pytest.raises(AssertionError, match="no event stream, but 204"):
+    with pytest.raises(AssertionError, match="not an event stream, but 204"):
         read(client.get("/anyones_room/"))
 
 

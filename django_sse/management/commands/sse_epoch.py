@@ -25,9 +25,10 @@ _BATCH = 500
 
 class Command(EventStreamCommand):
     help = (
-        "Show the epochs of channels, or give them new ones. After the database was restored from "
-        "an older copy, rotate all of them before clients are let in: the next events will carry "
-        "numbers that clients have seen on others. Each client is then told by stream-reset."
+        "Show the epochs of channels, or give the channels new ones. After restoring the database "
+        "from an older copy, rotate all epochs before you let clients connect: the next events "
+        "will reuse sequence numbers that clients have already seen. Each client then gets a "
+        "stream-reset."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -38,9 +39,9 @@ class Command(EventStreamCommand):
     def work(self, options: dict[str, Any]) -> None:
         channels: list[str] = options["channels"]
         if channels and options["all"]:
-            raise CommandError("Name channels or say --all, not both.")
+            raise CommandError("Name channels or pass --all, not both.")
         if options["rotate"] and not channels and not options["all"]:
-            raise CommandError("Name the channels to rotate, or say --all.")
+            raise CommandError("Name the channels to rotate, or pass --all.")
         heads: Iterable[Head] = existing(get_log(), channels) if channels else _all_heads()
         if options["rotate"]:
             self._rotate(heads)
@@ -56,7 +57,7 @@ class Command(EventStreamCommand):
         log = get_log()
         rotated = 0
         for batch in _batches(heads):
-            # Compare-and-set: False when a running process saw the rewind and has done it.
+            # Compare-and-set: False if a running process noticed the rewind and rotated already.
             rotated += sum(log.rotate(head.channel, head.epoch) for head in batch)
             look_again([head.channel for head in batch])
         self.stdout.write(f"{rotated} rotated.")

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 
 class Command(EventStreamCommand):
-    help = "Publish an event: the clients of every running server get it. Prints the event's id."
+    help = "Publish an event to the clients of all running servers, and print the event's id."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("channel", help="The channel's name.")
         parser.add_argument(
-            "data", help="The event's data. '-' reads it from standard input, less a last line end."
+            "data",
+            help="The event's data. '-' reads it from standard input, without the last line end.",
         )
         parser.add_argument("--event", metavar="TYPE", help="The event type; default: message.")
         parser.add_argument(
@@ -34,14 +35,14 @@ class Command(EventStreamCommand):
         if options["json"]:
             data = _as_json(data)
         id = publish(options["channel"], data, options["event"])
-        self.stdout.write(id or "It gets its id when the transaction commits.")
+        self.stdout.write(id or "The event gets its id when the transaction commits.")
 
 
 def _read_stdin() -> str:
     try:
         text = sys.stdin.read()
     except UnicodeDecodeError as error:
-        raise CommandError(f"Standard input is not text: {error}") from error
+        raise CommandError(f"Standard input is not valid text: {error}") from error
     return text.removesuffix("\n").removesuffix("\r")
 
 
@@ -49,6 +50,6 @@ def _as_json(text: str) -> str:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise CommandError(f"The data is not JSON: {error}") from error
-    # As text: a JSON string published as a str would lose its quotes.
+        raise CommandError(f"The data is not valid JSON: {error}") from error
+    # As JSON text: publishing a string's value as a str would lose its quotes.
     return dumps(value)

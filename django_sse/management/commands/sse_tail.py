@@ -30,14 +30,15 @@ if TYPE_CHECKING:
 
     from django_sse.hub.position import Since
 
-# C0 but tab and line feed, DEL, C1: an event's text must not steer the operator's terminal.
+# C0 except tab and line feed, DEL, and C1: an event's text must not control the operator's
+# terminal.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Command(EventStreamCommand):
     help = (
-        "Print the events of channels as they come, as frames or as lines of JSON, until all of "
-        "the channels have finished or Ctrl-C."
+        "Print the events of channels as they arrive, as frames or as lines of JSON, until all "
+        "channels have finished or you press Ctrl-C."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -46,20 +47,20 @@ class Command(EventStreamCommand):
             "--since",
             type=parse_since,
             default="now",
-            help="Where to begin: now (default), earliest, the number of newest events, an id that "
-            "was printed (several joined by dots), or a date and time in ISO format.",
+            help="Where to begin: now (default), earliest, a number of newest events, a printed "
+            "id (join several with dots), or a date and time in ISO format.",
         )
         parser.add_argument(
             "--json",
             action="store_true",
-            help="A line of JSON for each event: channel, id, event, data.",
+            help="Print a line of JSON for each event: channel, id, event, data.",
         )
 
     def work(self, options: dict[str, Any]) -> None:
         names = dict.fromkeys(options["channels"])
-        # One stream each: on a stream of several channels a frame does not say whose it is.
+        # One stream for each channel: a frame of a shared stream does not tell its channel.
         streams: list[ChannelStream] = [_Tail(name, since=options["since"]) for name in names]
-        # Here a log that is away is an error of the command; from now on it is waited for.
+        # If the log is unavailable here, the command fails; later it waits for the log.
         live = [each for each in streams if self._settle(each)]
         close_connections()
         printer = _Printer(self.stdout, as_json=options["json"], names=len(names) > 1)
@@ -68,24 +69,25 @@ class Command(EventStreamCommand):
         except KeyboardInterrupt:
             self.stderr.write("")
         except BrokenPipeError:
-            # As with "| head": nobody reads on. Python flushes once more when it exits.
+            # For example "| head" has closed the pipe. Python flushes stdout again when it exits,
+            # so give it somewhere to write.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def _settle(self, stream: ChannelStream) -> bool:
         if live := stream.settle():
             return live
-        self.stderr.write(f"{stream.channels[0]!r} has finished: nothing more will come.")
+        self.stderr.write(f"The channel {stream.channels[0]!r} has finished: no more events.")
         return False
 
 
 class _Tail(ChannelStream):
-    """Reads runs as well: an operator of the server can read the log anyway."""
+    """A stream that may read runs as well: an operator has access to the log anyway."""
 
     internal = True
 
 
 class _Printer:
-    """How an event is shown."""
+    """Prints events."""
 
     def __init__(self, out: OutputWrapper, *, as_json: bool, names: bool) -> None:
         self._out = out
@@ -97,7 +99,7 @@ class _Printer:
         if self._out.isatty():
             text = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
         self._out.write(text, ending="")
-        # What reads a pipe waits for it.
+        # The program at the other end of a pipe waits for it.
         self._out.flush()
 
     def _line(self, channel: str, event: MessageEvent) -> str:
@@ -112,7 +114,7 @@ class _Printer:
     def _frame(self, channel: str, event: MessageEvent) -> str:
         type = None if event.type == "message" else event.type
         frame = encode(Event(event.data, event=type, id=event.last_event_id)).decode()
-        # A comment line: what is printed stays an event stream.
+        # A comment line keeps the output a valid event stream.
         comment = f": {channel}\n" if self._names else ""
         return comment + frame
 
@@ -123,21 +125,22 @@ async def _follow(streams: list[ChannelStream], printer: _Printer) -> None:
 
 async def _print_all(stream: ChannelStream, printer: _Printer) -> None:
     [channel] = stream.channels
-    # Without limits: what is in the log may be printed.
+    # Without limits: any event of the log may be printed.
     decoder = Decoder(max_line=sys.maxsize, max_event=sys.maxsize)
     async for chunk in stream:
         for event in decoder.feed(chunk):
             if event.type == "stream-retry":
                 raise LogUnavailable(
-                    f"The event log went away. Go on with --since {decoder.last_event_id or 'now'}."
+                    "The event log became unavailable. Continue later with "
+                    f"--since {decoder.last_event_id or 'now'}."
                 )
-            # It carries the position, nothing that was published.
+            # stream-open has only the position, nothing that was published.
             if event.type != "stream-open":
                 printer(channel, event)
 
 
 def parse_since(text: str) -> Since:
-    """The position that ``text`` says. Raises ``ArgumentTypeError``."""
+    """Return the position that ``text`` spells. Raises ``ArgumentTypeError`` if it is invalid."""
     if text in ("now", "earliest"):
         return text
     if text.isascii() and text.isdigit():
@@ -147,13 +150,13 @@ def parse_since(text: str) -> Since:
     with suppress(ValueError):
         return _in_the_projects_time(datetime.fromisoformat(text))
     raise ArgumentTypeError(
-        f"{text!r} is none of: now, earliest, a number of events, an id that was printed, "
+        f"{text!r} is not a position. Use now, earliest, a number of events, a printed id, "
         "2026-01-31 or 2026-01-31T12:30:00+01:00"
     )
 
 
 def _in_the_projects_time(moment: datetime) -> datetime:
-    """``moment`` as the log keeps time; one without an offset is local (``TIME_ZONE``)."""
+    """Return ``moment`` in the log's form. Without an offset it is local time (``TIME_ZONE``)."""
     if settings.USE_TZ:
         return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
     return timezone.make_naive(moment) if timezone.is_aware(moment) else moment

@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d+)?)([smhdw])", re.ASCII)
-# A century, in seconds: no log is older, and "now" less a much longer time is before the year 1.
+# A century, in seconds. No log is older, and "now" minus much more would be before the year 1.
 _LONGEST = 36500 * 86400
-# Channels for which it is asked at once which runs are under way.
+# The number of channels between two queries for the runs in progress.
 _PAGE = 500
 
 
 class Command(EventStreamCommand):
     help = (
-        "Remove old events from the log. Without --age and --count: what RETENTION's AGE and COUNT "
-        "say; with one of them, by that alone. Clients that come back from before what is kept "
-        "are told by stream-reset. Without any argument runs that ended longer than RUN_AGE ago "
-        "are removed, too, and those are ended that have lost their process. Prints what went."
+        "Remove old events from the log. With --age or --count only those limits apply; without "
+        "both, RETENTION's AGE and COUNT do. A client that reconnects at a removed position gets a "
+        "stream-reset. Without any argument the command also removes runs that ended longer than "
+        "RUN_AGE ago, and ends runs whose process has died. It prints how many it removed."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -54,40 +54,45 @@ class Command(EventStreamCommand):
             help="Remove all but the newest N events of each channel.",
         )
         parser.add_argument(
-            "--dry-run", action="store_true", help="Remove nothing; say how many would go."
+            "--dry-run",
+            action="store_true",
+            help="Remove nothing; print how many events would be removed.",
         )
 
     def work(self, options: dict[str, Any]) -> None:
         age, count = options["age"], options["count"]
         if age is None and count is None:
-            # What runs in another process said is in its memory.
+            # With a log in memory this process cannot see other processes' runs.
             if not options["channels"] and not get_log().in_memory:
                 self._work_on_runs(options["dry_run"])
             age, count = _configured()
         if age is None and count is None:
-            self.stdout.write("Nothing to do: RETENTION's AGE and COUNT keep everything.")
+            self.stdout.write("Nothing to do: RETENTION sets neither AGE nor COUNT.")
             return
         log = get_log()
         trim = _would_trim if options["dry_run"] else _trim
         names = [head.channel for head in existing(log, options["channels"])] or _all(log)
         removed = sum(trim(log, name, age, count) for name in names)
-        self.stdout.write(f"{removed} {'would go' if options['dry_run'] else 'removed'}.")
+        done = "would be removed" if options["dry_run"] else "removed"
+        self.stdout.write(f"{removed} events {done}.")
 
     def _work_on_runs(self, dry_run: bool) -> None:
         if not dry_run:
             end_lost(store.expired())
         age = conf.current().RETENTION.RUN_AGE
         if age is not None and (count := store.remove_old(min(age, _LONGEST), dry_run=dry_run)):
-            self.stdout.write(f"{count} runs {'would go' if dry_run else 'removed'}.")
+            self.stdout.write(f"{count} runs {'would be removed' if dry_run else 'removed'}.")
 
 
 def _all(log: EventLog) -> Iterable[str]:
-    """All channels but those of runs under way: of an answer without its beginning nobody could
-    make anything."""
+    """Yield all channels except those of runs in progress.
+
+    An answer without its beginning would be useless.
+    """
     names = iter(log.channels())
     while page := list(islice(names, _PAGE)):
-        # After the page was read: a run is stored before its channel, so none is overlooked that
-        # began meanwhile.
+        # Queried after the page was read: a run's row is stored before its channel, so no run that
+        # began meanwhile is missed.
         running = set() if log.in_memory else store.channels_under_way()
         yield from (name for name in page if name not in running)
 
@@ -114,17 +119,19 @@ def _would_trim(log: EventLog, channel: str, age: timedelta | None, count: int |
 
 
 def parse_duration(text: str) -> timedelta:
-    """``30s``, ``90m``, ``12h``, ``7d`` or ``2w`` as a ``timedelta``. Raises
-    ``ArgumentTypeError``."""
+    """Return ``30s``, ``90m``, ``12h``, ``7d`` or ``2w`` as a ``timedelta``.
+
+    Raises ``ArgumentTypeError`` for any other text.
+    """
     if match := _DURATION.fullmatch(text):
         return _at_most_a_century(float(match[1]) * _SECONDS[match[2]])
     raise ArgumentTypeError(
-        f"{text!r} is no duration: write a number and s, m, h, d or w, such as 12h"
+        f"{text!r} is not a duration: use a number and s, m, h, d or w, such as 12h"
     )
 
 
 def parse_count(text: str) -> int:
-    """A number of events. Raises ``ArgumentTypeError``."""
+    """Return a number of events. Raises ``ArgumentTypeError`` for any other text."""
     if text.isascii() and text.isdigit():
         return int(text)
-    raise ArgumentTypeError(f"{text!r} is no number of events: write 0 or more")
+    raise ArgumentTypeError(f"{text!r} is not a number of events: use 0 or more")

@@ -237,10 +237,10 @@ def test_the_message_of_an_error_is_for_the_client(name: str) -> None:
 
 
 BAD: list[tuple[list[Any], Any, str]] = [
-    ([], None, "none of its values"),
-    ([], b"bytes", "none of its values"),
-    ([], {"a": 1}, "none of its values"),
-    ([], Event("a"), "none of its values"),
+    ([], None, "the type is not supported"),
+    ([], b"bytes", "the type is not supported"),
+    ([], {"a": 1}, "the type is not supported"),
+    ([], Event("a"), "the type is not supported"),
     ([], "a\0b", "NUL"),
     ([], "\ud800", "surrogate"),
     ([], Reasoning("\0"), "NUL"),
@@ -260,7 +260,7 @@ BAD: list[tuple[list[Any], Any, str]] = [
     ([], ToolCall("c", "f", {"\0": 1}), "NUL"),
     ([], ToolCall("c", "f", None), "JSON object"),  # type: ignore[arg-type]
     ([ToolCall("c", "f", {})], ToolCall("c", "g", {}), "already has a call with this id"),
-    ([ToolCall("c", "f", {})], ToolCallDelta("c", "{"), "its arguments are whole"),
+    ([ToolCall("c", "f", {})], ToolCallDelta("c", "{"), "its arguments are complete"),
     ([], ToolCallDelta("c", "{"), "first piece of a call needs"),
     ([], ToolCallDelta("c", "{", ""), "name is empty"),
     ([], ToolCallDelta("c", 1, "f"), "must be a str, not int"),  # type: ignore[arg-type]

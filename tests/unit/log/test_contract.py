@@ -461,7 +461,7 @@ def test_what_commits_after_the_end_is_dropped_and_reported(
     assert {each.channel for each in announced} == {"c", "d"}
     assert sum(count for channel, count in heard if channel == "c") == 2
     assert {channel for channel, _ in heard} == {"c"}
-    assert "'c' were committed after it had finished" in caplog.text
+    assert "events for the channel 'c': they were committed after it had finished" in caplog.text
     assert list(log.orphans()) == []
 
 

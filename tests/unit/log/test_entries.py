@@ -61,7 +61,7 @@ def test_an_empty_name_is_refused() -> None:
 
 
 def test_a_name_of_201_characters_is_refused() -> None:
-    with pytest.raises(InvalidChannel, match="200 characters, this one has 201"):
+    with pytest.raises(InvalidChannel, match="200 characters, not 201"):
         validate_channel("x" * 201)
 
 

@@ -575,7 +575,7 @@ def test_an_outbox_that_others_change_is_an_error_and_nothing_is_written(
     thief = Interference(steal, "DELETE", "outboxevent")
     with (
         connection.execute_wrapper(thief),
-        pytest.raises(RuntimeError, match="'c' was changed by something else"),
+        pytest.raises(RuntimeError, match="changed the outbox of the channel 'c'"),
     ):
         model_log.append([entry("c", "3")])
     assert thief.done

@@ -41,14 +41,14 @@ DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 def test_events_that_are_too_old_go() -> None:
     fill("room", 3 * DAY, 2 * DAY, HOUR)
 
-    assert run("sse_trim", "--age", "1d") == "2 removed.\n"
+    assert run("sse_trim", "--age", "1d") == "2 events removed.\n"
     assert left("room") == ["3"]
 
 
 def test_all_but_the_newest_go() -> None:
     fill("room", 3 * DAY, 2 * DAY, HOUR)
 
-    assert run("sse_trim", "--count", "2") == "1 removed.\n"
+    assert run("sse_trim", "--count", "2") == "1 events removed.\n"
     assert left("room") == ["2", "3"]
 
 
@@ -56,7 +56,7 @@ def test_both_limits_hold() -> None:
     fill("a", 3 * DAY, 2 * DAY, HOUR)
     fill("b", HOUR, HOUR, HOUR)
 
-    assert run("sse_trim", "--age", "1d", "--count", "2") == "3 removed.\n"
+    assert run("sse_trim", "--age", "1d", "--count", "2") == "3 events removed.\n"
     assert (left("a"), left("b")) == (["3"], ["2", "3"])
 
 
@@ -64,7 +64,7 @@ def test_only_the_named_channels_are_trimmed() -> None:
     for name in "abc":
         fill(name, HOUR, HOUR)
 
-    assert run("sse_trim", "a", "b", "--count", "0") == "4 removed.\n"
+    assert run("sse_trim", "a", "b", "--count", "0") == "4 events removed.\n"
     assert (left("a"), left("b"), left("c")) == ([], [], ["1", "2"])
 
 
@@ -73,7 +73,7 @@ def test_the_settings_are_the_default(settings: Any) -> None:
     fill("a", 3 * DAY, 2 * DAY, HOUR)
     fill("b", HOUR, HOUR, HOUR)
 
-    assert run("sse_trim") == "3 removed.\n"
+    assert run("sse_trim") == "3 events removed.\n"
     assert (left("a"), left("b")) == (["3"], ["2", "3"])
 
 
@@ -81,9 +81,9 @@ def test_a_limit_that_is_given_is_the_only_one(settings: Any) -> None:
     settings.DJANGO_SSE = {"RETENTION": {"AGE": 86400, "COUNT": 1}}
     fill("room", 3 * DAY, 2 * DAY, HOUR)
 
-    assert run("sse_trim", "--count", "2") == "1 removed.\n"
+    assert run("sse_trim", "--count", "2") == "1 events removed.\n"
     assert left("room") == ["2", "3"]
-    assert run("sse_trim", "--age", "1d") == "1 removed.\n"
+    assert run("sse_trim", "--age", "1d") == "1 events removed.\n"
     assert left("room") == ["3"]
 
 
@@ -91,7 +91,7 @@ def test_settings_that_keep_everything_keep_everything(settings: Any) -> None:
     settings.DJANGO_SSE = {"RETENTION": {"AGE": None, "COUNT": None}}
     fill("room", 1000 * DAY)
 
-    assert "keep everything" in run("sse_trim")
+    assert "RETENTION sets neither AGE nor COUNT" in run("sse_trim")
     assert left("room") == ["1"]
 
 
@@ -99,7 +99,7 @@ def test_an_age_in_the_settings_beyond_all_time_keeps_everything(settings: Any) 
     settings.DJANGO_SSE = {"RETENTION": {"AGE": 1e15}}
     fill("room", 1000 * DAY)
 
-    assert run("sse_trim") == "0 removed.\n"
+    assert run("sse_trim") == "0 events removed.\n"
     assert left("room") == ["1"]
 
 
@@ -109,10 +109,10 @@ def test_an_age_in_the_settings_beyond_all_time_keeps_everything(settings: Any) 
 def test_a_dry_run_says_how_many_and_removes_nothing(limits: tuple[str, ...]) -> None:
     fill("room", 3 * DAY, 2 * DAY, HOUR)
 
-    assert run("sse_trim", *limits, "--dry-run") == "2 would go.\n"
+    assert run("sse_trim", *limits, "--dry-run") == "2 events would be removed.\n"
     assert left("room") == ["1", "2", "3"]
-    assert run("sse_trim", *limits) == "2 removed.\n"
-    assert run("sse_trim", *limits, "--dry-run") == "0 would go.\n"
+    assert run("sse_trim", *limits) == "2 events removed.\n"
+    assert run("sse_trim", *limits, "--dry-run") == "0 events would be removed.\n"
 
 
 def test_a_dry_run_measures_age_by_the_logs_clock(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,13 +121,13 @@ def test_a_dry_run_measures_age_by_the_logs_clock(monkeypatch: pytest.MonkeyPatc
     ahead = timezone.now() + timedelta(days=1)
     monkeypatch.setattr(timezone, "now", lambda: ahead)
 
-    assert run("sse_trim", "--age", "12h", "--dry-run") == "1 would go.\n"
-    assert run("sse_trim", "--age", "12h") == "1 removed.\n"
+    assert run("sse_trim", "--age", "12h", "--dry-run") == "1 events would be removed.\n"
+    assert run("sse_trim", "--age", "12h") == "1 events removed.\n"
 
 
 def test_a_log_without_channels_is_trimmed() -> None:
-    assert run("sse_trim") == "0 removed.\n"
-    assert run("sse_trim", "--dry-run") == "0 would go.\n"
+    assert run("sse_trim") == "0 events removed.\n"
+    assert run("sse_trim", "--dry-run") == "0 events would be removed.\n"
 
 
 def test_many_channels_are_trimmed_while_others_publish(transactional_db: None) -> None:
@@ -139,15 +139,15 @@ def test_many_channels_are_trimmed_while_others_publish(transactional_db: None) 
         if name in ("room-0", "room-500"):
             elsewhere(lambda: publish("busy", "x"))
             assert log.trim(name, count=1) == 1
-    assert run("sse_trim", "--count", "0") == "4 removed.\n"
+    assert run("sse_trim", "--count", "0") == "4 events removed.\n"
 
 
 def test_a_log_in_memory_is_trimmed() -> None:
     with memory_log():
         publish_many([("a", "1"), ("a", "2"), ("b", "3")])
 
-        assert run("sse_trim", "--count", "1", "--dry-run") == "1 would go.\n"
-        assert run("sse_trim", "--count", "1") == "1 removed.\n"
+        assert run("sse_trim", "--count", "1", "--dry-run") == "1 events would be removed.\n"
+        assert run("sse_trim", "--count", "1") == "1 events removed.\n"
         assert (left("a"), left("b")) == (["2"], ["3"])
 
 
@@ -163,17 +163,17 @@ def test_an_unknown_channel_is_an_error_and_nothing_is_trimmed() -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("--age", "7"), "no duration"),
-        (("--age", "7 d"), "no duration"),
-        (("--age", "-7d"), "expected one argument|no duration"),
-        (("--age", "d"), "no duration"),
-        (("--age", "1y"), "no duration"),
-        (("--age", "٣d"), "no duration"),
-        (("--age", ""), "no duration"),
-        (("--count", "-1"), "no number of events"),
-        (("--count", "1.5"), "no number of events"),
-        (("--count", ""), "no number of events"),
-        (("--count", "²"), "no number of events"),
+        (("--age", "7"), "is not a duration"),
+        (("--age", "7 d"), "is not a duration"),
+        (("--age", "-7d"), "expected one argument|is not a duration"),
+        (("--age", "d"), "is not a duration"),
+        (("--age", "1y"), "is not a duration"),
+        (("--age", "٣d"), "is not a duration"),
+        (("--age", ""), "is not a duration"),
+        (("--count", "-1"), "is not a number of events"),
+        (("--count", "1.5"), "is not a number of events"),
+        (("--count", ""), "is not a number of events"),
+        (("--count", "²"), "is not a number of events"),
         (("a\nb", "--count", "0"), "control characters"),
     ],
 )
@@ -207,7 +207,7 @@ def test_durations_are_understood(text: str, duration: timedelta) -> None:
 def test_a_duration_beyond_all_time_keeps_everything() -> None:
     fill("room", 1000 * DAY)
 
-    assert run("sse_trim", "--age", "999999999w") == "0 removed.\n"
+    assert run("sse_trim", "--age", "999999999w") == "0 events removed.\n"
     with pytest.raises(ArgumentTypeError):
         parse_duration("9" * 400 + "d")
 
@@ -227,7 +227,7 @@ def test_runs_that_ended_long_ago_go_with_all_they_said(settings: Any) -> None:
     settings.DJANGO_SSE = {"RETENTION": {"RUN_AGE": 86400, "AGE": None}}
     old, new, running = a_run(ended=2 * DAY), a_run(ended=HOUR), a_run(ended=None)
 
-    assert run("sse_trim", "--dry-run").startswith("1 runs would go.\n")
+    assert run("sse_trim", "--dry-run").startswith("1 runs would be removed.\n")
     assert Run.objects.count() == 3
     assert run("sse_trim").startswith("1 runs removed.\n")
     assert set(Run.objects.all()) == {new, running}
@@ -280,6 +280,6 @@ def test_a_run_that_begins_meanwhile_keeps_its_beginning(constants: Overrides) -
     BusyLog.begun = []
     fill("room", HOUR, HOUR)
 
-    assert run("sse_trim", "--count", "1") == "1 removed.\n"
+    assert run("sse_trim", "--count", "1") == "1 events removed.\n"
     (begun,) = BusyLog.begun
     assert left(begun.channel) == [str(number) for number in range(9)]
