@@ -45,7 +45,7 @@ def test_wrong_settings_are_a_message_and_no_traceback(command: tuple[str, ...],
 @pytest.mark.parametrize("command", [("sse_publish", "room", "hi"), ("sse_trim",), ("sse_epoch",)])
 def test_a_log_in_memory_is_warned_of(command: tuple[str, ...]) -> None:
     with memory_log():
-        assert "MemoryLog" in complaints(*command)
+        assert "The log is in memory" in complaints(*command)
 
 
 @pytest.mark.django_db

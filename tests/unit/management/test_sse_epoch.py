@@ -90,7 +90,7 @@ def test_more_channels_than_a_batch_get_new_epochs() -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("--rotate",), "or say --all"),
+        (("--rotate",), "or pass --all"),
         (("a", "--all"), "not both"),
         (("--rotate", "a", "--all"), "not both"),
         (("b",), "no channel 'b'"),
