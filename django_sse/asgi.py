@@ -1,4 +1,4 @@
-"""The handoff: Django answers the request and is done with it, then the stream goes on without it.
+"""The handoff: Django answers the request, and the stream goes on without Django.
 
 In the project's ``asgi.py`` write ::
 
@@ -6,12 +6,12 @@ In the project's ``asgi.py`` write ::
 
     application = get_asgi_application()
 
-or, where something else makes the application, ``EventStreamHandoff(application)`` right around
-Django's. Middleware runs, cookies are set, ``request_finished`` is sent, the request's thread and
-connections are free; the frames then bypass all of it on the server's own ``send`` (ASGI, HTTP
-connection scope). When the server stops, it waits for the runs of its process (ASGI, lifespan
-protocol). Without the handoff everything works as well, inside Django's handler, where an open
-stream costs more memory and an event more time.
+or, where something else makes the application, put ``EventStreamHandoff(application)`` directly
+around Django's. Django then finishes the request: middleware runs, cookies are set,
+``request_finished`` is sent, and the request's thread and connections are free. After that the
+frames go over the server's own ``send`` (ASGI, HTTP connection scope). A server that stops waits
+for the runs of its process (ASGI, lifespan protocol). Without the handoff everything works inside
+Django's handler, where an open stream costs more memory and an event more time.
 """
 
 from __future__ import annotations
@@ -35,12 +35,14 @@ def get_asgi_application() -> EventStreamHandoff:
 
 
 class EventStreamHandoff:
-    """An ASGI application around ``application``, which is Django's: streams what its views hand
-    off. All else passes through."""
+    """An ASGI application around Django's ``application`` that streams what its views hand off.
+
+    Everything else passes through.
+    """
 
     def __init__(self, application: Application) -> None:
-        # Not at the top: that would load the models, and Django is set up only when its own
-        # application was made.
+        # Imported here, because these load the models: Django is set up when its own application
+        # is made, not before.
         from django_sse.handoff import lifespan
         from django_sse.handoff.exchange import Exchange
         from django_sse.http.response import HANDOFF
@@ -64,7 +66,7 @@ class EventStreamHandoff:
             await delivery.run()
 
     async def _answer(self, scope: Scope, receive: Any, send: Any) -> Delivery | None:
-        """Let Django answer; what is left to deliver."""
+        """Let Django answer, and return what is left to deliver."""
         exchange = self._exchange(receive, send)
         try:
             await self._application(

@@ -14,7 +14,7 @@ app_name = "django_sse"
 
 
 def _outside_transactions(view: Callable[..., Any]) -> Callable[..., Any]:
-    """With ATOMIC_REQUESTS Django refuses every other view that is async."""
+    """Exempt an async view from ATOMIC_REQUESTS, which refuses all async views."""
     for alias in connections:
         view = transaction.non_atomic_requests(using=alias)(view)
     return view

@@ -1,4 +1,4 @@
-"""Ready-made views: one that streams channels, and those of runs (``django_sse.urls``)."""
+"""Ready-made views: one that streams channels, and the views of runs (``django_sse.urls``)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class ChannelStreamView(View):
-    """Streams ``channels``, or what ``get_channels`` returns, to whom ``has_permission`` allows.
+    """Streams ``channels``, or what ``get_channels`` returns, if ``has_permission`` allows it.
 
     >>> class OrderEvents(ChannelStreamView):
     ...     async def get_channels(self):
@@ -43,7 +43,7 @@ class ChannelStreamView(View):
     ...         orders = Order.objects.filter(pk=self.kwargs["pk"])
     ...         return user.is_authenticated and await orders.filter(owner=user).aexists()
 
-    Both hooks may be sync or async. They are asked at every connect, so on every replay, too.
+    Both hooks may be sync or async. They are called at every connect, so for every replay.
     """
 
     http_method_names = ("get", "head", "options")
@@ -51,7 +51,7 @@ class ChannelStreamView(View):
     since: Since = "now"
 
     def get_channels(self) -> Any:
-        """The names of the channels to stream."""
+        """Return the names of the channels to stream."""
         if not self.channels:
             raise ImproperlyConfigured(
                 f"{type(self).__name__} needs channels or a get_channels() method."
@@ -73,7 +73,7 @@ class ChannelStreamView(View):
 
 
 async def _found(request: HttpRequest, run_id: UUID) -> Run:
-    """The run, for who may know that there is one."""
+    """Return the run. Raises ``Http404`` where there is none or the request may not see it."""
     run = await database.run(store.find, run_id)
     if run is None or not await may_access(request, run):
         raise Http404("There is no such run.")

@@ -80,7 +80,7 @@ class Delivery(Driver, ABC):
 
     @abstractmethod
     async def run(self) -> None:
-        """Returns when the body is complete or the client has left."""
+        """Send until the body is complete or the client has left."""
 
     def _release(self) -> None:
         """Close the stream and let go of it: the two would keep each other in memory."""
@@ -136,7 +136,7 @@ class PulledDelivery(Delivery):
                 self._sending = True
                 await self._finish()
         except OSError:
-            # How a server says that the connection is closed (ASGI 2.4).
+            # A server says so that the connection is closed (ASGI 2.4).
             if not self._sending:
                 raise
         except asyncio.CancelledError:
@@ -148,7 +148,7 @@ class PulledDelivery(Delivery):
 
     def _client_left(self, watch: asyncio.Task[None]) -> None:
         if not watch.cancelled():
-            # An error of receive() is an end, too; send() will say what it is.
+            # An error of receive() means that the client is gone; send() will raise its own.
             watch.exception()
             self._leave()
 
@@ -156,7 +156,7 @@ class PulledDelivery(Delivery):
         self._gone = True
         self._stream.close()
         if self._sending and self._task is not None:
-            # Nobody will take what it waits to send.
+            # The client will never take the chunk that is being sent.
             self._task.cancel()
 
     def stalled(self) -> None:
@@ -214,7 +214,7 @@ class PushedDelivery(Delivery):
             if chunk is None:
                 self._pull_soon()
         except Exception as error:
-            # Only this stream's: the others that are woken with it must not suffer.
+            # The error is this stream's alone: the others that are woken in this round go on.
             self._fail(error)
 
     def _pull_soon(self, first: Callable[[], Awaitable[None]] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""One request between the server and Django, and what becomes of its stream."""
+"""One request between the server and Django, and the stream that Django leaves behind."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Exchange:
-    """What Django sees of the server while it answers one request."""
+    """Stands between the server and Django while Django answers one request."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
@@ -32,34 +32,33 @@ class Exchange:
         self._gone = False
         self._watch: asyncio.Task[None] | None = None
         self.stream: Stream | None = None
-        # Before any stream begins: a server that is told to stop while its first one is being
-        # opened would wait for it.
-        # With the server, though a stream may stay in Django's hands.
+        # Before any stream begins: a server that is told to stop while its first stream is being
+        # opened would wait for it. Also for a stream that Django will iterate itself.
         signals.watch(self._connection.server)
 
     def take(self, stream: Stream) -> None:
-        """Called in the place of the body's iteration: its headers are out."""
+        """Take ``stream`` over; called when Django begins to iterate it, after the headers."""
         self.stream = stream
 
     def drop(self) -> None:
-        """Django is done, and there is no stream, or nobody to send it."""
+        """Give up: there is no stream, or no client to send it to."""
         if self.stream is not None:
             self.stream.close()
         if self._watch is not None:
-            # A server may keep it waiting for as long as the connection lives.
+            # With some servers it would wait for as long as the connection lives.
             self._watch.cancel()
 
     async def send(self, message: Message) -> None:
-        """Django's end of the body is not the stream's."""
+        """Pass on what Django sends, but not the end of a body that goes on without it."""
         if self.stream is None or message["type"] != "http.response.body":
             await self._send(message)
 
     async def receive(self) -> Message:
-        """The request's body, and after it whether the client has left.
+        """Return the request's body, and after that the client's leave.
 
-        Django cancels that wait when it is done. There are servers that take the cancellation for
-        the client's leave and answer the next call so: their ``receive`` is called in a task,
-        which is still there for the stream.
+        Django cancels that call when it has answered. Some servers take the cancellation for the
+        client's leave, and say so to the next call. Their ``receive`` is called in a task, which
+        the stream takes over.
         """
         if self._complete and not self._connection.pushes:
             await asyncio.shield(self._watching())
@@ -83,7 +82,7 @@ class Exchange:
         return self._watch
 
     def delivery(self) -> Delivery | None:
-        """How to send the stream that was taken, if one was and its client is still there."""
+        """Return what sends the stream, if one was taken and its client is still there."""
         if self.stream is None or self._gone:
             self.drop()
             return None

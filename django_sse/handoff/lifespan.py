@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 async def serve(
     application: Application, scope: dict[str, Any], receive: Receive, send: Send
 ) -> None:
-    """The lifespan of ``application``, which may have none of its own, as Django's has not."""
+    """Serve the lifespan of ``application``, which may have none of its own; Django's has none."""
     signals.serves_lifespan()
     asked = False
 

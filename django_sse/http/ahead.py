@@ -1,9 +1,9 @@
-"""For the synchronous test client a stream is read ahead.
+"""Reading a stream ahead, for the synchronous test client.
 
 Inside a ``TestCase`` only the test's own thread sees what its transaction wrote, and between two
-calls of the client that thread runs the test, not the stream. In other tests, a stream on the
-background loop would outlive its test, and look at the database in the middle of the next. So the
-stream runs while the client waits for it, as long as it lasts, and what it sent is the body.
+calls of the client that thread runs the test, not the stream. In other tests a stream on the
+background loop would outlive its test and query the database during the next one. So the whole
+stream runs while the client waits for its response, and the chunks it sent are the body.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ SECONDS = 5.0
 
 
 class ReadAhead:
-    """What a stream sent. Raises ``TimeoutError`` behind it if that was not all."""
+    """The chunks that a stream sent.
+
+    Iterating raises ``TimeoutError`` after the last of them if the stream had not ended.
+    """
 
     def __init__(self) -> None:
         self._chunks: list[bytes] = []
@@ -42,6 +45,6 @@ class ReadAhead:
         if not self._complete:
             raise TimeoutError(
                 f"The stream has not ended after {SECONDS:g} s, so the synchronous test client "
-                "cannot read it whole. Read a number of events, django_sse.testing.read(response, "
-                "count), or use self.async_client and aread() in an async test."
+                "cannot read all of it. Read a number of events with django_sse.testing.read("
+                "response, count), or use self.async_client and aread() in an async test."
             )

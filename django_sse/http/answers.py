@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
 
 def no_content() -> HttpResponse:
-    """204: what makes an EventSource stop for good (WHATWG HTML, 9.2.3)."""
+    """Return 204, which makes an EventSource stop for good (WHATWG HTML, 9.2.3)."""
     return HttpResponse(status=204, headers={"Cache-Control": "no-store"})
 
 
 def come_back_later(request: HttpRequest) -> HttpResponse:
-    """For overload and a log that is away.
+    """Answer when the process is overloaded or the log does not answer.
 
-    An EventSource never comes back after a status other than 200, so it gets one frame with a
-    jittered ``retry`` and the end of the body; everyone else 503 with Retry-After.
+    An EventSource never reconnects after a status other than 200, so it gets one frame with a
+    jittered ``retry`` and the end of the body. Every other client gets 503 with Retry-After.
     """
     if reconnects(request):
         headers = stream_headers(None) | {"Cache-Control": "no-store"}
         return HttpResponse(retry_frame(), content_type=CONTENT_TYPE, headers=headers)
     seconds = max(1, conf.current().STREAMS.RETRY // 1000)
     return HttpResponse(
-        "The event stream is not available just now.",
+        "The event stream is not available right now. Try again later.",
         status=503,
         content_type="text/plain; charset=utf-8",
         headers={"Retry-After": str(seconds), "Cache-Control": "no-store"},
@@ -49,7 +49,7 @@ def failed_stream(request: HttpRequest, error: StreamError, dialect: Dialect) ->
 
 
 def too_many_runs() -> HttpResponse:
-    """429 (RFC 6585, section 4): what the caller has under way must end first."""
+    """Return 429 (RFC 6585, section 4): the caller has reached its limit of runs."""
     return JsonResponse(
         {"error": "You already have too many answers in progress. Stop one, or wait for its end."},
         status=429,
@@ -58,11 +58,11 @@ def too_many_runs() -> HttpResponse:
 
 
 def refuse(request: HttpRequest) -> HttpResponse | None:
-    """The answer to a request that opens no stream, without calling the view."""
+    """Return the answer to a request that must not open a stream, whatever the view is."""
     position = last_event_id(request)
     if position is not None and len(position) > MAX_LENGTH:
         return HttpResponseBadRequest(
-            f"Last-Event-ID has more than {MAX_LENGTH} characters.",
+            f"Last-Event-ID must not be longer than {MAX_LENGTH} characters.",
             content_type="text/plain; charset=utf-8",
         )
     if request.method == "OPTIONS":
@@ -73,5 +73,5 @@ def refuse(request: HttpRequest) -> HttpResponse | None:
 
 
 def head(request: HttpRequest) -> HttpResponse:
-    """The headers of a stream without one: daphne would send a stream's body after a HEAD."""
+    """Answer HEAD with a stream's headers. daphne would send a streaming body after a HEAD."""
     return HttpResponse(content_type=CONTENT_TYPE, headers=stream_headers(request))

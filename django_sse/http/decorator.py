@@ -51,7 +51,7 @@ def event_stream(
     on when its client leaves, and a client that reconnects gets all of it (``django_sse.runs``);
     with ``"while_connected"`` it is cancelled after ``UNWATCHED`` seconds without a client.
 
-    HEAD and OPTIONS open no stream. Works on methods of class-based views, too, directly or
+    HEAD and OPTIONS open no stream. It also decorates methods of class-based views, directly or
     through ``method_decorator``.
     """
     spoken = Plain(terminal) if dialect is None else get_dialect(dialect)
@@ -93,5 +93,5 @@ def _decorate(view: View, endpoint: Endpoint) -> View:
 
 def _from_method_decorator(view: View) -> bool:
     """``method_decorator`` hands over a partial, and marks its own wrapper as async only when the
-    method is a coroutine function; round an async generator the wrapper must stay sync."""
+    method is a coroutine function; around an async generator the wrapper must stay sync."""
     return isinstance(view, functools.partial)

@@ -40,7 +40,7 @@ logger = logging.getLogger("django_sse")
 
 
 class Endpoint:
-    """A decorated view: what is the same for sync and async ones."""
+    """A decorated view, sync or async."""
 
     def __init__(self, view: View, dialect: Dialect) -> None:
         self.view = view
@@ -48,14 +48,14 @@ class Endpoint:
         self.is_generator = inspect.isasyncgenfunction(view) or inspect.isgeneratorfunction(view)
 
     def answer(self, request: HttpRequest) -> HttpResponseBase | None:
-        """What can be said without the view."""
+        """Return the answer that needs no call of the view, if there is one."""
         refused = refuse(request)
         if refused is None and request.method == "HEAD" and self.is_generator:
             return head(request)
         return refused
 
     def response(self, request: HttpRequest, result: Any) -> HttpResponseBase:
-        """From what the view returned to an unopened stream or a finished response."""
+        """Return the response for what the view returned; a stream is not open yet."""
         if isinstance(result, HttpResponseBase) and not isinstance(result, EventStreamResponse):
             return result
         if request.method == "HEAD":
@@ -68,14 +68,14 @@ class Endpoint:
         return EventStreamResponse(result, request=request, dialect=self.dialect)
 
     def failed(self, request: HttpRequest, error: Exception) -> HttpResponseBase:
-        """The answer to what was raised before the headers; what is not ours is Django's."""
+        """Return the answer to an error that came before the headers, or raise it for Django."""
         if isinstance(error, ImmediateHttpResponse):
             return error.response
         if isinstance(error, StreamError):
             logger.warning("%s: %s", request.path, error)
             return failed_stream(request, error, self.dialect)
         if isinstance(error, InvalidChannel):
-            # A name made of what the client wrote: there is no such channel.
+            # The view has made the name of what the client wrote: there is no such channel.
             raise Http404(str(error)) from error
         if isinstance(error, LogUnavailable | Overloaded | TooManyRuns):
             logger.warning("%s: %s", request.path, error)
@@ -83,8 +83,8 @@ class Endpoint:
         raise error
 
     async def acall(self, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """The view's answer, on an event loop."""
-        # What stops the server meanwhile has to reach the stream.
+        """Call the view and answer, on an event loop."""
+        # Before the view: a signal that arrives while it runs has to reach the stream.
         signals.watch()
         request = request_among(args)
         if answer := self.answer(request):
@@ -101,7 +101,7 @@ class Endpoint:
         return response
 
     def call(self, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """The view's answer, in a thread."""
+        """Call the view and answer, in a thread."""
         request = request_among(args)
         if answer := self.answer(request):
             return answer
@@ -118,8 +118,10 @@ class Endpoint:
 
 
 def request_among(args: tuple[Any, ...]) -> HttpRequest:
-    """The request among a view's arguments: the first, or for a method the second."""
+    """Return the request among a view's arguments: the first, or for a method the second."""
     for each in args[:2]:
         if isinstance(each, HttpRequest):
             return each
-    raise TypeError("event_stream decorates views: functions or methods that take a request.")
+    raise TypeError(
+        "event_stream decorates a view: a function or method whose first argument is a request."
+    )

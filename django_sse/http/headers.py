@@ -1,4 +1,4 @@
-"""What the request says of the position, and what the response says of itself."""
+"""The headers of an event stream: the client's position, and what the response says of itself."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ CONTENT_TYPE = "text/event-stream; charset=utf-8"
 
 
 def last_event_id(request: HttpRequest) -> str | None:
-    """The position that the client brings: the ``Last-Event-ID`` header (WHATWG HTML, 9.2.4), or
-    for clients that cannot set it ``last_event_id`` or ``lastEventId`` in the query. None when it
-    brings none.
+    """Return the client's position, or None.
 
-    The bytes of the header are read as UTF-8, as the standard sends them; servers hand them over
-    as Latin-1. It is what the client says: validate it.
+    It is the ``Last-Event-ID`` header (WHATWG HTML, 9.2.4), or, for clients that cannot set a
+    header, ``last_event_id`` or ``lastEventId`` in the query. Any client can send any text.
+
+    Browsers send the header as UTF-8, and servers decode it as Latin-1.
     """
     header = request.headers.get("Last-Event-ID")
     if header:
@@ -28,21 +28,21 @@ def last_event_id(request: HttpRequest) -> str | None:
 def reconnects(request: HttpRequest) -> bool:
     """Whether the client reconnects by itself when its stream is cut, as an EventSource does.
 
-    The vendors' SDKs do not, and most ask for anything or for JSON; one that posts may accept an
-    event stream (``@ag-ui/client``), and takes the end of its body for the end of the answer.
+    The vendors' SDKs do not. Most of them accept anything, or JSON. A client that posts may accept
+    an event stream (``@ag-ui/client``), but takes the end of the body for the end of the answer.
     """
     accepts = "text/event-stream" in request.headers.get("Accept", "")
     return request.method == "GET" and accepts
 
 
 def stream_headers(request: HttpRequest | None) -> dict[str, str]:
-    """The headers of an event stream that answers ``request``."""
+    """Return the headers of an event stream that answers ``request``."""
     headers = {
         "Cache-Control": "no-cache, no-transform",
         # nginx in its default set-up buffers a proxied stream to its end without this.
         "X-Accel-Buffering": "no",
-        # GZipMiddleware leaves alone what has an encoding; compressed, a stream arrives late or
-        # broken (Django 5.2 makes every chunk a gzip member of its own).
+        # GZipMiddleware skips a response that has an encoding. A compressed stream arrives late or
+        # broken: Django 5.2 makes each chunk a gzip member of its own.
         "Content-Encoding": "identity",
     }
     # Hop-by-hop: an error for wsgiref, forbidden on HTTP/2 (RFC 9113, 8.2.2); an HTTP/1.0 client

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("django_sse")
 
 HANDOFF = "django_sse.handoff"
-"""The scope's key for what takes a stream over from Django (``django_sse.asgi``)."""
+"""The key in the scope of the function that takes a stream over from Django."""
 
 
 class _Body:
@@ -55,7 +55,7 @@ class _Body:
         self._handed_off = True
 
     def close(self) -> None:
-        """Called by Django from a worker thread, and when a response is dropped."""
+        """End the stream; Django calls this from a worker thread."""
         if not self._handed_off:
             self._stream.close()
 
@@ -65,10 +65,9 @@ class EventStreamResponse(StreamingHttpResponse):
 
     ``source`` is what ``subscribe`` returned, or a sync or async iterable of events: an ``Event``,
     a ``str`` of data, or anything the JSON encoder takes. It streams under ASGI and under WSGI.
-    ``terminal`` is sent when the source ends; with None an EventSource will come back. With
-    ``dialect`` the items are values of it, and the ends its own. Give
-    ``request`` where there is one: without it a subscription begins at its ``since`` whatever
-    position the client brings.
+    ``terminal`` is sent when the source ends; with None an EventSource will reconnect. With a
+    ``dialect`` the items are its values, and the ends are its own. Pass ``request`` where there is
+    one: without it a subscription begins at ``since``, and the client's position is ignored.
 
     ``event_stream`` does more: real status codes for what goes wrong before the first item.
     """
@@ -88,7 +87,7 @@ class EventStreamResponse(StreamingHttpResponse):
         self.stream = self._make_stream(source, dialect)
         self._body = _Body(self.stream)
         super().__init__(self._body, *args, **kwargs)
-        # Where a client leaves before its response is iterated, Django drops it without close().
+        # When a client leaves before its response is iterated, Django drops it without close().
         weakref.finalize(self, self._body.close).atexit = False
         own = stream_headers(request) | dict(dialect.headers)
         for name, value in own.items():
@@ -97,11 +96,11 @@ class EventStreamResponse(StreamingHttpResponse):
             self._heed(request)
 
     def _heed(self, request: HttpRequest) -> None:
-        """What a view that is not decorated has nobody else to do for it."""
+        """Do what the decorator would have done for a view that is not decorated."""
         if isinstance(request, WSGIRequest) and isinstance(self.stream, GeneratorStream):
-            # ASGI hands over a request with its body. Here it is read when it is asked for, and a
-            # generator asks on the loop that all streams share: a client that sends no more of
-            # it would stop them all.
+            # Under WSGI the body is read when somebody asks for it. A generator would ask on the
+            # loop that all streams share, and a client that sends only half of its body would
+            # stop them all.
             is_still_read(request)
         position = last_event_id(request)
         self.stream.last_event_id = position
@@ -117,7 +116,7 @@ class EventStreamResponse(StreamingHttpResponse):
         if isinstance(source, Stream):
             return source
         check_source(source)
-        # Not bound to the response: a stream that held it would keep it from being dropped.
+        # Not a method of the response: the stream would keep the response in memory.
         report = functools.partial(report_failure, self._request)
         return GeneratorStream(source, dialect, on_error=report)
 
@@ -161,12 +160,12 @@ class EventStreamResponse(StreamingHttpResponse):
             self._body.hand_off()
             take(self.stream)
             return _nothing()
-        # Django's own generators round every chunk cost more than the chunk; they are only
-        # needed where a middleware put something of its own in the stream's place.
+        # Django would wrap the stream in generators that cost more than its chunks. They are only
+        # needed where a middleware has replaced the stream by something of its own.
         return self.stream
 
     def _taker(self) -> Callable[[Stream], None] | None:
-        """Who takes the stream off Django's hands, if anybody does and nothing forbids it."""
+        """Return the function that takes the stream over from Django, where one may."""
         request = self._request
         if not isinstance(request, ASGIRequest) or self.status_code == 204:
             return None
@@ -201,7 +200,7 @@ class EventStreamResponse(StreamingHttpResponse):
 
 
 def check_source(source: object) -> None:
-    """Raise ``TypeError`` for what is no iterable of events."""
+    """Raise ``TypeError`` unless ``source`` is an iterable of events."""
     if isinstance(source, str | bytes | dict) or not isinstance(source, AsyncIterable | Iterable):
         raise TypeError(
             "An event stream is made of a subscription or an iterable of events, not "
@@ -210,19 +209,19 @@ def check_source(source: object) -> None:
 
 
 async def _nothing() -> AsyncIterator[bytes]:
-    """The body that Django sends of a stream that was handed off, on the request's last breath."""
+    """The empty body that Django sends for a stream that was handed off."""
     await close_request_connections()
     return
     yield
 
 
 def is_still_read(request: HttpRequest) -> bool:
-    """Whether a generator may still want of its request what Django closes with it: files that were
-    uploaded, or a body that it reads for itself."""
+    """Whether a generator may still need something that Django closes with its request: uploaded
+    files, or a body that the generator reads itself."""
     if request.content_type == "multipart/form-data":
         return True
     try:
-        # In memory from here on, and at the generator's hand as long as it likes.
+        # From here on the body is in memory, and the generator may read it at any time.
         request.body  # noqa: B018
     except (RawPostDataException, RequestDataTooBig, UnreadablePostError):
         return True
@@ -230,14 +229,14 @@ def is_still_read(request: HttpRequest) -> bool:
 
 
 def report_failure(request: HttpRequest | None, error: BaseException) -> None:
-    """Log and signal what a generator raised."""
+    """Log an error that a generator raised, and send ``stream_failed``."""
     path = request.path if request is not None else "?"
     logger.error("The event stream of %s failed.", path, exc_info=error)
     stream_failed.send_robust(EventStreamResponse, exception=error, request=request)
 
 
 class _SyncBody:
-    """Iterates on the background loop, a chunk at a time: the server's pace is the stream's."""
+    """Iterates a stream on the background loop, a chunk whenever the server asks for one."""
 
     def __init__(self, body: AsyncIterator[bytes]) -> None:
         self._body = body

@@ -75,8 +75,10 @@ def _check_terminal(terminal: Event | None) -> None:
 
 
 class ResumableEndpoint(Endpoint):
-    """A request without a position starts a run; one that brings a position goes on with its own,
-    and never starts a second."""
+    """Starts a run for a request without a position, and resumes one for a request with a position.
+
+    A request with a position never starts a run: an EventSource repeats its request by itself.
+    """
 
     def __init__(self, view: View, dialect: Dialect, *, while_connected: bool) -> None:
         super().__init__(view, dialect)
@@ -85,7 +87,7 @@ class ResumableEndpoint(Endpoint):
         self._while_connected = while_connected
 
     def answer(self, request: HttpRequest) -> HttpResponseBase | None:
-        """See ``Endpoint.answer``; to learn what would stream here, a run would have to begin."""
+        """See ``Endpoint.answer``. HEAD is always answered here: the view would start a run."""
         refused = super().answer(request)
         return head(request) if refused is None and request.method == "HEAD" else refused
 
@@ -128,18 +130,18 @@ class ResumableEndpoint(Endpoint):
     # -- a new run
 
     def _prepare(self, request: HttpRequest) -> None:
-        """What has to be so before a generator may outlive ``request``."""
+        """Check, before the view runs, that its generator can outlive ``request``."""
         if in_transaction():
             raise ImproperlyConfigured(
-                "A resumable view cannot be called inside a transaction: its generator goes on in "
-                "another thread, which would wait for the request's locks and not see what it "
-                "wrote. With ATOMIC_REQUESTS decorate it with transaction.non_atomic_requests."
+                "A resumable view cannot run inside a transaction. Its generator runs in another "
+                "thread, which would wait for the request's locks and would not see its writes. "
+                "With ATOMIC_REQUESTS, decorate the view with transaction.non_atomic_requests."
             )
-        # Before anything is begun that would have no address, or no end in its dialect.
+        # A run that has no URL, or no end in its dialect, must not begin.
         run_url("run-events", _NOBODY)
         ends.check(self.dialect)
-        # In memory from here on: Django closes what it is read from, and a client that sends no
-        # more of it must stop its own request, not the loop.
+        # Read the body now: Django closes its source with the request, and a client that sends only
+        # half of it must stop its own request, not the loop.
         is_still_read(request)
 
     async def _start(self, request: HttpRequest, source: Any, owner: str) -> Run:
@@ -168,7 +170,7 @@ class ResumableEndpoint(Endpoint):
     async def _resume(self, request: HttpRequest, position: str) -> HttpResponseBase:
         run = await database.run(find_by_position, position)
         if run is None or not await may_access(request, run):
-            # It is gone, or somebody else's: a second one would cost a second time.
+            # The run is gone or belongs to somebody else. A new one would cost the answer again.
             return no_content()
         return await self._opened(request, run)
 
@@ -178,8 +180,9 @@ class ResumableEndpoint(Endpoint):
             if not await response.open():
                 return no_content()
         except LogUnavailable as error:
-            # It runs, and costs. What is asked again after a 503 would be a second one, so this is
-            # a stream that tells of its run; with the log still away it sends its client back.
+            # The run has begun, and a client that repeats its request after a 503 would start a
+            # second one. So answer with the run's stream: it tells the client where the run is,
+            # and to reconnect if the log is still away.
             logger.warning("%s: %s", request.path, error)
         return response
 
@@ -191,12 +194,12 @@ class ResumableEndpoint(Endpoint):
 
 
 def run_response(request: HttpRequest, run: Run) -> EventStreamResponse:
-    """The stream of ``run`` for a client, not yet open, with the address of the run (RFC 9110,
-    10.2.2 and 8.7)."""
+    """Return the stream of ``run``, not yet open, with the run's URL in Location and
+    Content-Location (RFC 9110, 10.2.2 and 8.7)."""
     dialect = ends.dialect_of(run)
     stream = RunStream(run, dialect, reconnects=reconnects(request))
     response = EventStreamResponse(stream, request=request, dialect=dialect)
-    # A shared cache may keep what it asks about again; a run is its owner's.
+    # no-cache lets a shared cache store the answer and revalidate it; a run is private.
     response.headers["Cache-Control"] = f"private, {response.headers['Cache-Control']}"
     response.headers["Location"] = response.headers["Content-Location"] = run_url(
         "run-events", run.pk

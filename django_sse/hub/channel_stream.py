@@ -111,7 +111,7 @@ class ChannelStream(Stream):
             # The headers are out: without this the client would come back for ever.
             self._opening = last_frames(COMPLETE.events(PLAIN))
         self._opened = True
-        # An idle stream holds no more than it needs.
+        # An idle stream holds only what it needs.
         self._settled = None
         if self._on_open is not None:
             self._hook = hub.run_later(self._on_open)
@@ -124,14 +124,14 @@ class ChannelStream(Stream):
         for index, (head, cursor) in enumerate(zip(settled.heads, settled.cursors, strict=True)):
             topic = await hub.topic(head.channel, self)
             place = Place(topic, cursor, topic.generation, [], settled.resets.get(index, ""))
-            # Before anything is awaited: what leaves the topics are the places.
+            # Before anything is awaited: a stream that is closed leaves the topics of its places.
             self._places.append(place)
             if topic.epoch != head.epoch or (
                 place.reset == "rewound" and topic.ring.tail > head.head
             ):
-                # One of the two is old. Without the look, a topic that is behind a new log would
-                # reset its new clients twice: now, and when it learns of the new one. No look for a
-                # client's word alone, which costs a query each time.
+                # The head or the topic is out of date. Without a check, a topic that does not know
+                # of a new log yet would reset its new clients twice: now and when it learns of it.
+                # A client's bogus position alone causes no check, since each costs a query.
                 await hub.check(topic)
                 place.generation = topic.generation
             if topic.epoch == head.epoch:
@@ -140,7 +140,7 @@ class ChannelStream(Stream):
                 place.reset = "unknown"
 
     def forget_pages(self) -> None:
-        """An event was redacted: what was read before it was may not be sent any more."""
+        """Drop the pages that were read before an event was redacted."""
         for place in self._places:
             place.page = []
 
@@ -203,8 +203,8 @@ class ChannelStream(Stream):
         return None if place.ended and not chunk else chunk
 
     def poll(self) -> bytes | None:
-        # What most wake-ups of most streams come to, without a call more than it takes: one
-        # channel, of which the client has had all but the newest.
+        # The usual case, with as few calls as possible: one channel, and a client that has had all
+        # events but the newest.
         if len(self._places) == 1 and self.state is PARKED and not self._opening:
             place = self._places[0]
             topic = place.topic
@@ -224,15 +224,15 @@ class ChannelStream(Stream):
         return super().poll()
 
     def _take_joined(self) -> bytes | None:
-        """The next frames of all channels, each with the composite id that it leads to.
+        """Return the next frames of all channels, each with the composite id after it.
 
-        A channel's terminal event is only sent when it ends the last of them: on the others it
+        A channel's terminal event is sent only when all the others have ended: before that it
         would make the client close a stream that goes on. Each write begins with another channel,
-        so that one with much to say does not silence the rest.
+        so that a busy channel does not keep the others waiting.
         """
         parts: list[bytes] = []
         moved = True
-        # Frames that send nothing (an event was emptied) lead to others.
+        # A frame without bytes (a redacted event) moves a cursor and sends nothing.
         while moved and not parts:
             before = [place.cursor for place in self._places]
             room = self._limit
@@ -243,8 +243,8 @@ class ChannelStream(Stream):
         return None if self._ended and not parts else b"".join(parts)
 
     def _take_from(self, place: Place, parts: list[bytes], room: int) -> int:
-        """Add one channel's frames to ``parts``, as many as there is room for, and at least one to
-        none; the bytes that are left."""
+        """Add one channel's frames to ``parts`` while there is ``room``, and at least one to an
+        empty list. Returns the bytes of room that are left."""
         frames = place.page or ([] if place.behind else place.topic.ring.frames(place.cursor))
         used = 0
         for frame in frames:
@@ -274,18 +274,20 @@ class ChannelStream(Stream):
         return True
 
     async def _wait(self) -> None:
-        """Wait for an event, or, behind the ring, for a page of the log: in a task of its own, so
-        that heartbeats go out however long the database takes."""
+        """Wait for an event, or, behind the ring, for a page of the log.
+
+        A task of its own reads the page, so that heartbeats are sent while the database is slow.
+        """
         if self._fetching is None and any(place.wants_page for place in self._places):
             assert self._loop is not None
             self._fetching = self._loop.create_task(self._fetch(), context=Context())
             self._fetching.add_done_callback(lambda _: self.wake())
-        # One that was done before this wait has woken nobody.
+        # A fetch that ended before this wait has woken nobody.
         if self._fetching is None or not self._fetching.done():
             await super()._wait()
         if self._fetching is not None and self._fetching.done():
             fetched, self._fetching = self._fetching, None
-            # Cancelled: by close(), which is no reason to cancel who reads.
+            # close() cancels the fetch, which must not cancel the reader.
             if not fetched.cancelled():
                 fetched.result()
 
@@ -302,18 +304,20 @@ class ChannelStream(Stream):
         except Hole:
             await self._check(place, cursor)
         else:
-            # A reset meanwhile has moved the cursor.
+            # A reset in the meantime has moved the cursor.
             if (generation, redactions, cursor) == (
                 topic.generation,
                 topic.redactions,
                 place.cursor,
             ):
-                # No more than the next write: a client that stalls holds a cursor, not a page.
+                # Only as much as the next write: a client that stalls must not hold a whole page.
                 place.page = leading(page, self._limit)
 
     async def _check(self, place: Place, cursor: int) -> None:
-        """The log has a hole after ``cursor``: it was trimmed, or it is another log by now. The
-        check comes first, so that the client is told once, of the log there is now."""
+        """Find out why the log has a hole after ``cursor``: it was trimmed, or it is another log.
+
+        The check comes before the reset, so that the client gets one reset, of the current log.
+        """
         assert self._live is not None
         await self._live.check(place.topic)
         if not place.stale and place.cursor == cursor:
@@ -335,5 +339,5 @@ class ChannelStream(Stream):
         if self._hook is None:
             hub.run_later(on_close)
         else:
-            # There are several threads: it would overtake an on_open that takes its time.
+            # There are several threads, so it could overtake an on_open that is still running.
             self._hook.add_done_callback(lambda _: hub.run_later(on_close))

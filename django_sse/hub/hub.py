@@ -53,33 +53,32 @@ class Hub:
 
     @property
     def log(self) -> EventLog:
-        """The log in force."""
+        """The log that the settings name."""
         return get_log()
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """``call`` in one of the library's database threads."""
+        """Run ``call`` in one of the library's database threads."""
         return await database.run(call, *args, **kwargs)
 
     def run_later(self, call: Callable[[], object]) -> Future[object]:
-        """A project's ``call`` in a thread that may use the database; an error is logged."""
+        """Run a project's ``call`` in a thread that may use the database; an error is logged."""
         return database.run_later(call)
 
     # -- topics
 
     async def topic(self, channel: str, waiter: Waiter) -> Topic:
-        """The live side of ``channel``, with ``waiter`` among those it wakes.
+        """Return the live side of ``channel``, which from now on wakes ``waiter``.
 
-        Listens first and reads the head after that: what is published in between is heard. The
-        topic is registered before its head is read, so a commit of this process in between is
-        noted, too.
+        The hub listens before it reads the head, so it hears of what is published in between. The
+        topic is registered before its head is read, so it also notes this process's own commits.
         """
         get_pulse().attend(self)
         self._ensure_listening()
         topic = self.topics.get(channel)
         if topic is None:
             topic = self.topics[channel] = Topic(self, channel)
-            # In the caller's context: in a test run the database is asked in the caller's thread,
-            # and that of a sync view, which waits for this, answers nowhere else.
+            # In the caller's context: in a test run the query runs in the caller's thread, and the
+            # thread of a sync view, which waits for this, runs nothing else.
             self._opening[channel] = self._loop.create_task(self._open(topic))
         topic.waiters.add(waiter)
         topic.unused_since = None
@@ -99,7 +98,7 @@ class Hub:
             (head,) = await self.run(self.log.open, [topic.channel])
             topic.start(head)
             if self._checks != checks:
-                # What was heard meanwhile was compared without this topic.
+                # A check in the meantime has compared all topics but this one.
                 self._check_wanted.set()
         except BaseException:
             if self.topics.get(topic.channel) is topic:
@@ -109,13 +108,13 @@ class Hub:
             self._opening.pop(topic.channel, None)
 
     def release(self, topics: Sequence[Topic]) -> None:
-        """A stream has left ``topics``; those without streams are dropped after a while."""
+        """Note that a stream has left ``topics``; topics without streams are dropped later."""
         for topic in topics:
             if not topic.waiters:
                 topic.unused_since = self._loop.time()
 
     def forget(self, channel: str) -> None:
-        """``channel`` was removed from the log, and nobody streams it."""
+        """Drop the topic of ``channel``, which was removed from the log, if nobody streams it."""
         topic = self.topics.get(channel)
         if topic is not None and not topic.waiters and channel not in self._opening:
             del self.topics[channel]
@@ -133,11 +132,11 @@ class Hub:
     # -- what arrives
 
     def deliver(self, appended: Sequence[Appended]) -> None:
-        """What this process has just committed; from any thread."""
+        """Take what this process has just committed; from any thread."""
         wanted = [each for each in appended if each.channel in self.topics]
         if wanted:
             self._inbox.extend(wanted)
-            # A loop that closes meanwhile has no streams left to deliver to.
+            # A loop that is being closed has no streams left.
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._empty_inbox)
 
@@ -148,7 +147,7 @@ class Hub:
                 topic.deliver(appended)
 
     def _woken(self, wakeup: Wakeup | None) -> None:
-        """A notifier's hint; believed only as far as to look."""
+        """Take a notifier's hint; it can only cause a look at the log."""
         self._listening.set()
         if wakeup is None:
             self._check_wanted.set()
@@ -161,12 +160,12 @@ class Hub:
     # -- comparing with the log
 
     def check_soon(self) -> None:
-        """Compare all topics with the log; from any thread."""
+        """Compare all topics with the log soon; from any thread."""
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._check_wanted.set)
 
     async def check(self, topic: Topic) -> None:
-        """Compare one topic with the log, however long the database is away."""
+        """Compare one topic with the log, and retry while the database does not answer."""
         while True:
             try:
                 return await self._compare([topic], Topic.expect)
@@ -177,10 +176,10 @@ class Hub:
     async def _compare(
         self, topics: Sequence[Topic], behind: Callable[[Topic, int], object]
     ) -> None:
-        """Compare ``topics`` with the log; ``behind`` is called for those that lack events.
+        """Compare ``topics`` with the log, and call ``behind`` for each that lacks events.
 
-        The tails are taken before the query: a head below them then means that the log was
-        rewound, not that the answer is old.
+        The tails are taken before the query. So a head below a tail means that the log was
+        rewound, and not that the answer is out of date.
         """
         before = [(topic, topic.epoch, topic.ring.tail) for topic in topics if topic.epoch]
         heads = await self.run(self.log.heads, [topic.channel for topic, _, _ in before])
@@ -202,7 +201,7 @@ class Hub:
         epoch = topic.epoch
         reason = "unknown"
         if head is not None and head.epoch == epoch:
-            # Compare-and-set: of several processes that see it, one rotates.
+            # Compare-and-set: of several processes that see this, one rotates the epoch.
             reason = "rewound"
             await self.run(self.log.rotate, topic.channel, epoch)
         (head,) = await self.run(self.log.open, [topic.channel])
@@ -219,7 +218,7 @@ class Hub:
             ]
 
     async def _listen(self) -> None:
-        # Set even if the notifier is away: then the safety poll carries on alone.
+        # Set even if the notifier does not answer: the safety poll alone is then enough.
         timer = self._loop.call_later(RESTART_PAUSE, self._listening.set)
         self._check_wanted.set()
         notifier = get_notifier()
@@ -239,7 +238,7 @@ class Hub:
             try:
                 await self._compare(list(self.topics.values()), Topic.expect)
             except Exception:
-                # What asked for this look will not ask again.
+                # Nobody will ask for this check again.
                 self._check_wanted.set()
                 raise
 
@@ -251,7 +250,7 @@ class Hub:
         return bool(self.topics)
 
     def _stop_listening(self) -> None:
-        """No channel is streamed any more: an idle process must not poll."""
+        """Stop listening: an idle process must not poll."""
         tasks, self._listeners = self._listeners, []
         self._listening.clear()
         for task in tasks:
@@ -264,7 +263,7 @@ class Hub:
             await self._compare(list(self.topics.values()), self._repair_later)
 
     def _repair_later(self, topic: Topic, seq: int) -> None:
-        # The wake-up may be on its way: what was committed a moment ago is no repair.
+        # An event that was committed a moment ago is no repair: its wake-up may be on the way.
         self._loop.call_later(RESTART_PAUSE, self._repair, topic, topic.generation, seq)
 
     def _repair(self, topic: Topic, generation: int, seq: int) -> None:

@@ -24,8 +24,10 @@ Since: TypeAlias = "str | int | datetime | Cursor"
 
 @dataclass(slots=True)
 class Settled:
-    """Where a stream begins: a head and a cursor for each channel, and which of them (by index)
-    could not be honoured, with the reason."""
+    """Where a stream begins: a head and a cursor for each channel.
+
+    ``resets`` has the indexes of the channels whose position could not be honoured, with reasons.
+    """
 
     heads: list[Head]
     cursors: list[int]
@@ -72,14 +74,14 @@ class Place:
 
 
 def check_since(since: object) -> None:
-    """Raises ``TypeError`` or ``ValueError`` for what cannot be a ``since``."""
+    """Raise ``TypeError`` or ``ValueError`` for a value that ``since`` cannot take."""
     if isinstance(since, bool) or not isinstance(since, str | int | datetime | Cursor):
         raise TypeError(
-            "since is 'now', 'earliest', a cursor, a datetime or the number of newest events, not "
+            "since must be 'now', 'earliest', a cursor, a datetime or a number of events, not "
             f"{type(since).__name__}."
         )
     if isinstance(since, int) and since < 0:
-        raise ValueError("since, as the number of newest events, must not be negative.")
+        raise ValueError("since is a number of newest events here, so it must not be negative.")
     if isinstance(since, datetime) and timezone.is_aware(since) is not settings.USE_TZ:
         wanted = "an aware" if settings.USE_TZ else "a naive"
         raise ValueError(f"since must be {wanted} datetime: USE_TZ is {settings.USE_TZ}.")
@@ -88,9 +90,9 @@ def check_since(since: object) -> None:
 def settle(
     log: EventLog, channels: Sequence[str], last_event_id: str | None, since: Since
 ) -> Settled:
-    """Where a stream of ``channels`` begins for a client that brings ``last_event_id``.
+    """Return where a stream begins: at the client's ``last_event_id``, or without one at ``since``.
 
-    One that brings none begins at ``since``. Reads the log; raises ``LogUnavailable``.
+    Reads the log. Raises ``LogUnavailable``.
     """
     heads = log.open(channels)
     if last_event_id is not None:

@@ -32,14 +32,14 @@ get_hub = _hubs.get
 
 
 def deliver(appended: Sequence[Appended]) -> None:
-    """Hand what this process committed to its hubs. Any thread."""
+    """Hand what this process committed to its hubs; from any thread."""
     if appended:
         for hub in _hubs.all():
             hub.deliver(appended)
 
 
 def announce(appended: Sequence[Appended]) -> None:
-    """Hand what this process committed to its hubs and wake the other processes. Any thread."""
+    """Hand what this process committed to its hubs and wake the other processes; any thread."""
     if not appended:
         return
     deliver(appended)
@@ -50,15 +50,15 @@ def _notify(wakeups: Sequence[Wakeup]) -> None:
     try:
         get_notifier().notify(wakeups)
     except Exception:
-        # Committed: whoever was not told of it finds it at its next look, and whoever were told of
-        # an error would publish it again.
-        logger.exception("What was committed could not be announced to other processes.")
+        # The events are committed, and other processes will find them with their safety polls. A
+        # caller that got this error would publish them again.
+        logger.exception("Other processes could not be told of committed events.")
 
 
 def look_again(channels: Sequence[str]) -> None:
-    """Have all processes compare ``channels`` with the log: something changed that is no event."""
+    """Make all processes compare ``channels`` with the log after a change that is no event."""
     heads = get_log().heads(channels).values()
     for hub in _hubs.all():
         hub.check_soon()
-    # No epoch of theirs: that of a log they do not know.
+    # An empty epoch differs from theirs, which makes them check.
     _notify([Wakeup(head.channel, "", head.head) for head in heads])

@@ -37,14 +37,14 @@ def subscribe(
     on_open: Callable[[], object] | None = None,
     on_close: Callable[[], object] | None = None,
 ) -> Subscription:
-    """A stream of the events of ``channels`` (1 to 32 names), to be returned from a view.
+    """Return a stream of the events of ``channels`` (1 to 32 names), for a view to return.
 
-    A client that brings a position (Last-Event-ID) is replayed what came after it; others begin at
-    ``since``: ``"now"``, ``"earliest"``, a cursor from ``cursor()``, a datetime, or the number of
-    newest events to begin with. ``on_open`` and ``on_close`` are called without arguments, in a
-    thread of the library's, when the stream begins and when it ended; a process that is killed
-    calls neither.
+    A client that brings a position (Last-Event-ID) gets the events after it. Any other client
+    begins at ``since``: ``"now"``, ``"earliest"``, a cursor from ``cursor()``, a datetime, or the
+    number of newest events to begin with. ``on_open`` and ``on_close`` are called without
+    arguments, in a thread of the library, when the stream begins and when it has ended; a process
+    that is killed calls neither.
 
-    Raises ``InvalidChannel``, ``ValueError`` and ``TypeError`` for arguments that cannot be.
+    Raises ``InvalidChannel``, and ``ValueError`` or ``TypeError`` for other wrong arguments.
     """
     return Subscription(*channels, since=since, on_open=on_open, on_close=on_close)

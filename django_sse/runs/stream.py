@@ -47,7 +47,7 @@ class RunStream(ChannelStream):
         assert settled is not None
         (head,) = settled.heads
         if self._run.ended is not None and not head.state:
-            # Its channel is gone, with all its events.
+            # The channel is gone, and its events with it.
             return False
         if settled.resets or self.last_event_id is None:
             settled.cursors[0] = head.floor

@@ -8,25 +8,27 @@ import threading
 
 
 class FirstItem:
-    """What is decided before the headers go out: a source has its first item, or its end, or an
-    error, which until then is for whoever opens the stream to raise."""
+    """The first item of a source, its end, or its error: whichever comes first.
+
+    Until the headers go out, an error is raised to the caller that opens the stream.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._decided: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._headers_sent = False
         self.decided = False
-        """Whether ``came`` was called; a plain attribute, for what asks at every item."""
+        """Whether ``came`` was called. A plain attribute, because every item asks."""
 
     def came(self) -> None:
-        """There is an item, or the end."""
+        """Note that there is an item, or the end."""
         with self._lock:
             if not self._decided.done():
                 self._decided.set_result(None)
         self.decided = True
 
     def failed(self, error: BaseException) -> bool:
-        """Whether ``error`` is too late to be raised by who opens the stream."""
+        """Note the source's error. Returns whether it is too late to raise it to the opener."""
         with self._lock:
             if self._headers_sent or self._decided.done():
                 return True
@@ -34,7 +36,7 @@ class FirstItem:
             return False
 
     def send_headers(self) -> None:
-        """From here on an error is the client's to hear. Raises the one that came before."""
+        """Send errors to the client from now on. Raises the error that came before."""
         with self._lock:
             self._headers_sent = True
             decided = self._decided.done()
@@ -42,10 +44,10 @@ class FirstItem:
             self._decided.result()
 
     async def wait(self, timeout: float) -> None:
-        """Until it is decided, ``timeout`` seconds at most."""
+        """Wait for the first item, the end or an error, ``timeout`` seconds at most."""
         first = asyncio.wrap_future(self._decided)
         if (await asyncio.wait({first}, timeout=timeout))[0]:
-            # Seen: send_headers() raises it.
+            # Mark it as retrieved: send_headers() raises it.
             first.exception()
 
     def wait_in_thread(self, timeout: float) -> None:

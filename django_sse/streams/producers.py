@@ -1,8 +1,8 @@
-"""What runs a generator: a task for an async one, a thread for a sync one.
+"""Producers run generators: an async one in a task, a sync one in a thread.
 
-Either way the generator lives in one place from its first step to its last: in one task (a time-out
-or task group it has open meets its own task, not the server's) or in one thread (a cursor it has
-open belongs to that thread's connection).
+A generator stays there from its first step to its last. A time-out or task group that it has open
+belongs to its own task and not to the server's, and a cursor that it has open to its own thread's
+connection.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django_sse")
 
-# Seconds that a process at its end waits for the generators in threads that it has closed.
+# Seconds that an exiting process waits for generators in threads whose streams are closed.
 _GRACE = 2.0
-# Seconds between two looks of a thread whether anybody will ever take what it has made.
+# Seconds between two looks of a waiting thread at whether its stream is still read.
 _LOOK = 15.0
-# Seconds after which a generator gives way to the rest of the loop, whether or not it awaits.
+# Seconds after which a generator yields to the rest of the loop, whether or not it awaits.
 _TURN = 0.002
 
 GENERATOR = "django_sse-generator"
@@ -49,13 +49,11 @@ _running: set[ThreadProducer] = set()
 
 Source: TypeAlias = AsyncIterable[Any] | Iterable[Any]
 
-# What is wrong with an item that was yielded.
-_REFUSALS = EventStreamError
 _UNREPORTED = "The error of a generator could not be reported."
 
 
 class Sink(Protocol):
-    """Where a producer puts what it makes."""
+    """Takes the items of a producer: a stream, or a run."""
 
     @property
     def full(self) -> bool: ...
@@ -78,8 +76,8 @@ class Sink(Protocol):
 class TaskProducer:
     """Iterates an async iterable in a task of its own on the running loop.
 
-    The task sees the request's context variables (the active language, say), but not the request's
-    thread: with ``own_thread`` its sync calls run in one of its own, which gives back its database
+    The task sees the request's context variables (the active language, say) but not the request's
+    thread. With ``own_thread`` its sync calls run in a thread of its own, which closes its database
     connection when idle.
     """
 
@@ -94,7 +92,7 @@ class TaskProducer:
         )
 
     def resume(self) -> None:
-        """The client took what was there."""
+        """Go on: the sink has room again."""
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
 
@@ -123,8 +121,8 @@ class TaskProducer:
             await self._iterate()
             self._sink.complete()
         except asyncio.CancelledError as cancelled:
-            # Nobody cancelled this task: it came out of something that the generator awaited. An
-            # answer that broke off must not look complete.
+            # If nobody cancelled this task, the error came out of something that the generator
+            # awaited, and an answer that broke off must not look complete.
             error = RuntimeError("Something that the generator awaited was cancelled.")
             error.__cause__ = cancelled
             if task is not None and task.cancelling():
@@ -133,17 +131,17 @@ class TaskProducer:
             await self._failed(error)
         except BaseException as error:
             if asyncio.current_task(self._loop) is not task:
-                # It is dropped with its loop, and nothing can be awaited.
+                # The coroutine is being dropped with its loop, where nothing can be awaited.
                 raise
             await self._failed(error)
             if isinstance(error, SystemExit | KeyboardInterrupt):
-                # They end the loop, as out of every task.
+                # As from any other task, these end the loop.
                 raise
 
     async def _failed(self, error: BaseException) -> None:
         try:
             if self._sink.fail(error):
-                # In a thread: who is told may want to use the database.
+                # In a thread, because receivers of the signal may use the database.
                 await sync_to_async(self._sink.report)(error)
         except Exception:
             logger.exception(_UNREPORTED)
@@ -157,10 +155,10 @@ class TaskProducer:
             async for item in self._source:
                 try:
                     sink.put(item)
-                except _REFUSALS as error:
+                except EventStreamError as error:
                     await self._refused(error)
-                # The client's write comes before the generator's next step; and one that never
-                # awaits must not keep the loop to itself.
+                # The client's write comes before the generator's next step, and a generator that
+                # never awaits must not keep the loop to itself.
                 if sink.wants_turn or now() > turn_ends:
                     await asyncio.sleep(0)
                     turn_ends = now() + _TURN
@@ -178,19 +176,19 @@ class TaskProducer:
         athrow = getattr(self._source, "athrow", None)
         if athrow is None:
             raise error
-        # At its yield: there the traceback names the line, and a generator may know better.
+        # At its yield, so that the traceback names the line, and the generator may handle it.
         with suppress(StopAsyncIteration):
             item = await athrow(error)
             try:
                 self._sink.put(item)
-            except _REFUSALS as another:
+            except EventStreamError as another:
                 await self._refused(another)
 
 
 class ThreadProducer:
     """Iterates a sync iterable in a thread of its own, at most ``SYNC_GENERATORS`` in a process.
 
-    Raises ``Overloaded`` when there are as many already, or the system refuses a thread.
+    Raises ``Overloaded`` at that limit, and when the system refuses a thread.
     """
 
     def __init__(self, sink: Sink, source: Iterable[Any]) -> None:
@@ -207,7 +205,8 @@ class ThreadProducer:
         except Exception as error:
             _running.discard(self)
             raise Overloaded(
-                "The system has no thread for a sync generator. With async def it needs none."
+                "The system refused a thread for a sync generator. Write it with async def, which "
+                "needs no thread."
             ) from error
 
     def _take_place(self) -> None:
@@ -215,19 +214,21 @@ class ThreadProducer:
         with _running_lock:
             if len(_running) >= most:
                 raise Overloaded(
-                    f"{len(_running)} sync generators stream, each in a thread; SYNC_GENERATORS "
-                    f"allows {most}. Raise it, or write the generator with async def."
+                    f"{len(_running)} sync generators are streaming, each in a thread, and "
+                    f"SYNC_GENERATORS allows {most}. Raise it, or write them with async def."
                 )
             _running.add(self)
 
     def resume(self) -> None:
-        """The client took what was there."""
+        """Go on: the sink has room again."""
         with self._changed:
             self._changed.notify()
 
     def stop(self) -> None:
-        """The generator is closed at its ``yield``; one that is blocked inside its own call is
-        closed when that returns: a thread cannot be interrupted."""
+        """Close the generator at its ``yield``.
+
+        A thread cannot be interrupted: a generator that blocks in a call is closed after it.
+        """
         self.resume()
 
     async def ended(self, timeout: float | None) -> None:
@@ -235,7 +236,7 @@ class ThreadProducer:
         await asyncio.wait({asyncio.wrap_future(self._finished)}, timeout=timeout)
 
     def join(self, timeout: float) -> None:
-        """``ended`` for a thread; of a generator that nobody has closed it would be in vain."""
+        """``ended`` for a thread. Returns at once when the sink is still open."""
         if self._sink.closed:
             concurrent.futures.wait({self._finished}, timeout)
 
@@ -245,13 +246,13 @@ class ThreadProducer:
             self._iterate()
             self._sink.complete()
         except BaseException as error:
-            # SystemExit, too: it ends no process here, and the client must not wait for ever.
+            # Also SystemExit: it ends no process from a thread, and the client would wait for ever.
             self._failed(error)
         finally:
             try:
                 connections.close_all()
             except Exception:
-                # As with a driver that closes nothing twice.
+                # Some drivers raise when a connection is closed twice.
                 logger.exception("The connections of a sync generator could not be closed.")
             _running.discard(self)
             self._finished.set_result(None)
@@ -282,7 +283,7 @@ class ThreadProducer:
     def _put(self, item: Any) -> None:
         try:
             self._sink.put(item)
-        except _REFUSALS as error:
+        except EventStreamError as error:
             if (instead := _throw(self._source, error)) is not _END:
                 self._put(instead)
 
@@ -291,8 +292,11 @@ Producer: TypeAlias = TaskProducer | ThreadProducer
 
 
 async def produce(sink: Sink, source: Source) -> Producer:
-    """Iterate ``source`` where it has to be: in a task or a thread, or, inside a user's
-    ``TestCase``, where the test's transaction can be seen. Raises ``Overloaded``."""
+    """Iterate ``source`` in a task or a thread. Raises ``Overloaded``.
+
+    Inside a user's ``TestCase`` it is iterated on the test's thread, which alone sees the test's
+    transaction.
+    """
     in_test = await in_users_test()
     if isinstance(source, AsyncIterable):
         return TaskProducer(sink, source, own_thread=not in_test)
@@ -305,7 +309,7 @@ _END = object()
 
 
 async def _step_in_tests_thread(source: Iterable[Any]) -> AsyncIterator[Any]:
-    """The items of ``source``, made where the test's transaction can be seen."""
+    """Yield the items of ``source``, iterated on the thread of the test."""
     iterator = await sync_to_async(lambda: iter(source))()
     step = sync_to_async(lambda: next(iterator, _END))
     try:
@@ -313,7 +317,7 @@ async def _step_in_tests_thread(source: Iterable[Any]) -> AsyncIterator[Any]:
         while item is not _END:
             try:
                 yield item
-            except _REFUSALS as error:
+            except EventStreamError as error:
                 item = await sync_to_async(_throw)(iterator, error)
             else:
                 item = await step()
@@ -334,13 +338,13 @@ def _throw(iterator: Any, error: Exception) -> Any:
 
 
 class _Tasks:
-    """The generators that run in tasks, for ``stopping``: their streams drain them."""
+    """The generators in tasks, as a service that a stopping process waits for."""
 
     def drain(self) -> None:
-        """Nothing: a generator is closed with its stream."""
+        """Do nothing: a generator is closed with its stream."""
 
     def busy(self) -> bool:
-        # By their names: a set of them would cost each stream, and only a stopping process asks.
+        # Found by name: a set of them would cost every stream, and only a stopping process asks.
         return any(
             task.get_name() == GENERATOR
             for loop in stopping.loops()
@@ -356,7 +360,7 @@ stopping.register(_Tasks())
 
 @at_exit(Order.GENERATOR_THREADS)
 def _wait_for_threads() -> None:
-    # They are daemons: a generator that blocks for ever must not keep the process.
+    # The threads are daemons, so a generator that blocks for ever does not keep the process.
     until = time.monotonic() + _GRACE
     for producer in list(_running):
         producer.join(max(0.0, until - time.monotonic()))

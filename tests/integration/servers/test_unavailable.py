@@ -37,7 +37,7 @@ def assert_refused(server: Server, path: str, **options: Any) -> None:
         assert stream.status == 503
         assert stream.header("Retry-After") == "3"
         assert stream.header("Cache-Control") == "no-store"
-        assert stream.read() == b"The event stream is not available just now."
+        assert stream.read() == b"The event stream is not available right now. Try again later."
 
 
 # -- overload

@@ -110,7 +110,7 @@ def test_every_other_client_is_sent_away_with_503(make: Any, settings: Any) -> N
         assert response.status_code == 503
         assert response["Retry-After"] == "3"
         assert response["Cache-Control"] == "no-store"
-        assert response.content == b"The event stream is not available just now."
+        assert response.content == b"The event stream is not available right now. Try again later."
 
 
 def test_retry_after_is_never_at_once(settings: Any) -> None:
