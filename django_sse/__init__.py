@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         publish_many,
         redact,
     )
+    from django_sse.runs.owners import owner_of
     from django_sse.views import ChannelStreamView
     from django_sse.wire.event import Event
 
@@ -47,6 +48,7 @@ _MODULES = {
         "publish_many",
         "redact",
     ),
+    "django_sse.runs.owners": ("owner_of",),
     "django_sse.views": ("ChannelStreamView",),
     "django_sse.wire.event": ("Event",),
 }
@@ -68,6 +70,7 @@ __all__ = [
     "event_stream",
     "finish",
     "last_event_id",
+    "owner_of",
     "publish",
     "publish_many",
     "redact",

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     Scope = dict[str, Any]
     Application = Callable[[Scope, Any, Any], Awaitable[None]]
 
+__all__ = ["EventStreamHandoff", "get_asgi_application"]
+
 
 def get_asgi_application() -> EventStreamHandoff:
     """Django's ``get_asgi_application`` with the handoff around it."""

@@ -13,6 +13,8 @@ from django.utils.translation import gettext_lazy as _
 
 from django_sse.wire.cursor import EPOCH_LENGTH
 
+__all__ = ["OWNER_LENGTH", "Channel", "Run", "State", "StoredEvent"]
+
 NAME_LENGTH = 200
 TYPE_LENGTH = 200
 

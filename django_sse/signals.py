@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from django.dispatch import Signal
 
+__all__ = ["events_dropped", "stream_failed"]
+
 events_dropped = Signal()
 """Sent when events were dropped because they were committed after their channel had finished.
 

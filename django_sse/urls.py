@@ -10,6 +10,8 @@ from django.urls import path
 
 from django_sse.views import RunEventsView, RunStatusView, RunStopView
 
+__all__ = ["app_name", "urlpatterns"]
+
 app_name = "django_sse"
 
 

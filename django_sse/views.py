@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from django_sse.hub.position import Since
     from django_sse.models import Run
 
+__all__ = ["ChannelStreamView", "RunEventsView", "RunStatusView", "RunStopView"]
+
 
 class ChannelStreamView(View):
     """Streams ``channels``, or what ``get_channels`` returns, if ``has_permission`` allows it.

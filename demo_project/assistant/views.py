@@ -13,9 +13,8 @@ from django.shortcuts import render
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_POST, require_safe
 
-from django_sse import Subscription, cursor, event_stream, publish, subscribe
+from django_sse import Subscription, cursor, event_stream, owner_of, publish, subscribe
 from django_sse.relay import relay
-from django_sse.runs.owners import owner_of
 
 from ..errors import submitted, text_field
 from ..upstream.behaviours import BEHAVIOURS

@@ -26,6 +26,8 @@ from django_sse.wire.encoder import dumps
 from django_sse.wire.errors import DataNotSerializable
 from django_sse.wire.event import Event, plain
 
+__all__ = ["VendorEncoder"]
+
 #: For the client, in dialects that have a text for a stopped answer.
 STOPPED: Final = "The answer was stopped."
 

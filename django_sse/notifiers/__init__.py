@@ -14,7 +14,7 @@ from django_sse import conf, constants
 from django_sse.notifiers.base import Notifier, Wakeup
 from django_sse.process.lifecycle import Order, in_forked_child
 
-__all__ = ["Notifier", "Wakeup", "get_notifier", "notifier_path"]
+__all__ = ["Notifier", "Wakeup"]
 
 _NAMES = {
     "local": "django_sse.notifiers.local.LocalNotifier",

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     Call = Callable[[], Awaitable[object]]
 
+__all__ = ["watch"]
+
 # gunicorn's Ctrl-C reaches its workers as SIGQUIT; SIGBREAK is Windows' Ctrl-Break.
 _SIGNALS = tuple(
     getattr(signal, name)

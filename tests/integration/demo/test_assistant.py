@@ -208,7 +208,7 @@ async def test_who_asks_too_much_at_once_is_refused_without_a_trace(
         refused = await ask(async_client)
         assert refused.status_code == 429
         assert int(refused["Retry-After"]) > 0
-        assert "Wait for one, or stop it" in refused.json()["error"]
+        assert "Stop one, or wait for its end" in refused.json()["error"]
         assert await Exchange.objects.acount() == 1
 
 
