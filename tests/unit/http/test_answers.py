@@ -41,7 +41,7 @@ def test_a_longer_position_is_a_bad_request(make: Any, where: str) -> None:
     response = refuse(request)
     assert isinstance(response, HttpResponse)
     assert response.status_code == 400
-    assert response.content == b"Last-Event-ID has more than 1024 characters."
+    assert response.content == b"Last-Event-ID must not be longer than 1024 characters."
     assert response["Content-Type"] == "text/plain; charset=utf-8"
 
 

@@ -63,7 +63,7 @@ def test_something_else_than_a_view_is_refused() -> None:
     def view(number: int) -> list[str]:
         return []
 
-    with pytest.raises(TypeError, match="decorates views"):
+    with pytest.raises(TypeError, match="decorates a view"):
         view(5)
 
 

@@ -45,7 +45,7 @@ def test_the_request_is_the_first_argument_or_behind_self() -> None:
 
 @pytest.mark.parametrize("args", [(), (object(),), (object(), object(), asgi_request())])
 def test_what_has_no_request_there_is_no_view(args: tuple[Any, ...]) -> None:
-    with pytest.raises(TypeError, match="functions or methods that take a request"):
+    with pytest.raises(TypeError, match="a function or method whose first argument is a request"):
         request_among(args)
 
 
