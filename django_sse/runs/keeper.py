@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import weakref
 from collections import Counter
 from contextlib import suppress
 from contextvars import Context
@@ -20,6 +19,7 @@ from django_sse import conf
 from django_sse.exceptions import LogUnavailable
 from django_sse.process import database, stopping
 from django_sse.process.lifecycle import Order, in_forked_child
+from django_sse.process.per_loop import PerLoop
 from django_sse.runs import ends, store
 
 if TYPE_CHECKING:
@@ -169,19 +169,9 @@ def _interval() -> float:
 
 # The runs of this process, on whatever loop.
 _here: set[UUID] = set()
-_keepers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Keeper] = weakref.WeakKeyDictionary()
-
-
-def get_keeper() -> Keeper:
-    """The keeper of the running loop."""
-    loop = asyncio.get_running_loop()
-    keeper = _keepers.get(loop)
-    if keeper is None:
-        # A keeper knows its loop, so the weak keys alone would keep both for ever.
-        for other in [each for each in _keepers if each.is_closed()]:
-            del _keepers[other]
-        keeper = _keepers[loop] = Keeper(loop)
-    return keeper
+_keepers = PerLoop(Keeper)
+get_keeper = _keepers.get
+"""Return the keeper of the running loop."""
 
 
 class _Grace:
@@ -193,11 +183,10 @@ class _Grace:
 
     def busy(self) -> bool:
         # What a loop that has ended left undone nobody will do any more.
-        keepers = list(_keepers.values())
-        return any(keeper.tasks for keeper in keepers if keeper.loop.is_running())
+        return any(keeper.tasks for keeper in _keepers.running().values())
 
     def interrupt(self) -> None:
-        for keeper in list(_keepers.values()):
+        for keeper in _keepers.all():
             keeper.interrupt()
 
 
@@ -206,5 +195,4 @@ stopping.let_finish(_Grace())
 
 @in_forked_child(Order.RUN_KEEPERS)
 def _forget_after_fork() -> None:
-    _keepers.clear()
     _here.clear()

@@ -23,7 +23,7 @@ CORE = (
     "tests/unit/servers/test_contract.py",
     "tests/unit/streams/test_generator.py",
     "tests/unit/streams/test_pulse.py",
-    "tests/unit/hub/test_subscription.py",
+    "tests/unit/hub/test_several_channels.py",
     "tests/unit/hub/test_registry.py",
     "tests/unit/notifiers/test_payload.py",
     "tests/unit/handoff/test_deliveries.py",

@@ -636,7 +636,7 @@ def test_under_wsgi_a_run_lives_on_the_background_loop(configure: Configure, nam
 def _wait_for_the_background() -> None:
     """It outlives the test, and must not look for this test's runs in the next."""
     loop = get_background_loop().loop
-    keeper = _keepers.get(loop)
+    keeper = _keepers.running().get(loop)
     assert keeper is not None
     looking.eventually(
         lambda: all(task.done() for task in keeper._keeping.values()), lambda: keeper.tasks
