@@ -1,7 +1,7 @@
 """One event loop in one thread, for processes whose server has none (WSGI).
 
-All streams of the process live there, from a generator's very first step, so that what it opened
-still works at its second.
+All streams of the process live there. A generator takes its first step there as well, so that
+whatever it opened still works at its second.
 """
 
 from __future__ import annotations
@@ -42,8 +42,10 @@ class BackgroundLoop:
         self.loop.run_forever()
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Run ``work`` on the loop, in the caller's context and with its language and time zone;
-        the future's ``cancel`` cancels it."""
+        """Run ``work`` on the loop, with the caller's context, language and time zone.
+
+        Cancelling the future cancels ``work``.
+        """
         return asyncio.run_coroutine_threadsafe(_run_in(Surroundings.here(), work), self.loop)
 
 

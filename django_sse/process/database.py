@@ -1,4 +1,4 @@
-"""The threads in which the library asks the database."""
+"""The threads in which the library queries the database."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class _LiveCursors:
 
 
 class DatabaseExecutor(Executor):
-    """Threads that end, and give back their connections, when idle.
+    """Threads that end when idle and then close their connections.
 
-    Idle is ``THREAD_IDLE`` seconds, or ``idle`` if that is more.
-    With ``iterates`` a thread stays while a queryset of an earlier call is still being iterated on
-    its connection, or a transaction is open; with one worker it may then be used as asgiref's
-    thread-sensitive executor.
+    A thread is idle after ``THREAD_IDLE`` seconds, or ``idle`` seconds if that is more. With
+    ``iterates`` a thread stays while a queryset of an earlier call is still being iterated on its
+    connection, or while a transaction is open; with one worker the executor may then be asgiref's
+    thread-sensitive one.
     """
 
     def __init__(
@@ -74,8 +74,11 @@ class DatabaseExecutor(Executor):
         self._shutdown = False
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """See ``concurrent.futures.Executor.submit``. Raises ``RuntimeError`` after shutdown, and
-        where the system refuses a thread; then nothing is kept of the call."""
+        """See ``concurrent.futures.Executor.submit``.
+
+        Raises ``RuntimeError`` after shutdown, and when the system refuses a thread; the call is
+        then forgotten.
+        """
         future: Future[T] = Future()
         with self._changed:
             if self._shutdown:
@@ -92,14 +95,16 @@ class DatabaseExecutor(Executor):
         try:
             threading.Thread(target=self._run, name=self._name, daemon=True).start()
         except Exception:
-            # As where a limit of processes is reached. Counted on, it would be waited for for ever.
+            # A limit of the system is reached. Counted, calls would wait for this thread for ever.
             self._threads -= 1
             self._work.pop()
             raise
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Let the threads end when their work is done; ``wait`` is not supported and ignored:
-        a stream's end must not wait for a query."""
+        """Let the threads end when their work is done.
+
+        ``wait`` is ignored: the end of a stream must not wait for a query.
+        """
         with self._changed:
             self._shutdown = True
             if cancel_futures:
@@ -111,7 +116,7 @@ class DatabaseExecutor(Executor):
         try:
             self._serve()
         except BaseException as error:
-            # Not a call's own: the settings, or those of a database, are wrong.
+            # Not the error of a call: the settings of a database are wrong.
             if not self._lose(error):
                 raise
         finally:
@@ -120,8 +125,8 @@ class DatabaseExecutor(Executor):
     def _serve(self) -> None:
         live = _LiveCursors()
         with ExitStack() as stack:
-            # Not for calls that read to the end what they ask for: the traceback of an error may
-            # hold on to a cursor until it is collected.
+            # Calls that read their result to the end need none of this, and the traceback of an
+            # error may hold on to a cursor until it is collected.
             for connection in connections.all() if self._iterates else ():
                 stack.enter_context(connection.execute_wrapper(live))
             while (item := self._next(live)) is not None:
@@ -146,8 +151,10 @@ class DatabaseExecutor(Executor):
             return None
 
     def _lose(self, error: BaseException) -> bool:
-        """This thread ends with ``error``. Returns whether a caller is told: those are whose calls
-        no other thread will take."""
+        """End this thread with ``error``, and fail the calls that no other thread will take.
+
+        Returns whether there was such a call.
+        """
         with self._changed:
             self._threads -= 1
             lost = [] if self._threads else list(self._work)
@@ -163,8 +170,11 @@ def _raise(error: BaseException) -> None:
 
 
 def _and_close(call: Callable[[], T], live: _LiveCursors) -> T:
-    """``call``, and the connections are given back at once: the end of the test may be the end of
-    its database, which PostgreSQL refuses to drop while a connection is open."""
+    """Run ``call`` and close the connections at once.
+
+    The test's database may be dropped when the test ends, and PostgreSQL refuses to drop one that
+    has a connection.
+    """
     try:
         return call()
     finally:
@@ -187,10 +197,13 @@ _executors: dict[str, DatabaseExecutor] = {}
 
 
 def _executor(name: str) -> DatabaseExecutor:
-    """Apart, so that a publish that waits for a lock, or a slow hook of the project's, does not
-    keep the replays waiting."""
+    """The threads ``name``.
+
+    They are separate, so that replays do not wait behind a publish that waits for a lock, or
+    behind a slow hook of the project's.
+    """
     if name not in _executors:
-        # A lease is renewed three times in its time: not each time on another connection.
+        # A lease is renewed three times in its time; the connection is kept from one to the next.
         idle = conf.current().RUNS.LEASE / 2 if name == "lease" else 0.0
         _executors[name] = DatabaseExecutor(
             constants.DATABASE_THREADS, name=f"django_sse-{name}", idle=idle
@@ -199,23 +212,26 @@ def _executor(name: str) -> DatabaseExecutor:
 
 
 async def run(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """``call``, which reads, in one of the library's threads."""
+    """Run ``call``, which only reads, in one of the library's threads."""
     return await _run("reader", call, *args, **kwargs)
 
 
 async def write(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """``call``, which may wait for a lock, in one of the library's threads."""
+    """Run ``call``, which may wait for a lock, in one of the library's threads."""
     return await _run("writer", call, *args, **kwargs)
 
 
 async def renew(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """``call``, which nothing else may keep waiting, in threads of its own."""
+    """Run ``call``, which must not wait behind anything else, in threads of its own."""
     return await _run("lease", call, *args, **kwargs)
 
 
 async def _run(name: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """``call`` in the threads ``name``, or, inside a user's ``TestCase``, in the test's own
-    thread: no other sees what its transaction wrote."""
+    """Run ``call`` in the threads ``name``.
+
+    Inside a user's ``TestCase`` it runs in the test's own thread, since no other thread sees what
+    the test's transaction wrote.
+    """
     if await in_users_test():
         return await sync_to_async(call)(*args, **kwargs)
     loop = asyncio.get_running_loop()
@@ -223,7 +239,10 @@ async def _run(name: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwarg
 
 
 def run_later(call: Callable[[], object]) -> Future[object]:
-    """A project's ``call`` in a thread of the library's, from any thread; an error is logged."""
+    """Run a project's ``call`` soon in one of the library's threads, and log its error.
+
+    May be called from any thread.
+    """
     future = _executor("hooks").submit(call)
     future.add_done_callback(_log_error)
     return future

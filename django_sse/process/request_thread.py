@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def close_connections() -> None:
-    """Give back this thread's database connections, save those inside a transaction.
+    """Close this thread's database connections, except those inside a transaction.
 
-    Not ``close_old_connections``: with CONN_MAX_AGE that keeps them.
+    ``close_old_connections`` would keep them while ``CONN_MAX_AGE`` is not over.
     """
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
@@ -30,10 +30,9 @@ def close_connections() -> None:
 
 
 class Surroundings(NamedTuple):
-    """What Django keeps for the thread of a request, for code of that request in another thread.
+    """What Django keeps for a request's thread, taken along to another thread or loop.
 
-    It is in asgiref's ``Local``, which stays with its thread even where the context variables are
-    taken along.
+    Django keeps it in asgiref's ``Local``, which copying the context variables does not copy.
     """
 
     language: str | None
@@ -43,7 +42,7 @@ class Surroundings(NamedTuple):
 
     @classmethod
     def here(cls) -> Surroundings:
-        """Those of the running thread or task."""
+        """Return those of the running thread or task."""
         return cls(
             translation.get_language(),
             timezone.get_current_timezone(),
@@ -63,8 +62,10 @@ class Surroundings(NamedTuple):
 
 
 def _request_thread() -> tuple[Any, Any] | None:
-    """asgiref's context of the running request, and the mapping of contexts to executors that has
-    it; None where the request has no thread, or asgiref no longer has these."""
+    """Return asgiref's context of the running request, and the mapping in which it has an executor.
+
+    None if the request has no thread, or asgiref no longer has these names.
+    """
     contexts = getattr(SyncToAsync, "thread_sensitive_context", None)
     executors = getattr(SyncToAsync, "context_to_thread_executor", None)
     context = contexts.get(None) if contexts is not None else None
@@ -115,12 +116,12 @@ def under_async_to_sync() -> bool:
 
 
 def leave_callers_thread() -> None:
-    """From here on the running task's sync code is not the business of whoever waits for it.
+    """Stop running the sync code of this task in the thread that waits for the task.
 
-    asgiref keeps the thread that ``async_to_sync`` lends in a context variable, which goes along to
-    another loop. There it would be used as long as it waits, and fail after that; and the thread
-    would run its next coroutine on that loop, too.
+    asgiref keeps the thread that ``async_to_sync`` lends in a context variable, and the variable is
+    copied to another loop. That loop would use the thread while it waits and fail afterwards, and
+    the thread would run its next coroutine on that loop.
     """
     if hasattr(AsyncToSync, "executors"):
-        # Also where it cannot be seen: the first call into a thread brings it back.
+        # Even if it reads as unset here: the first call into a thread would bring it back.
         AsyncToSync.executors.current = None

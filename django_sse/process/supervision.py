@@ -1,4 +1,4 @@
-"""Tasks that must not die: nobody else would start them again."""
+"""Tasks that must not die, because nothing else would start them again."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger("django_sse")
 
 RESTART_PAUSE = 1.0
-"""Seconds until a task that broke off is started again."""
+"""Seconds until a task that failed is started again."""
 
 
 async def supervise(work: Callable[[], Awaitable[None]]) -> None:
-    """``work``, again and again until this task is cancelled; what it raises is logged."""
+    """Run ``work`` again and again until this task is cancelled, and log what it raises."""
     while True:
         try:
             await work()
         except LogUnavailable as error:
             logger.warning("%s waits for the log: %s", work.__name__, error)
         except (Exception, asyncio.CancelledError):
-            # A cancellation that a transport let escape is an error like any other.
+            # A transport may let a cancellation escape that is not ours: an error like any other.
             if _is_being_cancelled():
                 raise
             logger.exception("The task %s died and is started again.", work.__name__)

@@ -1,7 +1,7 @@
-"""Whether code runs in a test of the project's: nothing else in the package looks for one.
+"""Whether code runs in a project's test. No other module of the package tries to find out.
 
 The transaction of a ``TestCase`` is never committed, so only the test's own thread sees what it
-wrote, and hooks for its commit never run. Production pays one look for an attribute.
+wrote, and hooks for its commit never run. In production each question costs one ``hasattr``.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def in_testcase(connection: BaseDatabaseWrapper) -> bool:
     """Whether ``connection`` is inside the transaction that ``django.test.TestCase`` rolls back.
 
-    That transaction never commits: what waits for it would wait for ever. Django marks its
-    blocks with ``_from_testcase`` (private; it is what ``atomic(durable=True)`` asks, too).
+    That transaction never commits, so nothing may wait for its commit. Django marks its blocks with
+    ``_from_testcase`` (private; ``atomic(durable=True)`` reads it as well).
     """
     return any(getattr(block, "_from_testcase", False) for block in connection.atomic_blocks)
 
@@ -44,10 +44,7 @@ def in_test_run() -> bool:
 
 
 def thread_in_users_test() -> bool:
-    """Whether this thread is inside the transaction of a ``TestCase``, which no other can see.
-
-    Production pays nothing for the question.
-    """
+    """Whether this thread is inside the transaction of a ``TestCase``, which no other can see."""
     return in_test_run() and _any_testcase()
 
 
