@@ -165,38 +165,25 @@ def test_eight_writers_are_numbered_densely_and_no_reader_is_overtaken(log: Even
         assert own == [f"{name}:{number}" for number in range(each_writes)]
 
 
-def test_an_append_that_starts_after_another_returned_comes_after_it(log: EventLog) -> None:
+@pytest.mark.parametrize("how", ["append", "transaction"])
+def test_what_starts_after_another_returned_comes_after_it(log: EventLog, how: str) -> None:
     returned: list[int] = []
     lock = threading.Lock()
 
-    def write() -> list[tuple[int, int]]:
-        pairs = []
-        for _ in range(15):
-            with lock:
-                before = max(returned, default=0)
-            (done,) = log.append([entry("c")])
-            seq = done.records[0].seq
-            with lock:
-                returned.append(seq)
-            pairs.append((before, seq))
-        return pairs
-
-    for pairs in in_threads(*[write] * 4):
-        assert all(before < seq for before, seq in pairs)
-
-
-def test_so_it_is_with_transactions(log: EventLog) -> None:
-    returned: list[int] = []
-    lock = threading.Lock()
+    def published(data: str) -> int:
+        if how == "append":
+            (done,) = log.append([entry("c", data)])
+            return done.records[0].seq
+        with transaction.atomic():
+            defer(log, "c", data)
+        return 1 + texts(log, "c").index(data)
 
     def write(name: int) -> list[tuple[int, int]]:
         pairs = []
         for number in range(10):
             with lock:
                 before = max(returned, default=0)
-            with transaction.atomic():
-                defer(log, "c", f"{name}:{number}")
-            seq = 1 + texts(log, "c").index(f"{name}:{number}")
+            seq = published(f"{name}:{number}")
             with lock:
                 returned.append(seq)
             pairs.append((before, seq))
@@ -231,11 +218,8 @@ def test_several_channels_in_any_order_do_not_deadlock(log: EventLog) -> None:
 # -- the caller's transaction
 
 
-def test_outside_a_transaction_there_is_no_fate_to_share(log: EventLog) -> None:
+def test_it_knows_whether_there_is_a_transaction_to_share_the_fate_of(log: EventLog) -> None:
     assert not log.in_transaction()
-
-
-def test_inside_a_transaction_there_is(log: EventLog) -> None:
     with transaction.atomic():
         assert log.in_transaction()
 
@@ -626,10 +610,11 @@ def test_trim_by_both_removes_what_either_does(
     assert_dense(everything(log, "c"), floor + 1)
 
 
-def test_trim_without_a_limit_removes_nothing(log: EventLog) -> None:
+def test_trim_removes_nothing_without_a_limit_and_makes_no_channel(log: EventLog) -> None:
     log.append([entry("c")])
-    assert log.trim("c") == 0
+    assert log.trim("c") == log.trim("d", count=0, age=timedelta(0)) == 0
     assert log.open(["c"])[0].floor == 0
+    assert list(log.channels()) == ["c"]
 
 
 def test_a_trimmed_channel_goes_on_counting(log: EventLog) -> None:
@@ -641,11 +626,6 @@ def test_a_trimmed_channel_goes_on_counting(log: EventLog) -> None:
     assert_dense(everything(log, "c"), 6)
     assert log.trim("c", count=1) == 1
     assert log.trim("c", count=1) == 0
-
-
-def test_trim_of_a_channel_that_is_not_there_removes_nothing(log: EventLog) -> None:
-    assert log.trim("c", count=0, age=timedelta(0)) == 0
-    assert list(log.channels()) == []
 
 
 def test_a_negative_limit_is_refused(log: EventLog) -> None:
@@ -712,6 +692,7 @@ def test_trim_floor_tells_what_trim_will_do(
 def test_now_is_the_clock_of_the_events(log: EventLog) -> None:
     (head,) = log.open(["c"])
     before = log.now(head)
+    assert log.seq_before(head, before) == 0
     log.append([entry("c")])
     after = log.now(head)
     (head,) = log.open(["c"])
@@ -741,11 +722,6 @@ def test_seq_before_is_never_below_the_floor(log: EventLog) -> None:
     log.trim("c", count=0)
     (head,) = log.open(["c"])
     assert log.seq_before(head, timezone.now() - timedelta(days=1)) == 9
-
-
-def test_seq_before_of_an_empty_channel_is_zero(log: EventLog) -> None:
-    (head,) = log.open(["c"])
-    assert log.seq_before(head, timezone.now()) == 0
 
 
 # -- redact
