@@ -134,9 +134,12 @@ prepare() {
     command -v chromium >/dev/null || apt_install chromium
     "$oldest" -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
     node_is_new_enough || install_node
-    install_node_packages
+    # Both mostly wait: for a registry, and for apt and the services.
+    install_node_packages &
+    local node_packages=$!
     install_services
     start_services
+    wait "$node_packages"
     printf '%s\n' "$("$oldest" --version)" "$("$newest" --version)" "node $(node --version)"
 }
 
