@@ -1,5 +1,7 @@
-"""What was committed and not yet sequenced, on behalf of who reads: nobody here waits for a
-publisher, and what cannot be sequenced keeps nobody from the rest."""
+"""Sequencing of committed events on behalf of readers.
+
+A reader never waits for a publisher, and a channel that cannot be sequenced does not block others.
+"""
 
 from __future__ import annotations
 
@@ -18,35 +20,37 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django_sse")
 
-# Channels that one line of the log names.
+# The number of channels that a log message names.
 _NAMED = 10
 
 
 def catch_up(channels: Sequence[str]) -> None:
-    """Sequence and announce what waits for ``channels``, as far as that can be done."""
-    # A database that is read-only, or full, is read all the same; the safety poll tells of it.
+    """Sequence and announce the outbox events of ``channels``, if that is possible."""
+    # A database that is read-only or full can still be read. The safety poll logs the error.
     with suppress(LogUnavailable):
         announce(get_log().sequence(channels, wait=False))
 
 
 class Orphans:
-    """The events whose publisher died between its commit and the hook that sequences, of all
-    channels; one hub's view of them."""
+    """Finds events whose publisher died between its commit and the hook that sequences them.
+
+    Each hub has its own instance.
+    """
 
     def __init__(self) -> None:
         self._stuck = False
 
     def sequence(self) -> None:
-        """Sequence and announce them. What cannot be is said once while it lasts.
+        """Sequence and announce the orphans of all channels; log a failure once while it lasts.
 
-        Raises ``LogUnavailable`` when the log cannot be read.
+        Raises ``LogUnavailable`` if the log cannot be read.
         """
         log = get_log()
         failed = _sequence(log, log.orphans())
         if failed and not self._stuck:
             error = next(iter(failed.values()))
             logger.warning(
-                "Committed events of %s could not be numbered; it is tried again: %s",
+                "Committed events of %s could not be numbered; retrying: %s",
                 ", ".join(map(repr, list(failed)[:_NAMED])),
                 error,
                 exc_info=None if isinstance(error, LogUnavailable) else error,
@@ -55,7 +59,7 @@ class Orphans:
 
 
 def _sequence(log: EventLog, channels: Sequence[str]) -> dict[str, Exception]:
-    """Sequence and announce what waits for ``channels``; those for which it failed, and why."""
+    """Sequence and announce the outbox events of ``channels``; return the error of each failure."""
     try:
         if channels:
             announce(log.sequence(channels, wait=False))
@@ -63,7 +67,7 @@ def _sequence(log: EventLog, channels: Sequence[str]) -> dict[str, Exception]:
         if len(channels) == 1 or isinstance(error, LogUnavailable):
             return dict.fromkeys(channels, error)
         failed: dict[str, Exception] = {}
-        # What one of them meets, the others do not.
+        # Try them separately: the error may concern only one of them.
         for each in channels:
             failed |= _sequence(log, [each])
         return failed

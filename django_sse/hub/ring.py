@@ -1,4 +1,4 @@
-"""The newest frames of one channel, in memory, shared by all who read it."""
+"""The newest frames of one channel, in memory, shared by all its streams."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django_sse")
 
-# Joined slices kept. Most clients stand at the same place, the rest at a few.
+# The number of joined slices to keep. Most clients are at the same position, the others at a few.
 _CACHED_SLICES = 8
 
 
 class Frame(NamedTuple):
-    """An encoded event: ``data`` with the id of a single-channel stream before the body.
+    """An encoded event; ``data`` begins with the id that a single-channel stream sends.
 
-    A redacted event is an empty frame: it moves the cursor and sends nothing.
+    A redacted event is an empty frame: it moves the cursor, but sends nothing.
     """
 
     seq: int
@@ -40,27 +40,29 @@ class Frame(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def _id_line(epoch: str) -> bytes:
-    """The beginning of an event's id line; what may stand in one is checked once an epoch."""
+    """Return the beginning of an event's id line; it is validated once for each epoch."""
     return with_id(epoch, b"").rstrip(b"\n")
 
 
 def encode_record(epoch: str, record: Record) -> Frame:
-    """The frame of a record of the log."""
+    """Return the frame of a record of the log."""
     if record.kind == REDACTED:
         return Frame(record.seq, b"", 0, terminal=False)
     try:
         body = encode_body(record.type or None, record.data)
     except InvalidEvent:
-        # Not written by publish(). Without its frame the channel goes on; with it, never again.
-        logger.exception("Event %d of epoch %s cannot be sent and is skipped.", record.seq, epoch)
+        # publish() did not write this event. Skip it: raising would block the channel for good.
+        logger.exception("Event %d of epoch %s cannot be sent: skipped.", record.seq, epoch)
         return Frame(record.seq, b"", 0, record.kind == TERMINAL)
     data = b"%b-%d\n%b" % (_id_line(epoch), record.seq, body)
     return Frame(record.seq, data, len(data) - len(body), record.kind == TERMINAL)
 
 
 def join(frames: Iterable[Frame], limit: int) -> tuple[bytes, int | None]:
-    """The leading ``frames`` as one ``bytes`` of at most ``limit``, at least one frame; and the
-    seq of the last that is in it (None when there was none)."""
+    """Join the first ``frames`` into at most ``limit`` bytes, but at least one frame.
+
+    Returns the bytes and the seq of the last frame in them, None if there were no frames.
+    """
     parts: list[bytes] = []
     size, seq = 0, None
     for frame in frames:
@@ -73,7 +75,7 @@ def join(frames: Iterable[Frame], limit: int) -> tuple[bytes, int | None]:
 
 
 def leading(frames: Sequence[Frame], limit: int) -> list[Frame]:
-    """The first of ``frames`` with at most ``limit`` bytes, at least one of them with any."""
+    """Return the first ``frames`` with at most ``limit`` bytes, but at least one that has bytes."""
     taken: list[Frame] = []
     size = 0
     for frame in frames:
@@ -85,9 +87,9 @@ def leading(frames: Sequence[Frame], limit: int) -> list[Frame]:
 
 
 class Ring:
-    """Frames ``start + 1`` … ``tail`` without holes; bounded in bytes first, then in count.
+    """Frames ``start + 1`` … ``tail`` without holes, limited in bytes and in number.
 
-    The newest frame always stays, so that a lone event larger than the bound is still delivered.
+    The newest frame always stays, so that an event larger than the limit is still delivered.
     """
 
     def __init__(self, tail: int, *, max_bytes: int, max_events: int) -> None:
@@ -100,21 +102,21 @@ class Ring:
 
     @property
     def start(self) -> int:
-        """The lowest cursor that can be served from here."""
+        """The lowest cursor that the ring can serve."""
         return self.tail - len(self._frames)
 
     def restart(self, tail: int) -> None:
-        """Forget all frames; the next is ``tail + 1``."""
+        """Remove all frames; the next one is ``tail + 1``."""
         self._frames.clear()
         self._slices.clear()
         self._size = 0
         self.tail = tail
 
     def append(self, frames: Iterable[Frame]) -> None:
-        """Add the frames after ``tail``. Raises ``ValueError`` for any other."""
+        """Add the frames after ``tail``. Raises ``ValueError`` for any other frame."""
         for frame in frames:
             if frame.seq != self.tail + 1:
-                raise ValueError(f"frame {frame.seq} does not follow {self.tail}")
+                raise ValueError(f"frame {frame.seq} does not follow frame {self.tail}")
             self._frames[frame.seq] = frame
             self._size += len(frame.data)
             self.tail = frame.seq
@@ -125,7 +127,7 @@ class Ring:
             self._size -= len(self._frames.pop(self.start + 1).data)
 
     def prepend(self, frames: Reversible[Frame]) -> None:
-        """Add the frames up to ``start``, as many of the newest as there is room for."""
+        """Add the frames up to ``start``: as many of the newest as there is room for."""
         for frame in reversed(frames):
             room = self._max_bytes - self._size
             if frame.seq != self.start or len(frame.data) > room:
@@ -136,16 +138,16 @@ class Ring:
             self._size += len(frame.data)
 
     def find(self, seq: int) -> Frame | None:
-        """The frame ``seq``, if it is here."""
+        """Return the frame ``seq``, or None if the ring does not have it."""
         return self._frames.get(seq)
 
     def frames(self, after: int) -> Iterator[Frame]:
-        """The frames with ``seq > after``; ``after`` must not be below ``start``."""
+        """Yield the frames with ``seq > after``; ``after`` must not be below ``start``."""
         for seq in range(after + 1, self.tail + 1):
             yield self._frames[seq]
 
     def slice(self, after: int, limit: int) -> tuple[bytes, int]:
-        """The frames after the cursor ``after``, joined, and the cursor behind them."""
+        """Return the joined frames after the cursor ``after``, and the cursor after them."""
         if after >= self.tail:
             return b"", after
         found = self._slices.get((after, limit))

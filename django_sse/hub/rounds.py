@@ -1,4 +1,4 @@
-"""Waking all who wait for a channel: not too often, and not all in one go."""
+"""Waking all streams of a channel: not too often, and not all at once."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django_sse")
 
-# Seconds that a round may keep the loop to itself, and the wake-ups between two looks at the clock.
+# Seconds that a round may occupy the loop, and the number of wake-ups between two clock readings.
 _TURN = 0.002
 _LOOK_AT_CLOCK = 16
 
 
 class Waiter(Protocol):
-    """Who is woken when a topic has something new."""
+    """The interface of an object that a topic wakes when it has something new."""
 
     def wake(self) -> None: ...
 
@@ -27,11 +27,12 @@ class Waiter(Protocol):
 
 
 class Rounds:
-    """A round wakes all ``waiters`` once; where the server allows it that is also when they send.
+    """Wakes all ``waiters``, in rounds; if the server allows it, they send at the same time.
 
-    After a quiet moment it begins at once; under load ``pause`` seconds after the end of the last,
-    so that each waiter gets several events in one write. It gives way to everything else on the
-    loop every few milliseconds, and what is published meanwhile goes along in the rest's writes.
+    After a quiet moment a round begins at once. Under load it begins ``pause`` seconds after the
+    end of the last one, so that each waiter gets several events in one write. A round yields to the
+    rest of the loop every few milliseconds; the remaining waiters then also send the events that
+    were published meanwhile.
     """
 
     def __init__(
@@ -40,13 +41,13 @@ class Rounds:
         self._loop = loop
         self._waiters = waiters
         self._throttle = Throttle(loop, pause, self._begin)
-        # From the moment a round is asked for to its end.
+        # True from the request for a round until its end.
         self._busy = False
         self._again = False
         self._rest: Iterator[Waiter] = iter(())
 
     def wake(self) -> None:
-        """There is something new."""
+        """Wake all waiters soon, because there is something new."""
         if self._busy:
             self._again = True
             return
@@ -64,7 +65,7 @@ class Rounds:
             try:
                 waiter.wake()
             except Exception:
-                # Only this one's: a round that broke off would leave the rest asleep for good.
+                # Continue with the others: if the round broke off, they would never be woken.
                 logger.exception("A stream could not be woken.")
             if count % _LOOK_AT_CLOCK == 0 and self._loop.time() >= until:
                 self._loop.call_soon(self._go_on)

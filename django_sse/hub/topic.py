@@ -1,4 +1,4 @@
-"""The live side of a channel in one process: its ring, and how the ring keeps up with the log."""
+"""The live side of a channel in one process: its ring, and the reads that keep the ring current."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _RETRY_LOG = 0.5
 
 
 class TopicHub(Protocol):
-    """What a topic asks of its hub."""
+    """The interface of the hub that a topic uses."""
 
     @property
     def log(self) -> EventLog: ...
@@ -41,8 +41,10 @@ class TopicHub(Protocol):
 
 
 def _after_the_last_hole(records: Sequence[Record]) -> Sequence[Record]:
-    """The dense end of a page: what a ring can hold. Who stands before the hole reads the page
-    for itself and is told."""
+    """Return the end of a page that has no holes, since a ring cannot hold holes.
+
+    A stream whose position is before the hole reads the page itself and detects the hole.
+    """
     for index in range(len(records) - 1, 0, -1):
         if records[index].seq != records[index - 1].seq + 1:
             return records[index:]
@@ -50,14 +52,14 @@ def _after_the_last_hole(records: Sequence[Record]) -> Sequence[Record]:
 
 
 class Hole(Exception):
-    """Events after a position are not in the log any more."""
+    """Events after a position are no longer in the log."""
 
 
 class Topic:
-    """All reads of the log for one channel go through here and are shared by who waits for them.
+    """Makes all reads of the log for one channel, and shares each among the streams that need it.
 
-    ``generation`` moves when the log turned out to be another one than before (wiped, rewound,
-    rotated); a stream that sees it move tells its client.
+    ``generation`` is incremented if the log has been replaced (wiped, rewound or rotated). A stream
+    that sees a new generation tells its client.
     """
 
     def __init__(self, hub: TopicHub, channel: str) -> None:
@@ -75,29 +77,29 @@ class Topic:
         self._hub = hub
         self._ring_events = limits.RING_EVENTS
         self._loop = asyncio.get_running_loop()
-        # The highest seq that the database, or a commit of this process, says is there.
+        # The highest seq that is in the log according to the database or a commit of this process.
         self._known = 0
         self._early: dict[int, Appended] = {}
         self._pages: dict[int, asyncio.Task[list[Frame]]] = {}
-        # Pages that were read last, by the cursor they follow. Who replays keeps no page but what
-        # goes into its next write.
+        # The pages read most recently, by the cursor before them. A replaying stream keeps only the
+        # part of a page that goes into its next write.
         self._recent: OrderedDict[int, list[Frame]] = OrderedDict()
         self._catching_up: asyncio.Task[None] | None = None
         self._filling: asyncio.Task[None] | None = None
         self._look_again = False
-        # The highest seq that somebody said is there, until it was looked for.
+        # The highest seq in a wake-up, until the log was read for it.
         self._hint = 0
         self._rounds = Rounds(self._loop, self.waiters, constants.COALESCE)
 
     @property
     def known(self) -> int:
-        """The highest seq that is known to be committed."""
+        """The highest seq known to be committed."""
         return self._known
 
-    # -- where the channel stands
+    # -- the channel's state
 
     def start(self, head: Head) -> None:
-        """Take over a head that was read after the hub began to listen."""
+        """Start from a head that was read after the hub began to listen."""
         self.epoch, self.key = head.epoch, head.key
         self.redactions = head.redactions
         self.terminal = head.head if head.state else None
@@ -109,8 +111,12 @@ class Topic:
         self.expect(missed)
 
     def restart(self, head: Head, reason: str) -> None:
-        """The log is another one now: every stream has to tell its client."""
-        logger.warning("The log of channel %r is not what it was: %s.", self.channel, reason)
+        """Start again because the log was replaced; every stream tells its client."""
+        logger.warning(
+            "The log of channel %r was replaced: %s. Its clients get a stream-reset.",
+            self.channel,
+            reason,
+        )
         self.generation += 1
         self.reason = reason
         self._forget_pages()
@@ -119,13 +125,13 @@ class Topic:
         self._rounds.wake()
 
     def expect(self, seq: int) -> None:
-        """``seq`` is committed: read up to it."""
+        """Read up to ``seq``, which is committed."""
         self._known = max(self._known, seq)
         if self._known > self.ring.tail:
             self.look()
 
     def forget_frames(self, redactions: int) -> None:
-        """An event was emptied: drop what is in memory; readers go to the log."""
+        """Drop all events in memory because one was redacted; streams read the log again."""
         self.redactions = redactions
         self._early.clear()
         self._forget_pages()
@@ -134,10 +140,10 @@ class Topic:
         for waiter in self.waiters:
             waiter.forget_pages()
 
-    # -- what arrives
+    # -- live events
 
     def deliver(self, appended: Appended) -> None:
-        """Events that this process has just committed."""
+        """Add events that this process has just committed."""
         if not self.epoch:
             self._known = max(self._known, appended.records[-1].seq)
             return
@@ -147,12 +153,12 @@ class Topic:
         first, last = appended.records[0].seq, appended.records[-1].seq
         self._known = max(self._known, last)
         if first > self.ring.tail + 1:
-            # Two threads committed one after the other and arrive in the other order.
+            # Two threads committed one after the other, but delivered in the opposite order.
             self._early[first] = appended
             self._loop.call_later(constants.GAP_WAIT, self._expect_of, self.generation, last)
             return
         if first <= self.ring.tail and not self._has(appended.records[0]):
-            # Its number was taken, by another event: the log was rewound.
+            # Another event has the same number: the log was rewound.
             self._spawn(self._hub.check(self))
         self._append(appended.records)
         while self._early and (later := self._early.pop(self.ring.tail + 1, None)):
@@ -162,7 +168,7 @@ class Topic:
         return self.ring.find(record.seq) == encode_record(self.epoch, record)
 
     def _expect_of(self, generation: int, seq: int) -> None:
-        # A number of the log there was before would make this one look rewound.
+        # A seq of the log before it was replaced would make the new one look rewound.
         if generation == self.generation:
             self.expect(seq)
 
@@ -181,8 +187,10 @@ class Topic:
     # -- catching up with the log
 
     def look(self, hint: int = 0) -> None:
-        """Read what the log has after the ring's tail, up to ``hint`` as far as is known. A hint is
-        enough reason: if it was false the page is empty."""
+        """Read the log after the ring's tail, up to ``hint`` if given.
+
+        The hint need not be true: if it is false, the page is empty.
+        """
         self._hint = max(self._hint, hint)
         self._look_again = True
         if self._catching_up is None and self.epoch:
@@ -194,7 +202,11 @@ class Topic:
         if task.cancelled():
             return
         if error := task.exception():
-            logger.error("Channel %r could not catch up; again.", self.channel, exc_info=error)
+            logger.error(
+                "Channel %r could not catch up with the log; retrying.",
+                self.channel,
+                exc_info=error,
+            )
             self._loop.call_later(_RETRY_LOG, self.look)
         elif self._look_again:
             self.look()
@@ -215,10 +227,10 @@ class Topic:
                 if records[0].seq > self.ring.tail + 1:
                     self.ring.restart(records[0].seq - 1)
                 self._append(records)
-                # A page that was asked for by its number of events is all there is to know of.
+                # A page that reaches the hint has all events that are known so far.
                 self._look_again |= not after < hint <= self.ring.tail
             elif records and hint > self.ring.tail:
-                # A page ends where it is large enough; what it had came by another way meanwhile.
+                # The page was cut at its maximum size, and its events were delivered meanwhile.
                 self._hint, self._look_again = max(self._hint, hint), True
             elif known > self.ring.tail:
                 self.ring.restart(known)
@@ -231,7 +243,7 @@ class Topic:
             self.ring.restart(self._known - self._ring_events)
 
     async def _read(self, after: int, limit: int) -> list[Record]:
-        """One page, however long the database is away."""
+        """Return one page, retrying as long as the database does not respond."""
         while True:
             redactions = self.redactions
             try:
@@ -240,17 +252,17 @@ class Topic:
                 logger.warning("Streams of channel %r wait for the log: %s", self.channel, error)
                 await asyncio.sleep(_RETRY_LOG)
             else:
-                # One of them may be the event that was emptied meanwhile: read again.
+                # Otherwise one of them may have been redacted meanwhile: read again.
                 if redactions == self.redactions:
                     return records
 
     # -- replay
 
     async def page(self, after: int) -> list[Frame]:
-        """The frames after a cursor that the ring no longer covers; one read for all who ask.
+        """Return the frames after a cursor that the ring no longer covers; callers share a read.
 
-        Empty when the ring covers it by now. Raises ``Hole`` when the log no longer has the event
-        that follows ``after``.
+        The list is empty if the ring covers the cursor by now. Raises ``Hole`` if the log no longer
+        has the event that follows ``after``.
         """
         if self._filling is None and self.ring.start - after <= self._ring_events:
             self._filling = self._spawn(self._fill())
@@ -264,23 +276,26 @@ class Topic:
         if task is None:
             task = self._pages[after] = self._spawn(self._load(after))
             task.add_done_callback(lambda done: self._loaded(after, done))
-        # Shielded: one reader's client leaving must not cancel the read of the others.
+        # Shielded: if one stream's client leaves, that must not cancel the other streams' read.
         return await asyncio.shield(task)
 
     async def _fill(self) -> None:
-        """Put the newest events into a new topic's ring: ten thousand clients that come back after
-        a deploy, each from a place of its own, are then one replay."""
+        """Fill a new topic's ring with the newest events.
+
+        Ten thousand clients that reconnect after a deploy, each at a different position, then cost
+        one replay.
+        """
         generation, redactions = self.generation, self.redactions
         lowest = max(0, self.ring.start - self._ring_events)
         step = constants.PAGE_EVENTS
-        # From the newest backwards: there may be room for a few only.
+        # Backwards from the newest: there may be room for only a few.
         while (start := self.ring.start) > lowest:
             after = max(lowest, start - step)
             records = await self._read(after, start - after)
             if not records or (generation, redactions) != (self.generation, self.redactions):
                 return
             if records[-1].seq < start:
-                # Large events: a page of bounded size ends before the ring begins.
+                # The events are large: the page reached its maximum size before the ring's start.
                 step = len(records)
                 continue
             self.ring.prepend([encode_record(self.epoch, each) for each in records])
@@ -292,7 +307,7 @@ class Topic:
         self._recent.clear()
 
     def _recent_after(self, cursor: int) -> list[Frame]:
-        """The frames after ``cursor``, if one of the pages read last has them."""
+        """Return the frames after ``cursor``, if one of the pages read most recently has them."""
         for after, frames in self._recent.items():
             if after <= cursor < frames[-1].seq:
                 self._recent.move_to_end(after)
@@ -322,5 +337,5 @@ class Topic:
         return frames
 
     def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        # A fresh context: the caller's would keep its request, and its thread, alive.
+        # A fresh context: the caller's context would keep its request and its thread alive.
         return self._loop.create_task(work, context=Context())

@@ -1,4 +1,4 @@
-"""No wake-ups between processes: for a site of one process, and for tests."""
+"""No wake-ups between processes: for sites with one process, and for tests."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class LocalNotifier(Notifier):
-    """What another process publishes is found by the safety poll."""
+    """A notifier that sends nothing; the safety poll finds other processes' events."""
 
     def notify(self, wakeups: Sequence[Wakeup]) -> None:
-        """Nothing: the hubs of this process are told without a notifier."""
+        """Do nothing: the hubs of this process need no notifier."""
 
     async def listen(self, wake: Callable[[Wakeup | None], None]) -> None:
         await asyncio.get_running_loop().create_future()

@@ -1,4 +1,4 @@
-"""A transport that is away: when to try again, and to say it once."""
+"""A transport's outage: when to retry, and logging it once."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import time
 logger = logging.getLogger("django_sse")
 
 _FIRST_PAUSE = 0.1
-# Seconds: the most that passes between a transport's return and the first wake-up.
+# Seconds: the longest time between a transport's recovery and the first wake-up.
 _LONGEST_PAUSE = 2.0
-# One that is away again sooner was never quite back: that is not said a second time.
+# Seconds: a transport that fails again sooner had not recovered, so that is not logged again.
 _STABLE_AFTER = 30.0
 
 
 class Outage:
-    """Counts the failures of one connection; not for several threads.
+    """Counts the failures of one connection; it is not thread-safe.
 
-    ``what`` begins the line in the log, such as "The channel layer 'default' cannot be heard".
+    ``what`` begins the log messages: "Cannot receive from the channel layer 'default'", say.
     """
 
     def __init__(self, what: str) -> None:
@@ -30,26 +30,25 @@ class Outage:
         """Whether the last attempt failed."""
 
     def failed(self, error: BaseException) -> float:
-        """Seconds to wait before the next attempt. The first failure of an outage is logged."""
+        """Return the seconds to wait before the next attempt; log an outage's first failure."""
         if not self.away and time.monotonic() - self._back_at > _STABLE_AFTER:
             self._failures = 0
             logger.warning(
-                "%s: %s: %s. It is tried again until it works; meanwhile the safety poll finds "
-                "what is new.",
+                "%s: %s: %s. Retrying until it works; meanwhile the safety poll finds new events.",
                 self._what,
                 type(error).__name__,
                 error,
             )
         self.away = True
-        # No more than 2 ** 10: the pause has long reached its limit, and numbers stay small.
+        # At most 2 ** 10: the pause has reached its limit by then, and the numbers stay small.
         pause = min(_FIRST_PAUSE * 2.0 ** min(self._failures, 10), _LONGEST_PAUSE)
         self._failures += 1
-        # Not all processes at the same moment at a server that has just come back.
+        # Random, so that not all processes connect to a recovered server at the same moment.
         return pause * random.uniform(0.5, 1.0)
 
     def over(self) -> None:
-        """It works."""
+        """Note that the transport works; log it if there was an outage."""
         if self.away:
             self.away = False
             self._back_at = time.monotonic()
-            logger.info("%s: that is over.", self._what)
+            logger.info("%s: the outage is over.", self._what)

@@ -1,11 +1,11 @@
-"""What notifiers say to each other: ``[version, environment, [[channel, epoch, seq], ...]]``.
+"""The notifiers' messages: ``[version, environment, [[channel, epoch, seq], ...]]``.
 
-JSON in ASCII, so that it passes a database of any encoding. Version and environment come first in
-every version. None in place of the list says "something changed".
+They are JSON in ASCII, to pass through a database of any encoding. Version and environment come
+first in every version. None in place of the list means "something changed".
 
-Positions and never content: who can forge a message, or lose one, can only cost time. A channel's
-name and not its epoch alone: a process that still holds the epoch of a log that was rewound must be
-told, too.
+Messages carry positions, never content, so a forged or lost message costs only time. They carry the
+channel's name as well as its epoch, to reach processes that still have the epoch of a log that was
+rewound.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ MAX_LENGTH = 7900
 """Characters of a message: PostgreSQL refuses a NOTIFY of 8,000 bytes or more."""
 
 MAX_MESSAGES = 8
-"""What needs more is told as "something changed". Far below the 100 messages that a channel layer
-keeps for a receiver by default before it drops in silence."""
+"""Wake-ups that need more messages are sent as "something changed". By default a channel layer
+keeps 100 messages for a receiver and silently drops the rest; this is far below."""
 
 ENVIRONMENT = re.compile(r"[A-Za-z0-9_.-]{0,40}")
-"""What may stand in the name of a channel layer's group (ASCII, below 100 characters) and in an
-identifier of PostgreSQL (63 bytes)."""
+"""Fits in the name of a channel layer's group (ASCII, under 100 characters) and in a PostgreSQL
+identifier (63 bytes)."""
 
 # Seqs are BigIntegerFields.
 _MAX_SEQ = (1 << 63) - 1
 
 
 class InvalidPayload(ValueError):
-    """Not a message of ours. ``kind`` is one of a few words: what was wrong."""
+    """The payload is not a valid message. ``kind`` is one of a few texts that say why."""
 
     def __init__(self, kind: str) -> None:
         super().__init__(kind)
@@ -49,11 +49,11 @@ class InvalidPayload(ValueError):
 
 
 class UnknownVersion(InvalidPayload):
-    """Ours, of this environment, and of a version that this process does not understand."""
+    """The message is for this environment, but has a version that this process does not support."""
 
 
 def address(environment: str) -> str:
-    """The NOTIFY channel, and the channel layer's group, of ``environment``."""
+    """Return the name of the NOTIFY channel and of the channel layer's group of ``environment``."""
     return f"django_sse-{environment}" if environment else "django_sse"
 
 
@@ -62,9 +62,9 @@ def _dumps(value: Any) -> str:
 
 
 def encode(wakeups: Iterable[Wakeup] | None, environment: str) -> list[str]:
-    """Messages of at most ``MAX_LENGTH`` characters for ``wakeups``, as few as possible.
+    """Return as few messages as possible, of at most ``MAX_LENGTH`` characters, for ``wakeups``.
 
-    None, and more than fits into ``MAX_MESSAGES``, gives one that says "something changed".
+    For None, and if ``MAX_MESSAGES`` are not enough, returns one that means "something changed".
     """
     head = f"[{VERSION},{_dumps(environment)},"
     messages: list[str] = []
@@ -86,15 +86,16 @@ def encode(wakeups: Iterable[Wakeup] | None, environment: str) -> list[str]:
 
 
 def decode(payload: object, environment: str) -> list[Wakeup] | None:
-    """The wake-ups of a message, none of another environment's; None for "something changed".
+    """Return the wake-ups in a message, or None for "something changed".
 
-    Raises ``InvalidPayload``, and ``UnknownVersion``.
+    The list is empty for a message of another environment. Raises ``InvalidPayload`` and
+    ``UnknownVersion``.
     """
     version, sender, *rest = _message(payload)
     if sender != environment:
         return []
     if version != VERSION:
-        raise UnknownVersion("a version that is not known here")
+        raise UnknownVersion("unknown version")
     if len(rest) != 1 or not isinstance(rest[0], list | None):
         raise InvalidPayload("no list of positions")
     return None if rest[0] is None else [_wakeup(each) for each in rest[0]]
@@ -112,7 +113,7 @@ def _message(payload: object) -> Sequence[Any]:
     match message:
         case [int() as version, str(), *_] if not isinstance(version, bool):
             return message
-    raise InvalidPayload("neither version nor environment")
+    raise InvalidPayload("no version and environment")
 
 
 def _wakeup(value: object) -> Wakeup:
@@ -128,9 +129,9 @@ def _wakeup(value: object) -> Wakeup:
 
 
 class Reader:
-    """Understands what arrives, and says of each kind of nonsense only once that it did.
+    """Decodes the messages of one notifier, and logs each kind of invalid message only once.
 
-    ``source`` is for the log: where it arrives. One for each notifier.
+    ``source`` names the transport in the log.
     """
 
     def __init__(self, source: str) -> None:
@@ -140,14 +141,14 @@ class Reader:
     def read(
         self, payload: object, environment: str, wake: Callable[[Wakeup | None], None]
     ) -> None:
-        """Call ``wake`` for what ``payload`` says. Raises nothing, whatever it is."""
+        """Call ``wake`` for each wake-up in ``payload``. It raises nothing for any payload."""
         try:
             wakeups = decode(payload, environment)
         except UnknownVersion as error:
-            self._tell(error, 'taken as "something changed"')
+            self._tell(error, 'Messages of this kind are taken as "something changed"')
             wakeups = None
         except InvalidPayload as error:
-            self._tell(error, "ignored")
+            self._tell(error, "Messages of this kind are ignored")
             return
         if wakeups is None:
             wake(None)
@@ -159,8 +160,8 @@ class Reader:
         if error.kind not in self._told:
             self._told.add(error.kind)
             logger.warning(
-                "A message that is no wake-up came through %s (%s). It is %s, and so is every "
-                "other of its kind, without a word.",
+                "Received a message that is not a wake-up through %s (%s). %s, and later ones are "
+                "not logged.",
                 self._source,
                 error.kind,
                 done,

@@ -1,9 +1,9 @@
-"""Sends wake-ups from a thread of its own, so that who publishes never waits for a transport.
+"""Sends wake-ups from its own thread, so that a publisher never waits for a transport.
 
-Of each channel only the newest position waits, one message is under way at a time, and under load
-a message goes out at most every ``COALESCE`` seconds, which is as often as clients are woken. So
-10,000 publishes are a few messages, for a channel layer that drops the 101st in silence as well as
-for NOTIFY, whose global lock every commit with one has to pass.
+The queue holds only the newest position of each channel, and one message is sent at a time. Under
+load a message is sent at most every ``COALESCE`` seconds, which is as often as clients are woken.
+So 10,000 publishes become a few messages. A channel layer silently drops the 101st message, and
+NOTIFY takes a global lock at each commit.
 """
 
 from __future__ import annotations
@@ -33,28 +33,29 @@ if TYPE_CHECKING:
     Send = Callable[[str], Awaitable[object]]
 
 _IDLE = 30.0
-"""Seconds after which the thread ends and its connection is closed: a site that publishes now and
-then does not connect each time, and a process that has stopped publishing holds nothing."""
+"""Seconds without a publish after which the thread ends and closes its connection. A site that
+publishes now and then need not reconnect each time; a process that stopped publishing holds no
+connection."""
 
 _TIME_LIMIT = 5.0
-"""Seconds that one message may take: then the connection is taken for dead."""
+"""Seconds that sending one message may take; after that the connection is considered dead."""
 
 _FLUSH_LIMIT = 2.0
-"""Seconds that a process waits at its end, as a management command that has just published does,
-and before it forks."""
+"""Seconds that a process waits for its wake-ups before it exits or forks. A management command,
+for example, may have published just before its end."""
 
 _MOST_PENDING = 1000
-"""Positions that wait. More become one "something changed": what waits is bounded, however long
-the transport is away."""
+"""Positions that may be queued. If there are more, they become one "something changed", so the
+queue stays bounded however long the transport is unavailable."""
 
 _senders: weakref.WeakSet[Sender] = weakref.WeakSet()
 
 
 class Sender:
-    """One a process and notifier; ``put`` from any thread.
+    """Sends the wake-ups of one notifier in one process; any thread may call ``put``.
 
-    ``connect`` gives an async context manager around a function that sends one message; both may
-    raise whatever the transport raises. ``what`` is for the log: what cannot be done meanwhile.
+    ``connect`` returns an async context manager around a function that sends one message. Both may
+    raise the transport's errors. ``what`` begins the log message about an outage.
     """
 
     def __init__(self, connect: Callable[[], AbstractAsyncContextManager[Send]], what: str) -> None:
@@ -69,7 +70,7 @@ class Sender:
         _senders.add(self)
 
     def put(self, wakeups: Sequence[Wakeup]) -> None:
-        """Send ``wakeups`` soon. Never waits for the transport, and raises nothing for it."""
+        """Send ``wakeups`` soon, without waiting for the transport or raising its errors."""
         if not wakeups:
             return
         with self._changed:
@@ -91,8 +92,11 @@ class Sender:
             self._pending.clear()
 
     def flush(self, timeout: float) -> bool:
-        """Wait until everything is sent. False after ``timeout`` seconds, and at once while the
-        transport is away or there is no thread to send with."""
+        """Wait until everything is sent, and return whether it was.
+
+        Returns False after ``timeout`` seconds, and immediately if the transport is unavailable or
+        there is no thread to send with.
+        """
         deadline = time.monotonic() + timeout
         with self._changed:
             while self._running and (self._waiting() or self._under_way):
@@ -108,7 +112,7 @@ class Sender:
     def _start(self) -> None:
         thread = threading.Thread(target=self._run, name="django_sse-sender", daemon=True)
         _flush_when_celery_ends()
-        # A process that is ending starts no thread: what it says then is found by the safety poll.
+        # A process that is exiting cannot start a thread. The safety poll finds its events.
         with suppress(RuntimeError):
             thread.start()
             self._running = True
@@ -117,7 +121,7 @@ class Sender:
         try:
             loop = _make_loop()
         except Exception as error:
-            # As where no file can be opened any more. What waits goes with the next that is put.
+            # For example, no more files can be opened. The next put() sends the queue as well.
             self._outage.failed(error)
             with self._changed:
                 self._running = False
@@ -132,8 +136,9 @@ class Sender:
                 async with self._connect() as send:
                     await self._send_until_idle(send)
             except (Exception, asyncio.CancelledError) as error:
-                # Whatever a transport raises: a thread that died of it would leave others deaf.
-                # Nobody cancels this task.
+                # Any error of a transport: if it ended this thread, other processes would get no
+                # more wake-ups. A transport may also raise CancelledError; nothing cancels this
+                # task.
                 pause = self._outage.failed(error)
                 with self._changed:
                     self._changed.notify_all()
@@ -160,14 +165,14 @@ class Sender:
             await asyncio.sleep(constants.COALESCE)
 
     async def _something_waits(self) -> bool:
-        """True as soon as something waits; False after a while without."""
+        """Wait until the queue is not empty; return False if it stays empty for a while."""
         loop = asyncio.get_running_loop()
         news = asyncio.Event()
         with self._changed:
             if self._waiting():
                 return True
             self._wanted = lambda: loop.call_soon_threadsafe(news.set)
-        # A test's database cannot be dropped while a connection to it is open.
+        # Do not stay connected in tests: a test database with an open connection cannot be dropped.
         idle = 0.0 if in_test_run() else _IDLE
         with suppress(TimeoutError):
             async with asyncio.timeout(idle):
@@ -200,12 +205,12 @@ class Sender:
 
 
 class _AtOnce(ThreadPoolExecutor):
-    """Runs what it is given on the spot.
+    """An executor that runs each call in the caller's thread.
 
-    A loop looks up host names in its executor, and from the moment the interpreter begins to exit
-    no other takes work any more: that is when a command's last wake-up is sent. This loop has
-    nothing else to do meanwhile; but what runs inside it no time limit of its own can interrupt, so
-    a look-up takes as long as the system's resolver lets it.
+    An event loop resolves host names in its executor, but an ordinary executor accepts no more work
+    once the interpreter begins to exit, which is when a command's last wake-up is sent. Blocking
+    this loop does no harm, since it does nothing else. But its time limits cannot interrupt a call,
+    so resolving a name may take as long as the system's resolver allows.
     """
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:

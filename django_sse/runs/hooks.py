@@ -1,4 +1,4 @@
-"""What a project's own function says, however it is written."""
+"""Calling a project's own function, sync or async, and interpreting its result."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ if TYPE_CHECKING:
 
 
 async def ask(hook: Callable[..., Any], *args: Any) -> Any:
-    """The result of ``hook(*args)``, which may be sync or async; a sync one may use the database.
+    """Return the result of ``hook(*args)``, sync or async; a sync hook may use the database.
 
-    Never a coroutine, which is no answer, whatever it would say.
+    The result is never a coroutine, which would count as true whatever it returned.
     """
     if inspect.iscoroutinefunction(hook):
         return await hook(*args)
-    # As it seems: under a decorator, or as an object with __call__, an async one looks sync.
+    # An async hook under a decorator, or an object with an async __call__, looks sync here.
     result = await sync_to_async(lambda: hook(*args))()
     return await result if inspect.isawaitable(result) else result
 
 
 async def allows(name: str, hook: Callable[..., Any], *args: Any) -> bool:
-    """Whether ``hook(*args)``, which says who may read, says yes: ``True`` and nothing else.
+    """Return whether ``hook(*args)``, which decides about access, returns ``True``.
 
-    Nearly every object is true, a redirect to the log-in page, too. Raises
-    ``ImmediateHttpResponse`` with a response that the hook returned, and for anything else but
-    ``True``, ``False`` and None ``TypeError``, which names the hook by ``name``.
+    Truth is not enough: nearly every object is true, even a redirect to the log-in page. Raises
+    ``ImmediateHttpResponse`` if the hook returns a response, and ``TypeError`` with the hook's
+    ``name`` if it returns anything else but ``True``, ``False`` or None.
     """
     said = await ask(hook, *args)
     if said is None or isinstance(said, bool):
         return said is True
     if isinstance(said, HttpResponseBase):
         raise ImmediateHttpResponse(said)
-    # Its type alone: the text of a queryset would be a query, and of anything else may be private.
+    # Only its type: the repr of a queryset would run a query, and any other may be private.
     raise TypeError(
-        f"{name} says who may read, and returned an object of type {type(said).__name__}. Only "
-        "True is yes, False and None are no, and a response is sent as it is; for a queryset "
-        "return whether it exists(), for anything else bool(...)."
+        f"{name} decides who may read, but returned an object of type {type(said).__name__}. "
+        "Return True to allow, False or None to refuse, or a response to send. For a queryset "
+        "return queryset.exists(), for any other object bool(...)."
     )

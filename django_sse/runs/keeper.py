@@ -1,8 +1,9 @@
-"""Keeps the leases of a process's runs, and ends those of processes that died.
+"""Renews the leases of a process's runs, and ends the runs of processes that died.
 
-Two tasks an event loop, with a query each every few seconds, for as long as there are runs or
-clients of runs. Whoever has a client of a run looks for the dead: so who waits is told. Renewing
-waits for nothing else, or a process that has much to end would look dead itself.
+Each event loop has two tasks, which run a query every few seconds while there are runs or clients
+of runs. Every process with a client of a run looks for expired leases, so that the client of a dead
+process's run gets its end. Renewing has its own task, because a process with many runs to end would
+otherwise let its own leases expire.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ logger = logging.getLogger("django_sse")
 
 
 class Keeper:
-    """Lives on one loop; ``interrupt`` may be called from any thread."""
+    """Keeps the runs of one event loop; ``interrupt`` may be called from any thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -43,32 +44,32 @@ class Keeper:
         self._renewing_since: float | None = None
         self._trusted_from = 0.0
 
-    # -- what there is to keep
+    # -- runs and clients
 
     def add(self, task: RunTask) -> None:
-        """``task`` runs in this process."""
+        """Keep the lease of ``task``, which runs in this process."""
         self.tasks[task.run.pk] = task
         _here.add(task.run.pk)
         self._ensure_keeping()
 
     def remove(self, task: RunTask) -> None:
-        """``task`` has ended."""
+        """Stop keeping the lease of ``task``, which has ended."""
         self.tasks.pop(task.run.pk, None)
         _here.discard(task.run.pk)
 
     def watch(self, run: Run) -> None:
-        """This process has one client of ``run`` more."""
+        """Count one more client of ``run`` in this process."""
         self._watched[run.pk] += 1
         self._ensure_keeping()
 
     def unwatch(self, run: Run) -> None:
-        """This process has one client of ``run`` less."""
+        """Count one client of ``run`` less in this process."""
         self._watched[run.pk] -= 1
         if self._watched[run.pk] <= 0:
             del self._watched[run.pk]
 
     def interrupt(self) -> None:
-        """End all runs of this process, as interrupted."""
+        """End all runs of this loop as interrupted."""
         with suppress(RuntimeError):
             self.loop.call_soon_threadsafe(self._interrupt)
 
@@ -76,10 +77,10 @@ class Keeper:
         for task in list(self.tasks.values()):
             task.interrupt()
 
-    # -- keeping it
+    # -- the two tasks
 
     def _ensure_keeping(self) -> None:
-        # Each for itself: one may have ended while the other still waits for the database.
+        # Check each task: one may have ended while the other still waits for the database.
         for work in (self._renew, self._look):
             task = self._keeping.get(work.__name__)
             if task is None or task.done():
@@ -92,19 +93,22 @@ class Keeper:
             try:
                 await work()
             except LogUnavailable as error:
-                logger.warning("The leases of runs wait for the log: %s", error)
+                logger.warning("The leases of runs cannot be kept; retrying: %s", error)
                 self._trust_later()
             except Exception:
-                logger.exception("The leases of runs could not be kept; again.")
+                logger.exception("The leases of runs could not be kept; retrying.")
                 self._trust_later()
 
     def _trust_later(self) -> None:
-        # The database was away for all: the others, too, need a moment to renew theirs.
+        # The other processes could not reach the database either: give them time to renew.
         self._trusted_from = self.loop.time() + 2 * _interval()
 
     def _trusts(self) -> bool:
-        """Whether what the rows say of others can be believed: where this process waits to renew
-        its own leases, so may they."""
+        """Return whether an expired lease can be taken to mean that its process died.
+
+        Not while this process waits to renew its own leases: then other processes may be waiting,
+        too.
+        """
         now = self.loop.time()
         waits = self._renewing_since is not None and now - self._renewing_since > _interval() / 2
         return not waits and now >= self._trusted_from
@@ -134,30 +138,33 @@ class Keeper:
             return
         for pk in await database.run(store.unwatched, alone):
             if task := self.tasks.get(pk):
-                logger.info("Nobody watches the run %s any more: it is cancelled.", pk)
+                logger.info("The run %s has no clients any more: cancelled.", pk)
                 task.abort()
 
 
 def _end_all_lost() -> None:
     if expired := end_lost(store.expired()):
-        logger.warning("%d runs had lost their process and were ended.", expired)
+        logger.warning("Ended %d runs whose process had died.", expired)
 
 
 def end_lost(runs: Iterable[Run]) -> int:
-    """End those of ``runs``, whose leases have run out, that have no process; how many. Raises
-    ``LogUnavailable``."""
+    """End those of ``runs`` (with expired leases) whose process died; return how many.
+
+    Raises ``LogUnavailable``.
+    """
     started = time.monotonic()
-    # Of its own a process knows better than the rows: it may have been late.
+    # A run of this process is alive, even if its lease was renewed too late.
     lost = store.claim([run for run in runs if run.pk not in _here])
     if time.monotonic() - started > _interval() / 2:
-        # Nobody could write meanwhile, not even who lives. In a lease's time it is looked at again.
+        # The database was slow, so live processes could not renew either. The claim just made
+        # expires, and then the runs are checked again.
         return 0
     ends.end_expired(lost)
     return len(lost)
 
 
 def end_if_lost(run: Run) -> None:
-    """The same for one that a client asks for."""
+    """End ``run``, which a client has requested, if its process died."""
     if run.ended is None and run.pk not in _here:
         end_lost(store.expired(run_id=run.pk))
 
@@ -167,7 +174,7 @@ def _interval() -> float:
     return min(runs.LEASE, runs.UNWATCHED) / 3
 
 
-# The runs of this process, on whatever loop.
+# The runs of this process, on all its loops.
 _here: set[UUID] = set()
 _keepers = PerLoop(Keeper)
 get_keeper = _keepers.get
@@ -175,14 +182,14 @@ get_keeper = _keepers.get
 
 
 class _Grace:
-    """The runs of this process, for ``stopping``: they get longer than its streams."""
+    """Registers this process's runs with ``stopping``; runs get more time than streams."""
 
     @property
     def seconds(self) -> float:
         return conf.current().RUNS.GRACE
 
     def busy(self) -> bool:
-        # What a loop that has ended left undone nobody will do any more.
+        # The runs of a loop that has ended will not make any progress.
         return any(keeper.tasks for keeper in _keepers.running().values())
 
     def interrupt(self) -> None:

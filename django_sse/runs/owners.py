@@ -1,4 +1,4 @@
-"""Whose a run is: the user's, or, of somebody who is not logged in, the session's."""
+"""The owner of a run: the user, or the session of a client that is not logged in."""
 
 from __future__ import annotations
 
@@ -21,27 +21,28 @@ if TYPE_CHECKING:
 
     from django_sse.models import Run
 
-# In the session's data and not its key: that one is a secret, and changes with the log-in, which
-# keeps the data. Whoever logs in while an answer is on its way still has it.
+# Stored in the session's data. The session's key would not do: it is a secret, and changes at
+# log-in, which keeps the data. A client that logs in during an answer still owns the answer.
 _SESSION_KEY = "_django_sse_owner"
 
 
 def owner_of(request: HttpRequest) -> str:
-    """Who starts a run with ``request``; an anonymous one gets a session.
+    """Return the owner of a run that ``request`` starts; an anonymous client gets a session.
 
-    Raises ``ImproperlyConfigured`` where there is neither.
+    Raises ``ImproperlyConfigured`` if the request has neither a user nor a session.
     """
     if (user := _user(request)) is not None:
         return user
     session = getattr(request, "session", None)
     if session is None:
         raise ImproperlyConfigured(
-            "A resumable stream belongs to a user or to a session, and this request has neither: "
-            "add django.contrib.sessions.middleware.SessionMiddleware (and, for users, "
+            "A resumable stream needs a user or a session as its owner, but this request has "
+            "neither. Add django.contrib.sessions.middleware.SessionMiddleware (and, for users, "
             "django.contrib.auth.middleware.AuthenticationMiddleware) to MIDDLEWARE."
         )
     if _SESSION_KEY not in session:
-        # Two requests at once must come to the same one, whichever is saved last.
+        # Derived from the session's key, so that two concurrent requests compute the same owner,
+        # whichever of them saves the session last.
         key = session.session_key or secrets.token_urlsafe(16)
         session[_SESSION_KEY] = salted_hmac("django_sse.owner", key, algorithm="sha256").hexdigest()
     return f"session:{session[_SESSION_KEY]}"
@@ -55,17 +56,17 @@ def _user(request: HttpRequest) -> str | None:
 
 
 def _claims(request: HttpRequest) -> set[str]:
-    """All that ``request`` can own."""
+    """Return all owners that ``request`` may act as."""
     session: Any = getattr(request, "session", None)
     token = session.get(_SESSION_KEY) if session is not None else None
     return {each for each in (_user(request), token and f"session:{token}") if each}
 
 
 async def may_access(request: HttpRequest, run: Run) -> bool:
-    """Whether ``run`` exists for who sent ``request``: its owner, or who ``ACCESS`` lets in.
+    """Return whether ``request`` may access ``run``: as its owner, or because ``ACCESS`` allows it.
 
-    Raises ``ImmediateHttpResponse`` with a response that ``ACCESS`` returned, and ``TypeError``
-    for what is neither yes nor no.
+    Raises ``ImmediateHttpResponse`` if ``ACCESS`` returned a response, and ``TypeError`` if it
+    returned anything else but True, False or None.
     """
     if run.owner in await sync_to_async(_claims)(request):
         return True
@@ -77,7 +78,7 @@ async def may_access(request: HttpRequest, run: Run) -> bool:
 
 
 def access_hook() -> Callable[..., Any] | None:
-    """What ``ACCESS`` names. Raises ``ImproperlyConfigured``."""
+    """Return the function that ``ACCESS`` names, or None. Raises ``ImproperlyConfigured``."""
     path = conf.current().RUNS.ACCESS
     return None if path is None else _load(path)
 

@@ -1,9 +1,10 @@
-"""When what a run says goes into the log: as often as its readers can see, and no more often.
+"""How often a run appends to the log: as often as readers can notice, and not more often.
 
-An append costs as much as some thirty tokens, however many it has. So a run's go in at most once
-in ``_PAUSES`` times ``COALESCE``, about once in a frame on a screen: fifty tokens a second still go
-one by one. Runs that are faster than anybody reads share ``_APPENDS`` a second among all runs of
-the process: one alone is as smooth as before, and of two hundred each writes ten times a second.
+An append costs about as much as thirty tokens, however many events it has. So a run appends at most
+once in ``_PAUSES`` times ``COALESCE`` seconds, about one frame of a screen; fifty tokens a second
+are still appended one by one. Runs that are faster than anyone can read share ``_APPENDS`` appends
+a second among all runs of the process. A single run stays as smooth as before; with two hundred,
+each appends ten times a second.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _all: weakref.WeakSet[Pace] = weakref.WeakSet()
 
 
 class Pace:
-    """That of one run; on its loop."""
+    """The pace of one run, on its event loop."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -31,32 +32,32 @@ class Pace:
         self._throttle = Throttle(self._loop, 0.0, self._due.set)
 
     def begin(self) -> None:
-        """The run is under way."""
+        """Note that the run has begun."""
         _all.add(self)
 
     def end(self) -> None:
-        """Nothing is to be written any more."""
+        """Note that the run will not write any more."""
         _all.discard(self)
         self.hurry()
 
     def hurry(self) -> None:
-        """Something has to be done at once."""
+        """Make ``due`` return at once."""
         self._throttle.hurry()
 
     def come(self) -> None:
-        """There is something to write, which may wait for more."""
+        """Note that there is something to write, which may wait for more."""
         if not self._due.is_set():
             self._throttle.ask()
 
     async def due(self) -> None:
-        """Return when it is time to write."""
+        """Wait until it is time to write."""
         await self._due.wait()
         self._due.clear()
 
     def take(self, count: int) -> None:
-        """So many events are written now."""
+        """Note that ``count`` events are written now."""
         now = self._loop.time()
-        # Two in less than four thirds of the shortest pause: a hundred a second.
+        # Fast means two events in less than four thirds of the shortest pause: 100 a second.
         is_fast = count > 1 and (now - self._throttle.acted_at) * 3 < count * 2 * self._shortest
         self._throttle.pause = max(self._shortest, len(_all) / _APPENDS if is_fast else 0.0)
         self._throttle.acted()
@@ -64,5 +65,5 @@ class Pace:
 
 @in_forked_child(Order.RUN_PACE)
 def _forget_after_fork() -> None:
-    # The runs are the parent's.
+    # The runs belong to the parent.
     _all.clear()

@@ -1,4 +1,4 @@
-"""From a generator to a run, and from a position back to it."""
+"""Starting a run from a generator, and finding a run by a client's position."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 
 def _create(owner: str, dialect: str, while_connected: bool) -> Run:
-    # Those that are dead must not count.
+    # Runs of dead processes must not count towards the owner's limit.
     end_lost(store.expired(owner=owner))
     return store.create(owner, dialect=dialect, while_connected=while_connected)
 
 
-# Held by nobody else when the client leaves.
+# Strong references: when the client leaves, nothing else holds these tasks.
 _launching: set[asyncio.Task[RunTask]] = set()
 
 
@@ -44,14 +44,14 @@ async def start(
     while_connected: bool,
     on_error: Callable[[BaseException], None],
 ) -> RunTask:
-    """Run ``source`` on this loop; its first item is awaited, ``OPEN_TIMEOUT`` at most.
+    """Run ``source`` on this loop, and wait at most ``OPEN_TIMEOUT`` seconds for its first item.
 
-    Raises what the source raises before its first item, and then there was no run; besides
-    ``TooManyRuns``, ``Overloaded`` and ``LogUnavailable``. Cancelled, the run begins all the same,
-    and ``on_error`` is told what would have been raised.
+    Raises any error that the source raises before its first item; the run is discarded then. Also
+    raises ``TooManyRuns``, ``Overloaded`` and ``LogUnavailable``. If this call is cancelled, the
+    run still begins, and ``on_error`` is called with the error that would have been raised.
     """
     if is_draining():
-        raise Overloaded("The server stops: it begins no run.")
+        raise Overloaded("The server is stopping and starts no more runs. Try again shortly.")
     creating = partial(_create, owner, dialect, while_connected)
     launching = asyncio.get_running_loop().create_task(_launch(source, encoder, creating, on_error))
     _launching.add(launching)
@@ -91,7 +91,7 @@ def _report(on_error: Callable[[BaseException], None], launched: asyncio.Task[Ru
 
 
 def find_by_position(last_event_id: str) -> Run | None:
-    """The run of which a client has seen this event. Raises ``LogUnavailable``."""
+    """Return the run that sent this event id, or None. Raises ``LogUnavailable``."""
     try:
         cursor = Cursor.parse(last_event_id)
     except InvalidCursor:

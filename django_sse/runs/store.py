@@ -1,6 +1,6 @@
-"""The rows of runs: whose they are, and how it is noticed that one has nobody left to end it.
+"""The rows of runs: who owns a run, and whether its process is still alive.
 
-All functions read or write the log's database, are synchronous, and raise ``LogUnavailable``.
+All functions use the log's database, are synchronous, and raise ``LogUnavailable``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-# Of runs that begin at once each takes another place, most of the time at the first try.
+# Runs that begin at the same time choose random slots; usually the first try succeeds.
 _TRIES = 20
 
 
@@ -45,12 +45,12 @@ def _run(work: Callable[[], T]) -> T:
 
 
 def _in(seconds: float) -> Combinable:
-    """The database's time, so many seconds from now."""
+    """Return the database's time in ``seconds`` from now."""
     return DatabaseNow() + timedelta(seconds=seconds)
 
 
 def create(owner: str, *, dialect: str, while_connected: bool) -> Run:
-    """A run of ``owner`` that begins now. Raises ``TooManyRuns``."""
+    """Create a run of ``owner`` that begins now. Raises ``TooManyRuns``."""
     most = conf.current().LIMITS.RUNS_PER_OWNER
     for _ in range(_TRIES):
         taken = _run(partial(_slots, owner))
@@ -69,10 +69,10 @@ def create(owner: str, *, dialect: str, while_connected: bool) -> Run:
         try:
             return _run(partial(_insert, run))
         except IntegrityError:
-            # Another run was quicker.
+            # Another run took the slot first.
             continue
     raise TooManyRuns(
-        f"{most} runs of one owner are under way already, as many as RUNS_PER_OWNER allows."
+        f"The owner already has {most} runs in progress, as many as RUNS_PER_OWNER allows."
     )
 
 
@@ -89,17 +89,17 @@ def _insert(run: Run) -> Run:
 
 
 def find(run_id: UUID) -> Run | None:
-    """The run of that id."""
+    """Return the run with this id, or None."""
     return _run(_rows().filter(pk=run_id).first)
 
 
 def find_by_epoch(epoch: str) -> Run | None:
-    """The run whose channel's events have this epoch in their ids."""
+    """Return the run whose channel has this epoch, or None."""
     return _run(_rows().filter(epoch=epoch).first)
 
 
 def renew(own: Iterable[UUID], watched: Iterable[UUID]) -> None:
-    """This process lives and has the runs ``own``, and clients of the runs ``watched``."""
+    """Renew the leases of this process's runs ``own``; mark ``watched`` runs as having clients."""
     lease = conf.current().RUNS.LEASE
     for ids in _batches(own):
         rows = _rows().filter(pk__in=ids, ended__isnull=True)
@@ -115,7 +115,7 @@ def _batches(ids: Iterable[UUID]) -> list[list[UUID]]:
 
 
 def expired(*, owner: str | None = None, run_id: UUID | None = None) -> list[Run]:
-    """Runs that have not ended and that no process claims any more; some of them."""
+    """Return some runs that have not ended, but whose leases have expired."""
     rows = _rows().filter(ended__isnull=True, lease__lt=DatabaseNow())
     if owner is not None:
         rows = rows.filter(owner=owner)
@@ -125,8 +125,10 @@ def expired(*, owner: str | None = None, run_id: UUID | None = None) -> list[Run
 
 
 def claim(runs: Collection[Run]) -> list[Run]:
-    """Those of ``runs`` whose leases have run out, now and not when they were looked up; for as
-    long as a lease nobody else will have them."""
+    """Lease those of ``runs`` whose leases are still expired, and return them.
+
+    No other process can claim them during this lease.
+    """
     ids = [run.pk for run in runs]
 
     def take() -> list[Run]:
@@ -142,20 +144,20 @@ def claim(runs: Collection[Run]) -> list[Run]:
 
 
 def unwatched(ids: Collection[UUID]) -> list[UUID]:
-    """Those of ``ids`` that no process has had a client of for ``UNWATCHED`` seconds."""
+    """Return those of ``ids`` that had no client in any process for ``UNWATCHED`` seconds."""
     rows = _rows().filter(pk__in=ids, watched__lt=_in(-conf.current().RUNS.UNWATCHED))
     return _run(lambda: list(rows.values_list("pk", flat=True)))
 
 
 def ended(ids: Iterable[UUID]) -> None:
-    """The channels of these runs have their ends."""
+    """Mark these runs, whose channels have ended, as ended."""
     for some in _batches(ids):
         rows = _rows().filter(pk__in=some, ended__isnull=True)
         _run(partial(rows.update, ended=DatabaseNow(), slot=None))
 
 
 def discard(runs: Sequence[Run]) -> None:
-    """Remove runs with all that they said."""
+    """Remove runs and all their events."""
     hashes = [channel_hash(run.channel) for run in runs]
 
     def remove() -> None:
@@ -167,13 +169,13 @@ def discard(runs: Sequence[Run]) -> None:
 
 
 def channels_under_way() -> set[str]:
-    """The channels of the runs that have not ended."""
+    """Return the channels of the runs that have not ended."""
     rows = _rows().filter(ended__isnull=True).only("pk")
     return _run(lambda: {run.channel for run in rows})
 
 
 def remove_old(seconds: float, *, dry_run: bool = False) -> int:
-    """Remove the runs that ended longer ago than that, with all that they said; how many went."""
+    """Remove runs that ended more than ``seconds`` ago, and their events; return how many."""
     rows = _rows().filter(ended__lt=_in(-seconds))
     if dry_run:
         return _run(rows.count)
@@ -185,6 +187,6 @@ def remove_old(seconds: float, *, dry_run: bool = False) -> int:
 
 
 def state(run: Run) -> tuple[str, int]:
-    """How the run's channel ended (empty: it has not), and how many events it has."""
+    """Return the state of the run's channel (empty while it is open) and its number of events."""
     head = get_log().heads([run.channel]).get(run.channel)
     return (State.OPEN.value, 0) if head is None else (head.state, head.head)

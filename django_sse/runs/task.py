@@ -1,4 +1,4 @@
-"""One run in the process that has it: from its generator, through the log, to its end."""
+"""A run in its own process: from the generator, through the log, to its end."""
 
 from __future__ import annotations
 
@@ -35,20 +35,21 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django_sse")
 
-# Events that the generator may be ahead of the log, and that go into it together.
+# The number of events that the generator may be ahead of the log; they are appended together.
 _AHEAD = 100
-# Seconds until a log that was away is asked again.
+# Seconds before an unavailable log is tried again.
 _RETRY = 0.5
-# Seconds that the end of a run may take which is cancelled with its event loop.
+# Seconds in which a run that is cancelled with its event loop must append its end.
 _LAST_WORDS = 2.0
 
 
 class RunTask:
-    """A producer's sink, and a waiter of its own channel.
+    """The sink of a producer, and a waiter of the run's own channel.
 
-    Only the log says how a run ends, since the first end wins: a stop from another process, or the
-    word of one that believed this one dead, arrives as the channel's terminal event and ends the
-    generator. ``on_error`` is called with what the generator raised, in a thread.
+    Only the log decides how a run ends, because the first end wins. Another process may stop the
+    run, or end it because this process's lease expired. Either arrives as the channel's terminal
+    event and ends the generator. ``on_error`` is called in a thread with an exception that the
+    generator raised.
     """
 
     wants_turn = False
@@ -76,11 +77,11 @@ class RunTask:
         self.first = FirstItem()
 
     async def start(self, source: Source, on_end: Callable[[RunTask], object]) -> None:
-        """Begin to iterate ``source``; ``on_end`` is called when nothing is left to be done.
+        """Begin to iterate ``source``; ``on_end`` is called when all work is done.
 
         Raises ``Overloaded`` and ``LogUnavailable``.
         """
-        # Before the first event: a stop must be heard from the beginning.
+        # Before the first event, so that no stop is missed.
         self._topic = await get_hub().topic(self.run.channel, self)
         try:
             self._producer = await produce(self, source)
@@ -92,12 +93,14 @@ class RunTask:
         self._pace.begin()
         self._writer = self._loop.create_task(self._write(), context=Context())
         self._writer.add_done_callback(lambda _: on_end(self))
-        # Of an end that came before anybody listened, or before there was a generator.
+        # An end may have come before this waiter was registered or the generator existed.
         self.wake()
 
     async def ended(self, timeout: float | None = None) -> None:
-        """Wait until the run's end is in the log and its generator's ``finally`` has run;
-        ``timeout`` seconds at most."""
+        """Wait until the run's end is in the log and its generator's ``finally`` has run.
+
+        Waits at most ``timeout`` seconds.
+        """
         if self._writer is not None:
             await asyncio.wait({self._writer}, timeout=timeout)
 
@@ -105,25 +108,25 @@ class RunTask:
 
     @property
     def full(self) -> bool:
-        """Whether the generator is as far ahead of the log as it may be."""
+        """Whether the generator must pause because it is too far ahead of the log."""
         return len(self._entries) >= _AHEAD
 
     @property
     def closed(self) -> bool:
-        """Whether nothing more is wanted of the generator."""
+        """Whether no more values of the generator are accepted."""
         return self._over or self._complete
 
     def put(self, item: Any) -> None:
-        """A value. Raises what its encoding does."""
+        """Accept a value. Raises the errors of its encoding."""
         try:
             with self._lock:
-                # Nothing may follow the last word, not even from a generator that goes on after it.
+                # Nothing may follow the end, even if the generator continues.
                 if self.closed:
                     return
                 self._entries.extend(self._said.of(item))
         except Exception as error:
             if self._said.broken:
-                logger.warning("The run %s ends with what it could not say: %s", self.run.pk, error)
+                logger.warning("The run %s ends: its value cannot be sent: %s", self.run.pk, error)
                 self._fail(error)
             raise
         self._tell_writer()
@@ -131,20 +134,20 @@ class RunTask:
             self.first.came()
 
     def fail(self, error: BaseException) -> bool:
-        """The generator failed; see ``FirstItem.failed``."""
+        """Handle the generator's error; see ``FirstItem.failed``."""
         return self.first.failed(error)
 
     def report(self, error: BaseException) -> None:
-        """Tell the project of an error, whether or not somebody watches the run."""
+        """Report an error to the project, whether or not the run has clients."""
         self._on_error(error)
 
     def complete(self, error: BaseException | None = None) -> None:
-        """The generator has ended."""
+        """End the run because the generator has ended."""
         if error is None:
             self.first.came()
             self._finish(COMPLETE)
         elif isinstance(error, asyncio.CancelledError):
-            # Not by us: with the loop.
+            # This class does not cancel it that way: the loop is ending.
             self._finish(INTERRUPTED)
         else:
             self._fail(error)
@@ -164,7 +167,7 @@ class RunTask:
         if threading.get_ident() == self._thread:
             self._write_soon()
         else:
-            # A loop that was closed has written its last.
+            # A closed loop cannot write any more.
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._write_soon)
 
@@ -177,34 +180,34 @@ class RunTask:
     # -- ends from elsewhere; on the loop
 
     def wake(self) -> None:
-        """Called by the topic: there is something new in the channel."""
+        """Stop if the channel has ended; the topic calls it for each new event."""
         if self._topic is not None and self._topic.terminal is not None and not self._complete:
             self._stop()
 
     def forget_pages(self) -> None:
-        """Called by the topic; nothing is kept."""
+        """Do nothing when the topic drops its events: a run keeps none."""
 
     def interrupt(self) -> None:
-        """The process ends: say so, and cancel the generator."""
+        """End the run as interrupted, because the process ends, and cancel the generator."""
         self._finish(INTERRUPTED)
         self._cancel()
 
     def abort(self) -> None:
-        """Nobody wants the run any more."""
+        """End the run as aborted, because it is no longer wanted, and cancel the generator."""
         self._finish(ABORTED)
         self._cancel()
 
     def _stop(self) -> None:
-        """The channel has its end."""
+        """Stop because the channel has ended."""
         self._over = True
         self._entries.clear()
         self._pace.hurry()
         self._cancel()
 
     def _cancel(self) -> None:
-        # Whoever waits for the first item finds the end in the log.
+        # A caller that waits for the first item finds the end in the log.
         self.first.came()
-        # Once: a second time would break off what the generator does in its `finally`.
+        # Only once: a second cancellation would interrupt the generator's `finally`.
         if self._producer is not None and not self._cancelled:
             self._cancelled = True
             self._producer.stop()
@@ -217,13 +220,13 @@ class RunTask:
             await self._write_to_the_end()
             await self._note_end()
         except asyncio.CancelledError:
-            # With the loop, as where a server ends it without a signal that could be heard.
+            # The loop ends: for example, a server ended it without a signal that reaches Python.
             await self._last_words()
             raise
         except Exception:
-            logger.exception("The run %s could not be written and is given up.", self.run.pk)
+            logger.exception("The run %s could not be written: abandoned.", self.run.pk)
             self._stop()
-            # Its lease must run out, however long its generator takes to notice.
+            # Stop renewing its lease now, however long the generator takes to stop.
             self._on_end(self)
         finally:
             if self._topic is not None:
@@ -234,8 +237,8 @@ class RunTask:
         try:
             await database.write(store.ended, [self.run.pk])
         except LogUnavailable as error:
-            # It is noted when its lease has run out.
-            logger.warning("The end of the run %s is not noted yet: %s", self.run.pk, error)
+            # A keeper marks it when its lease has expired.
+            logger.warning("The run %s could not be marked as ended yet: %s", self.run.pk, error)
 
     async def _write_to_the_end(self) -> None:
         while not self._over:
@@ -243,7 +246,7 @@ class RunTask:
             if entries := self._next():
                 self._pace.take(len(entries))
                 assert self._producer is not None
-                # What it makes meanwhile goes in with the next.
+                # The next append takes the values that it yields meanwhile.
                 self._producer.resume()
                 await self._append(entries)
             if self._entries:
@@ -256,13 +259,13 @@ class RunTask:
             return [self._entries.popleft() for _ in range(min(_AHEAD, len(self._entries)))]
 
     async def _append(self, entries: list[Entry]) -> None:
-        """``entries`` into the log, each once, however long the log is away."""
+        """Append ``entries`` exactly once, retrying as long as the log is unavailable."""
         self._under_way = entries
         while True:
             try:
                 await append(entries)
             except ChannelFinished:
-                # A stop that the topic has not heard of yet.
+                # The channel was ended, but the topic does not know yet.
                 self._under_way = []
                 self._stop()
                 return
@@ -277,8 +280,11 @@ class RunTask:
         self._under_way = []
 
     async def _has(self, seq: int) -> bool:
-        """Whether the log has it: what was not answered may be committed all the same, and nobody
-        else writes into this channel but its end."""
+        """Return whether the log has ``seq``.
+
+        An append that failed may nevertheless be committed. Except for an end, nothing else is
+        written to this channel, so the head tells.
+        """
         while True:
             try:
                 heads = await database.run(get_log().heads, [self.run.channel])
@@ -290,7 +296,7 @@ class RunTask:
 
     async def _last_words(self) -> None:
         if self._in_users_test:
-            # The thread that alone sees the test's transaction waits for this loop to end.
+            # Only the test's thread can use the test's transaction, and it waits for this loop.
             return
         self._finish(INTERRUPTED)
         try:
@@ -299,10 +305,10 @@ class RunTask:
                 while entries := self._next():
                     await self._append(entries)
         except TimeoutError:
-            logger.warning("The run %s could not say that it is interrupted.", self.run.pk)
+            logger.warning("The run %s could not be marked as interrupted in time.", self.run.pk)
 
     async def _settle_what_was_cut(self) -> None:
-        """Of an append that was cancelled nobody knows whether it was made."""
+        """Find out whether a cancelled append was committed; if not, queue its entries again."""
         cut = self._under_way
         if not cut:
             return

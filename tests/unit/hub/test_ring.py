@@ -77,7 +77,7 @@ def test_joining_nothing_gives_nothing() -> None:
 def test_what_does_not_follow_the_tail_is_refused() -> None:
     ring = ring_of(tail=5)
     for seq in (4, 5, 7):
-        with pytest.raises(ValueError, match=f"frame {seq} does not follow 5"):
+        with pytest.raises(ValueError, match=f"frame {seq} does not follow frame 5"):
             ring.append([frame(seq)])
     assert (ring.start, ring.tail) == (5, 5)
 
