@@ -16,6 +16,7 @@ import signal
 import threading
 import time
 import weakref
+from collections import deque
 from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -144,7 +145,16 @@ class _DrainFirst:
         self._finished = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
+        _arrived.append((self, number, frame))
         stopping.drain()
+        # Another signal may interrupt this handler, and the server must hear of both in their
+        # order: uvicorn waits for its responses when SIGTERM follows SIGINT, and cuts them when
+        # SIGINT follows SIGTERM.
+        while _arrived:
+            handler, arrived, at = _arrived.popleft()
+            handler._pass_on(arrived, at)
+
+    def _pass_on(self, number: int, frame: FrameType | None) -> None:
         if self._keeps_waiting(number):
             return
         # A handler that stands in for the loop's must not be called: see ``LoopServer``.
@@ -199,6 +209,8 @@ class _DrainFirst:
             _signal_main_thread(number)
 
 
+# Signals that the server has not been told of yet, with their handlers.
+_arrived: deque[tuple[_DrainFirst, int, FrameType | None]] = deque()
 _finishing: set[asyncio.Task[None]] = set()
 
 

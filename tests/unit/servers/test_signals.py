@@ -247,6 +247,14 @@ def test_a_loop_reports_each_signal_once_though_one_interrupts_another(
     assert sorted(reported) == [SIGINT, SIGTERM]
 
 
+def test_a_server_is_told_of_signals_in_the_order_in_which_they_arrive(told: list[int]) -> None:
+    signal.signal(SIGINT, signal.getsignal(SIGTERM))
+    stopping.register(Interrupted())
+    signals.watch()
+    signal.raise_signal(SIGINT)
+    assert told == [SIGINT, SIGTERM]
+
+
 def test_the_main_thread_is_signalled_from_another_with_and_without_pthread_kill(
     told: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
