@@ -76,8 +76,7 @@ __all__ = [
 
 
 class InvalidChannel(EventStreamError, ValueError):
-    """The name is empty, too long, has characters no channel name may have, or is that of one of
-    the library's own channels."""
+    """The name is empty or too long, has a forbidden character, or is reserved for the library."""
 
 
 class EventTooLarge(EventStreamError, ValueError):
@@ -85,11 +84,11 @@ class EventTooLarge(EventStreamError, ValueError):
 
 
 class InexpressibleValue(EventStreamError, ValueError):
-    """A generator's value that the dialect of its stream cannot express; raised at the yield."""
+    """The dialect of a stream cannot express a value; raised at the generator's yield."""
 
     @classmethod
     def of(cls, dialect: str, value: object, reason: str, instead: str) -> InexpressibleValue:
-        """Names the dialect, the value's type, why not, and what can be yielded."""
+        """Return the error that names the dialect, the value's type, the reason and the way out."""
         return cls(
             f"the dialect {dialect!r} cannot express this {type(value).__name__}: {reason}. "
             f"Yield {instead}"
@@ -108,37 +107,36 @@ class ChannelFinished(EventStreamError):
 
 
 class PublishNotAllowed(EventStreamError):
-    """``publish`` cannot keep its promise here; the message names the call that can."""
+    """``publish`` cannot work here; the message names the call that can."""
 
 
 class LogUnavailable(EventStreamError):
-    """The log could not be read or written just now; the cause is the database's own error."""
+    """The log could not be read or written; ``__cause__`` is the database's own error."""
 
 
 class Overloaded(EventStreamError):
-    """This process serves as many streams of this kind as it may."""
+    """This process has reached its limit of streams of this kind."""
 
 
 class TooManyRuns(EventStreamError):
-    """One owner has ``RUNS_PER_OWNER`` runs under way; the answer is 429."""
+    """One owner has as many runs in progress as ``LIMITS`` allow; the answer is 429."""
 
 
 class StreamError(EventStreamError):
     """Raised by a generator to end its stream with ``event: error`` and this message.
 
-    Of every other exception the client hears only that there was one.
+    Of any other exception the client learns only that the stream failed.
     """
 
 
 class RelayError(StreamError):
-    """The upstream's answer cannot be passed on, or not to its end."""
+    """The upstream's answer cannot be passed on completely."""
 
 
 class UpstreamStatusError(RelayError):
-    """The upstream answered with another status than 200.
+    """The upstream answered with a status other than 200.
 
-    :ivar status: the status.
-    :ivar retry_after: seconds after which it wants to be asked again, as far as it said so.
+    ``retry_after`` is the seconds after which it wants to be asked again, if it said so.
     """
 
     def __init__(self, status: int, retry_after: float | None = None) -> None:
@@ -148,17 +146,17 @@ class UpstreamStatusError(RelayError):
 
 
 class UpstreamFormatError(RelayError):
-    """What the upstream sent is no event stream, not of the dialect, or beyond the limits."""
+    """The upstream sent no event stream, another dialect, or more than the limits allow."""
 
 
 class UpstreamError(RelayError):
     """The upstream sent an error of its own within the stream.
 
-    :ivar code: the upstream's word for it, if that is one short word of ASCII.
+    ``code`` is the upstream's own code for it, if that is one short ASCII word.
     """
 
     def __init__(self, code: object = None) -> None:
-        # Nothing else of the upstream's text may reach a client, and this only as a bare word.
+        # No other text of the upstream may reach a client, and the code only as a bare word.
         self.code = code if isinstance(code, str) and _TOKEN.fullmatch(code) else None
         said = "" if self.code is None else f" ({self.code})"
         super().__init__(f"The upstream failed while it was answering{said}.")

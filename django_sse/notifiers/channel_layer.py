@@ -88,12 +88,10 @@ class ChannelLayerNotifier(Notifier):
     """
 
     def __init__(self, *, alias: str = "default") -> None:
-        """
-        :param alias: the layer's name in ``CHANNEL_LAYERS``.
-        """
+        """Use the layer that is called ``alias`` in ``CHANNEL_LAYERS``."""
         self._alias = alias
         self._reader = Reader("the channel layer")
-        self._sender = Sender(self._sending, "The channel layer takes no wake-ups")
+        self._sender = Sender(self._sending, "Wake-ups cannot be sent through the channel layer")
         self._layers: dict[asyncio.AbstractEventLoop, tuple[Any, Any]] = {}
         self._lock = threading.Lock()
 

@@ -57,10 +57,10 @@ class DatabaseNotifier(Notifier):
     def __init__(
         self, *, poll_interval: float = 0.02, head_interval: float = HEAD_INTERVAL
     ) -> None:
-        """
-        :param poll_interval: seconds between two looks at SQLite's ``data_version``, which take
-            about 10 us each. It is a fifth of that while others write.
-        :param head_interval: seconds between two head queries on other databases.
+        """Poll SQLite's ``data_version`` every ``poll_interval`` seconds, other databases' heads
+        every ``head_interval`` seconds.
+
+        A look at ``data_version`` takes about 10 us. While others write, the interval is a fifth.
         """
         self._poll_interval = poll_interval
         self._head_interval = head_interval

@@ -68,9 +68,9 @@ class PostgresNotifier(Notifier):
     supports_other_processes = True
 
     def __init__(self, *, dsn: str | None = None) -> None:
-        """
-        :param dsn: where to listen and notify, as a URL or ``host=... dbname=...``; past a pooler
-            in transaction mode (PgBouncer). None: the database of the log.
+        """Listen and notify at ``dsn``: a URL, or ``host=... dbname=...``.
+
+        It must lead past a pooler in transaction mode (PgBouncer). None is the log's database.
         """
         self._dsn = dsn
         if has_psycopg():

@@ -18,7 +18,7 @@ T = TypeVar("T")
 class PerLoop(Generic[T]):
     """Makes an object for a loop when it is first asked for, and forgets it after the loop closes.
 
-    :param make: called with the running loop.
+    ``make`` is called with the running loop.
     """
 
     def __init__(self, make: Callable[[asyncio.AbstractEventLoop], T]) -> None:

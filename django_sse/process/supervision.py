@@ -23,12 +23,12 @@ async def supervise(work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
         except LogUnavailable as error:
-            logger.warning("%s waits for the log: %s", work.__name__, error)
+            logger.warning("The task %s waits for the log: %s", work.__name__, error)
         except (Exception, asyncio.CancelledError):
             # A transport may let a cancellation escape that is not ours: an error like any other.
             if _is_being_cancelled():
                 raise
-            logger.exception("The task %s died and is started again.", work.__name__)
+            logger.exception("The task %s died. It will be restarted.", work.__name__)
         await asyncio.sleep(RESTART_PAUSE)
 
 

@@ -25,8 +25,8 @@ class RunStream(ChannelStream):
     whose beginning was trimmed, a client that has not seen that part gets nothing more. In a
     vendor's dialect, nothing but the dialect's own events is sent.
 
-    :param reconnects: whether the client reconnects by itself, so that it needs no error when the
-        server stops.
+    ``reconnects`` is whether the client reconnects by itself, so that it needs no error when the
+    server stops.
     """
 
     internal = True

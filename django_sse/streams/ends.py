@@ -48,9 +48,8 @@ answered with 204, which makes it stop (WHATWG HTML, 9.2.3)."""
 class Ending:
     """One of the final ends.
 
-    :ivar state: what the log says of it.
-    :ivar message: for the client, unless the answer is whole.
-    :ivar code: ``"error"`` or ``"interrupted"``.
+    ``state`` is what the log says of it. ``message`` is the client's text for an answer that is not
+    whole, and ``code`` is ``"error"`` or ``"interrupted"``.
     """
 
     state: State

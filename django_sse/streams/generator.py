@@ -43,8 +43,8 @@ _LINGER = 1.0
 class GeneratorStream(Stream):
     """The stream of one generator, in one dialect.
 
-    :param on_error: called with an exception that the source raised after the headers had gone out,
-        in a thread that may use the database.
+    ``on_error`` is called with an exception that the source raised after the headers had gone out,
+    in a thread that may use the database.
     """
 
     def __init__(

@@ -116,7 +116,7 @@ def test_publishing_goes_on_and_clients_get_everything_late_in_order_and_once(
                 assert time.monotonic() - started < SOON
         # Not once a second.
         assert server.output().count(away) == 1
-        assert "died and is started again" not in server.output()
+        assert "died. It will be restarted" not in server.output()
 
 
 @pytest.mark.needs("postgres-server")

@@ -109,7 +109,7 @@ async def test_a_notifier_that_fails_is_listened_to_again(
     notifier.failures = [RuntimeError("the transport is away")]
     topic = await get_hub().topic("a", Reader())
     await eventually(lambda: notifier.listeners)
-    assert "_listen died and is started again" in caplog.text
+    assert "_listen died. It will be restarted" in caplog.text
     assert "the transport is away" in caplog.text
     commit_elsewhere("a", "1")
     notifier.tell(None)
@@ -122,7 +122,7 @@ async def test_a_cancellation_that_a_notifier_lets_escape_does_not_end_the_liste
     notifier.failures = [asyncio.CancelledError("of a task of the transport's")]
     topic = await get_hub().topic("a", Reader())
     await eventually(lambda: notifier.listeners)
-    assert "_listen died and is started again" in caplog.text
+    assert "_listen died. It will be restarted" in caplog.text
     commit_elsewhere("a", "1")
     notifier.tell(None)
     await eventually(lambda: topic.ring.tail == 1)
@@ -145,7 +145,7 @@ async def test_a_comparison_that_fails_is_logged_and_the_next_is_made(
     topic = await get_hub().topic("a", Reader())
     log.failures = [ValueError("a row that makes no sense")]
     notifier.tell(None)
-    await eventually(lambda: "_check died and is started again" in caplog.text)
+    await eventually(lambda: "_check died. It will be restarted" in caplog.text)
     commit_elsewhere("a", "1")
     notifier.tell(None)
     await eventually(lambda: topic.ring.tail == 1)
@@ -170,7 +170,7 @@ async def test_a_safety_poll_that_fails_is_started_again(
     configure(SAFETY_INTERVAL=0.01)
     await get_hub().topic("a", Reader())
     log.failures = [ValueError("a row that makes no sense")]
-    await eventually(lambda: "_safety_poll died and is started again" in caplog.text)
+    await eventually(lambda: "_safety_poll died. It will be restarted" in caplog.text)
     before = log.orphan_queries
     await eventually(lambda: log.orphan_queries > before)
 

@@ -57,7 +57,7 @@ async def test_work_that_dies_is_started_again_and_said_to_have(
     work = Work(ValueError("no pulse"), RuntimeError("nor this"))
     task = await run(work.some_work, work.going)
     assert work.runs == 3
-    assert "The task some_work died and is started again." in caplog.text
+    assert "The task some_work died. It will be restarted." in caplog.text
     assert "no pulse" in caplog.text
     assert "nor this" in caplog.text
     await cancel(task)
@@ -70,7 +70,7 @@ async def test_a_log_that_is_away_is_a_warning_without_a_traceback(
     task = await run(work.some_work, work.going)
     (record,) = [each for each in caplog.records if each.name == "django_sse"]
     assert (record.levelname, record.exc_info) == ("WARNING", None)
-    assert record.getMessage() == "some_work waits for the log: gone away"
+    assert record.getMessage() == "The task some_work waits for the log: gone away"
     await cancel(task)
 
 
