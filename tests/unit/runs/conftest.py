@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from django_sse.process.database import _executor
 from django_sse.runs.keeper import get_keeper
 from tests import options
 from tests.unit.log.conftest import database
@@ -27,8 +28,12 @@ def configure(settings: Any) -> Iterator[options.Overrides]:
 
 
 @pytest.fixture
-async def live(configure: Callable[..., None], transactional_db: None) -> AsyncIterator[None]:
+async def live(
+    configure: Callable[..., None], transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[None]:
     """Afterwards nothing of the test's runs goes on."""
+    # The thread that renews leases stays for half a lease otherwise, and each test waits for it.
+    monkeypatch.setattr(_executor("lease"), "_idle", 0.0)
     yield
     keeper = get_keeper()
     tasks = list(keeper.tasks.values())
