@@ -1,6 +1,6 @@
 """hypercorn over HTTP/2.
 
-Private names (0.18), all of ``H2Protocol``, which is ``HTTPStream.send.__self__``:
+Private names (0.18): ``HTTPStream.stream_id``, and of ``H2Protocol`` (``HTTPStream.send.__self__``):
 
 - ``stream_buffers``, whose values (``StreamBuffer``) have ``buffer`` and ``drain``. Without them
   the memory of the process grows with what a client with a closed window does not read.

@@ -143,7 +143,7 @@ async def test_a_send_that_suspends_before_it_takes_the_chunk_is_waited_for(
     assert delivered.connection.body == b"".join(b"%d" % number for number in range(20))
 
 
-async def test_while_the_outlet_blocks_nothing_is_sent_and_nothing_is_lost(
+async def test_while_there_is_no_room_nothing_is_sent_and_nothing_is_lost(
     delivered: Delivered,
 ) -> None:
     delivered.start()
@@ -161,7 +161,7 @@ async def test_while_the_outlet_blocks_nothing_is_sent_and_nothing_is_lost(
     await delivered.end()
 
 
-async def test_a_client_that_leaves_while_the_outlet_blocks_ends_it(delivered: Delivered) -> None:
+async def test_a_client_that_leaves_while_there_is_no_room_ends_it(delivered: Delivered) -> None:
     delivered.start()
     await delivered.reached()
     delivered.gate.block()
