@@ -1,6 +1,7 @@
 """hypercorn over HTTP/2.
 
-Private names (0.18): ``HTTPStream.stream_id``, and of ``H2Protocol`` (``HTTPStream.send.__self__``):
+Private names (0.18): ``HTTPStream.stream_id``, and of ``HTTPStream.send.__self__`` (``H2Protocol``)
+these:
 
 - ``stream_buffers``, whose values (``StreamBuffer``) have ``buffer`` and ``drain``. Without them
   the memory of the process grows with what a client with a closed window does not read.
