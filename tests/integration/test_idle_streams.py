@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from tests import FULL
 from tests.integration.servers.client import Stream
 from tests.looking import eventually, until_free_of_database
 from tests.options import environ
@@ -15,7 +16,7 @@ from tests.servers import TEST_SITE, Server, Site
 PERSISTENT = Site(
     "tests.project.persistent_settings", "tests.project", "DJANGO_SSE_TEST_DB", "/ok/"
 )
-MANY = 500
+MANY = 500 if FULL else 200
 SOME = 20
 # The library's readers and its look at SQLite's data_version, and a request's own thread.
 SHARED_THREADS = 5

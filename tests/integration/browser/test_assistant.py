@@ -313,7 +313,7 @@ def test_who_asks_too_much_at_once_is_told_and_keeps_the_question(
         exchange = ask(page)
         expect(exchange.locator("[data-answer]")).not_to_be_empty()
     ask(page, "One too many?")
-    expect(page.locator("[data-refusal]")).to_contain_text("Too many answers of yours")
+    expect(page.locator("[data-refusal]")).to_contain_text("You already have too many answers")
     expect(page.locator("#prompt")).to_have_value("One too many?")
     expect(page.locator("[data-exchange]")).to_have_count(2)
     page.click("[data-new]")

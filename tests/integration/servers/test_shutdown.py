@@ -90,8 +90,14 @@ def size(kind: str) -> int:
     return 15 if kind == "gunicorn-gthread" else 100 if FULL else 40
 
 
-@pytest.mark.parametrize("signum", [SIGTERM, SIGINT])
-@pytest.mark.parametrize("kind", KIND)
+# Each main loop has one way to hear of SIGINT.
+INTERRUPTED = KIND if FULL else ("uvicorn", "granian", "runserver-daphne", "gunicorn-gthread")
+
+
+@pytest.mark.parametrize(
+    ("kind", "signum"),
+    [*((kind, SIGTERM) for kind in KIND), *((kind, SIGINT) for kind in INTERRUPTED)],
+)
 def test_it_ends_its_streams_cleanly_and_stops(
     kind: str, signum: signal.Signals, serve: Serve, notes: Notes, name: str
 ) -> None:
