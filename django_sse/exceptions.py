@@ -96,7 +96,7 @@ class InexpressibleValue(EventStreamError, ValueError):
 
 
 class ChannelFinished(EventStreamError):
-    """The channel has its terminal event: nothing can come after it."""
+    """The channel has its terminal event, and nothing can follow it."""
 
     @classmethod
     def of(cls, channel: str, state: str) -> ChannelFinished:
@@ -163,7 +163,7 @@ class UpstreamError(RelayError):
 
 
 class UpstreamDisconnected(RelayError):
-    """The upstream's answer ended, or its connection broke, before the answer was whole."""
+    """The upstream's answer ended, or its connection broke, before the answer was complete."""
 
 
 class ImmediateHttpResponse(EventStreamError):

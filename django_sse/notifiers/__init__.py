@@ -1,4 +1,4 @@
-"""Wake-ups between processes. A wake-up is a hint: losing one costs time, never an event."""
+"""Wake-ups between processes. A wake-up is a hint: a lost one costs time, never an event."""
 
 from __future__ import annotations
 

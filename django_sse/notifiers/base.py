@@ -1,12 +1,12 @@
 """The contract of a notifier.
 
 - ``notify`` is called after the commit, from any thread, with positions, never with content. It
-  must not block for long and must not raise for a transport that is away: the event is safe in the
+  must not block for long, and must not raise when the transport is down: the event is safe in the
   log.
-- ``listen`` runs for as long as it is not cancelled, one call a hub, on the hub's loop. It calls
-  ``wake`` on that loop for every position it hears of, and with None whenever there may be
-  something it did not hear of: at its start, after any gap, for a message it does not understand.
-- Everything it hears is a hint. It may be lost, late, doubled, stale, forged or out of order.
+- ``listen`` runs until it is cancelled, one call for each hub, on the hub's loop. It calls ``wake``
+  on that loop for every position that it receives, and with None whenever it may have missed
+  something: at its start, after any gap, for a message that it does not understand.
+- Every message is a hint. It may be lost, late, doubled, stale, forged or out of order.
 - If ``listen`` raises, the hub logs it and calls it again after a pause.
 - The ``OPTIONS`` of the setting ``NOTIFIER`` are the keyword arguments of the constructor, which
   must not connect to anything.

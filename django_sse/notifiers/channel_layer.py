@@ -1,9 +1,9 @@
 """Wake-ups through a layer of Django Channels: Redis, or any other that crosses processes.
 
-One group, with one receiver for each hub. A layer promises little: it drops at capacity, forgets a
-group when its server restarts, and a receiver that is cancelled loses what was on its way. So the
-receiver is left alone, it shows itself every few seconds that it is still reached, and whatever
-goes wrong is taken for "something changed".
+One group, with one receiver for each hub. A layer promises little: it drops messages at capacity,
+forgets a group when its server restarts, and a cancelled receiver loses the message that was on its
+way. So nothing cancels a receiver that works, it sends itself a probe every few
+seconds, and any failure counts as "something changed".
 """
 
 from __future__ import annotations
@@ -39,15 +39,14 @@ if TYPE_CHECKING:
 
 _TYPE = "django_sse.wakeup"
 _CALL_LIMIT = 5.0
-"""Seconds that a call of the layer may take: then its server is taken for dead."""
+"""Seconds that a call of the layer may take; after that its server counts as dead."""
 
-_GOODBYE_LIMIT = 1.0
-"""Seconds for what is only polite: a process that is told to stop must not wait for a server that
-is dead."""
+_CLOSE_LIMIT = 1.0
+"""Seconds that closing may take: a process that stops must not wait for a dead server."""
 
 _PROBE_EVERY = 2.0
-"""Seconds between two messages that a receiver sends to itself. Redis' pubsub layer reconnects
-without a word, and this is how long a gap in it has to be to be seen for certain."""
+"""Seconds between two probes that a receiver sends to itself. Redis' pubsub layer reconnects
+silently; a gap of this length is always noticed."""
 
 _CROWD_SECONDS = 1.0
 _REDIS_WAIT = 3
@@ -104,7 +103,7 @@ class ChannelLayerNotifier(Notifier):
         try:
             return issubclass(backend_class(self._alias), InMemoryChannelLayer)
         except InvalidChannelLayerError:
-            # It is said when it is used.
+            # The error is raised when the layer is used.
             return False
 
     def notify(self, wakeups: Sequence[Wakeup]) -> None:
@@ -116,12 +115,12 @@ class ChannelLayerNotifier(Notifier):
             await asyncio.get_running_loop().create_future()
         outage = Outage("The channel layer is not heard")
         while True:
-            # In a task of its own: this one must end when it is told, whatever a layer makes of it.
+            # In a task of its own: this one must end when it is cancelled, whatever a layer does.
             stay = asyncio.create_task(self._stay(wake, outage))
             try:
                 await asyncio.wait({stay})
             finally:
-                await _end(stay, again=_GOODBYE_LIMIT * 3)
+                await _end(stay, again=_CLOSE_LIMIT * 3)
             await asyncio.sleep(outage.failed(_why_ended(stay)))
 
     async def _stay(self, wake: Wake, outage: Outage) -> None:
@@ -142,7 +141,7 @@ class ChannelLayerNotifier(Notifier):
                 for each in [each for each in self._layers if each.is_closed()]:
                     del self._layers[each]
                 layer = _make(alias)
-                # Kept for the next time: each one hangs itself on its loop's end.
+                # Kept for the next time: each layer registers itself for the end of its loop.
                 self._layers[loop] = config, layer
         try:
             yield layer
@@ -174,7 +173,7 @@ class ChannelLayerNotifier(Notifier):
         try:
             asyncio.run(self._try())
         except Exception as error:
-            # Layers raise what they like.
+            # A layer may raise anything.
             return [
                 checks.Warning(
                     "NOTIFIER is 'channel_layer', and the layer cannot be reached: "
@@ -192,10 +191,9 @@ class ChannelLayerNotifier(Notifier):
 
 def _in_memory_warning() -> checks.CheckMessage:
     return checks.Warning(
-        "NOTIFIER is 'channel_layer', and the layer is in memory: no other process can be reached "
-        "through it.",
+        "NOTIFIER is 'channel_layer', and the layer is in memory: it reaches no other process.",
         hint="With several workers, or commands that publish, use a layer such as channels_redis, "
-        "or NOTIFIER = 'auto'. For a site of one process, 'local' says what it is.",
+        "or NOTIFIER = 'auto'. For a site of one process use 'local'.",
         id="django_sse.W007",
     )
 
@@ -204,51 +202,51 @@ def _make(alias: str) -> Any:
     backend_class(alias)
     layer = channel_layers.make_backend(alias)
     if hasattr(layer, "brpop_timeout"):
-        # channels_redis' core waits 5 s in Redis, where redis-py 8 gives up after 5 s, too: an
+        # channels_redis' core waits 5 s in Redis, and redis-py 8 gives up after 5 s as well: an
         # idle receiver would lose its connection each time.
         layer.brpop_timeout = min(layer.brpop_timeout, _REDIS_WAIT)
     return layer
 
 
 async def _close(layer: Any) -> None:
-    """Close the layer's connections. Channels has no call for it, and ``flush`` is none: that of
-    channels_redis' core deletes every key of the layer."""
+    """Close the layer's connections. Channels has no call for it, and ``flush`` does not do: in
+    channels_redis' core it deletes every key of the layer."""
     pubsub = sys.modules.get("channels_redis.pubsub")
     if pubsub is not None and isinstance(layer, pubsub.RedisPubSubChannelLayer):
         close = layer.flush
     else:
         close = getattr(layer, "close_pools", None)
     if close is not None:
-        # A server that is away cannot be told goodbye.
+        # The server may be down.
         with suppress(Exception):
-            async with asyncio.timeout(_GOODBYE_LIMIT):
+            async with asyncio.timeout(_CLOSE_LIMIT):
                 await close()
 
 
 async def _end(task: asyncio.Task[None], again: float = 0.1) -> None:
-    """Cancel ``task`` until it has ended: redis-py 8 loses a cancellation that meets it while it
+    """Cancel ``task`` until it has ended: redis-py 8 loses a cancellation that arrives while it
     connects."""
     while not task.done():
         task.cancel()
         await asyncio.wait({task}, timeout=again)
     if not task.cancelled():
-        # What a layer raises instead of ending is of no use to anybody, save to those who asked.
+        # Mark the exception as retrieved: nobody needs what a layer raises instead of ending.
         task.exception()
 
 
 def _why_ended(stay: asyncio.Task[None]) -> BaseException:
-    # Layers raise what they like.
+    # A layer may raise anything.
     if stay.cancelled():
         return _NotReached("the layer cancelled the receiver")
     return stay.exception() or _NotReached("the receiver ended")
 
 
 class _NotReached(Exception):
-    """What a receiver sent to itself did not arrive."""
+    """A receiver's probe to itself did not arrive."""
 
 
 class _Receiver:
-    """One stay in the group, until something goes wrong."""
+    """One membership in the group, until something goes wrong."""
 
     def __init__(self, layer: Any, reader: Reader, wake: Wake, outage: Outage) -> None:
         self._layer = layer
@@ -260,11 +258,11 @@ class _Receiver:
         self._channel = ""
         self._heard_itself = True
         self._crowd = 0
-        # Half of what the layer keeps: fewer cannot have been dropped.
+        # Half of the layer's capacity: below it, no message was dropped.
         self._too_many = getattr(layer, "capacity", 100) // 2
 
     async def run(self) -> None:
-        """Raises what goes wrong."""
+        """Receive until something goes wrong, and raise that."""
         async with asyncio.timeout(_CALL_LIMIT):
             self._channel = await self._layer.new_channel()
             await self._layer.group_add(self._group, self._channel)
@@ -278,9 +276,9 @@ class _Receiver:
         finally:
             for each in tasks:
                 await _end(each)
-            # It would get messages there until the group forgets it, for a day.
+            # Else the group would keep messages for it for a day.
             with suppress(Exception):
-                async with asyncio.timeout(_GOODBYE_LIMIT):
+                async with asyncio.timeout(_CLOSE_LIMIT):
                     await self._layer.group_discard(self._group, self._channel)
 
     async def _receive(self) -> None:
@@ -297,7 +295,7 @@ class _Receiver:
         self._heard_itself = True
         payload = message.get("payload") if isinstance(message, dict) else None
         if payload is None and isinstance(message, dict) and message.get("type") == _TYPE:
-            # Its own sign of life.
+            # Its own probe.
             return
         self._count()
         self._reader.read(payload, self._environment, self._wake)
@@ -308,13 +306,13 @@ class _Receiver:
         self._crowd += 1
 
     def _end_of_crowd(self) -> None:
-        """So many at once that the layer may have dropped some in silence?"""
+        """Wake for everything if the layer may have dropped some of so many messages."""
         if self._crowd >= self._too_many:
             self._wake(None)
         self._crowd = 0
 
     async def _look_after(self) -> None:
-        """Stay in the group, and send a sign of life to itself."""
+        """Join the group again and again, and send probes to itself."""
         while True:
             self._heard_itself = False
             async with asyncio.timeout(_CALL_LIMIT):
@@ -331,5 +329,5 @@ class _Receiver:
 
 
 def _is_idle(error: Exception) -> bool:
-    """Whether a layer only says that nothing came: redis-py has a ``TimeoutError`` of its own."""
+    """Whether the error means that nothing came: redis-py has a ``TimeoutError`` of its own."""
     return isinstance(error, TimeoutError) or type(error).__name__ == "TimeoutError"

@@ -1,8 +1,8 @@
-"""Wake-ups with nothing installed: look at the database that holds the log.
+"""Wake-ups with nothing installed: poll the database that holds the log.
 
-On SQLite a look is ``PRAGMA data_version``, which changes when another connection committed; only
-then the log's newest rows are asked for. Elsewhere the heads are queried at each look, one query a
-process whatever the number of its clients.
+On SQLite a poll reads ``PRAGMA data_version``, which changes when another connection commits; only
+then are the log's newest rows queried. On other databases each poll queries the heads, with one
+query for the whole process.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from django_sse.process.testcase import in_test_run
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-# Seconds. Not the pace of the safety poll: its own connection would be open at every turn.
+# Seconds. Not SAFETY_INTERVAL: the safety poll would always meet this connection open.
 _CONNECTION_AGE = 3.0
-# While others write it looks this many times as often, until they have been quiet for so long.
+# While others write it polls this many times as often, until they have been quiet for so long.
 _HURRY = 5
 _HURRY_SECONDS = 1.0
 # Looking at all channels may take this fraction of the time.
@@ -66,13 +66,13 @@ class DatabaseNotifier(Notifier):
         self._head_interval = head_interval
 
     def notify(self, wakeups: Sequence[Wakeup]) -> None:
-        """Nothing: the commit itself is what the others see."""
+        """Do nothing: the other processes see the commit itself."""
 
     async def listen(self, wake: Callable[[Wakeup | None], None]) -> None:
         settings = conf.current()
         if _is_in_memory(settings):
-            # No other process can write to it, and to look would fail: threads share its cache, in
-            # which the transaction of a TestCase has its tables locked, even for reading.
+            # No other process can write to it, and a poll would fail: threads share its cache, in
+            # which the transaction of a TestCase locks the tables, even for reading.
             wake(None)
             await asyncio.get_running_loop().create_future()
         elif connections[settings.DATABASE].vendor == "sqlite":
@@ -139,14 +139,14 @@ async def _watch_data_version(
             ended.set_exception(error)
 
     def look() -> None:
-        # A loop that is closed has no streams left to wake.
+        # A closed loop has no streams left to wake.
         with suppress(RuntimeError):
             try:
                 watch = make(lambda told: loop.call_soon_threadsafe(hear, told))
                 while not stop.is_set():
                     watch.look_for_a_while(stop)
             except Exception as error:
-                # Whatever it is: a thread that ended in silence would leave the hub deaf.
+                # Any error: without it the hub would not know that nobody polls any more.
                 loop.call_soon_threadsafe(fail, error)
 
     threading.Thread(target=look, name="django_sse-data-version", daemon=True).start()
@@ -176,24 +176,23 @@ class _Watch:
         self._channels: tuple[Any, ...] = ()
 
     def look_for_a_while(self, stop: threading.Event) -> None:
-        """Look with one connection, and close it after a while.
+        """Poll with one connection, and close it after a while.
 
-        SQLite cannot close a file while another connection of the process has a lock on it (POSIX
-        locks go with the first close), and in WAL mode an open connection always has one: without a
-        pause from time to time every connection that any thread ever closed would leave its file
-        open.
+        SQLite cannot close a file while another connection of the process has a lock on it (the
+        first close drops POSIX locks), and in WAL mode an open connection always has one. Without
+        a pause, every connection that any thread closes would leave its file open.
         """
         self._connection.ensure_connection()
-        # Of another connection, so the first look always counts as a change.
+        # The value belongs to one connection, so the first poll always counts as a change.
         seen: int | None = None
         until = time.monotonic() + _CONNECTION_AGE
         try:
             with self._connection.wrap_database_errors:
                 while not stop.is_set() and (now := time.monotonic()) < until:
-                    # Does not move for this connection's own commits: it makes none.
+                    # This connection's own commits would not change it; it makes none.
                     ((version,),) = self._ask("PRAGMA data_version")
                     if seen is None:
-                        # What this connection has not seen change may have.
+                        # Something may have changed while no connection was open.
                         self._channels = ()
                     if version != seen:
                         seen, self._changed_at, self._changed = version, now, True
@@ -210,7 +209,7 @@ class _Watch:
         return self._poll_interval / (_HURRY if hurries else 1)
 
     def _ask(self, statement: str, *values: int) -> list[Any]:
-        # The driver's connection: Django's cursor would log fifty queries a second under DEBUG.
+        # With the driver's connection: Django's cursor would log fifty queries a second in DEBUG.
         return list(self._connection.connection.execute(statement, values))
 
     def _tell_news(self) -> None:
@@ -220,12 +219,12 @@ class _Watch:
             self._tell([Wakeup(*row[:3]) for row in found])
 
     def _compare_channels(self, now: float) -> None:
-        """Whether anything but their events has changed; not at every commit, since it looks at all
-        of them."""
+        """Wake for everything if channels changed otherwise than by new events. Not done at every
+        commit, because the query reads all channels."""
         ((newest, *channels),) = self._ask(_CHANGES)
         if self._newest is None or newest < self._newest:
-            # The first look, or a log that was put back. Never forwards: what was committed since
-            # the last news is still to be told.
+            # The first poll, or a log that was restored. Never forwards: what was committed since
+            # the last news has not been told yet.
             self._newest, self._channels = newest, ()
         if tuple(channels) != self._channels:
             self._channels = tuple(channels)

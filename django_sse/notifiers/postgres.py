@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     import psycopg
 
 _PROBE_AFTER = 5.0
-"""Seconds of silence after which the connection is asked for a sign of life."""
+"""Seconds of silence after which the connection is probed."""
 
 _PROBE_LIMIT = 3.0
 """Seconds that the answer may take."""
 
-# libpq's: seconds, and milliseconds without an acknowledgement. What the project says comes first.
+# libpq's parameters: seconds, and milliseconds without an acknowledgement. The project's own win.
 _DEFAULTS: dict[str, Any] = {
     "connect_timeout": 5,
     "tcp_user_timeout": 5000,
@@ -55,9 +55,9 @@ def has_psycopg() -> bool:
 
 
 def behind_a_pooler(alias: str) -> bool:
-    """Whether the project says that a pooler in transaction mode is between it and ``alias``.
+    """Whether the settings tell of a pooler in transaction mode in front of the database ``alias``.
 
-    DISABLE_SERVER_SIDE_CURSORS is what Django's documentation asks for there.
+    Django's documentation asks for DISABLE_SERVER_SIDE_CURSORS there.
     """
     return bool(connections[alias].settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"))
 
@@ -74,8 +74,8 @@ class PostgresNotifier(Notifier):
         """
         self._dsn = dsn
         if has_psycopg():
-            # Here and not in the sender's thread: a process that forks meanwhile would leave its
-            # child with half a module.
+            # Not in the sender's thread: a process that forks meanwhile would give its child a
+            # half-imported module.
             import_module("psycopg")
         self._reader = Reader("NOTIFY")
         self._sender = Sender(self._sending, "NOTIFY cannot be sent")
@@ -92,15 +92,15 @@ class PostgresNotifier(Notifier):
             try:
                 await self._hear(wake, outage)
             except Exception as error:
-                # Whatever it is: it is said once, and not every second for as long as it lasts.
+                # Any error: it is logged once, and not every second for as long as it lasts.
                 await asyncio.sleep(outage.failed(error))
 
     async def _hear(self, wake: Callable[[Wakeup | None], None], outage: Outage) -> None:
-        """Until the connection is lost, which raises."""
+        """Listen until the connection is lost, which raises."""
         environment = conf.current().ENVIRONMENT
         connection = await self._connect()
         try:
-            # Those that arrive with the answer to another statement.
+            # For notifications that arrive with the answer to another statement.
             connection.add_notify_handler(
                 lambda notify: self._reader.read(notify.payload, environment, wake)
             )
@@ -148,7 +148,7 @@ class PostgresNotifier(Notifier):
             return [
                 checks.Warning(
                     f"NOTIFIER is 'postgres', and there is no connection: {error}",
-                    hint="Until there is, only the safety poll finds what other processes publish.",
+                    hint="Without it only the safety poll finds what other processes publish.",
                     id="django_sse.W002",
                 )
             ]
@@ -189,7 +189,7 @@ class PostgresNotifier(Notifier):
 def _pooler(alias: str) -> checks.CheckMessage:
     return checks.Warning(
         f"DISABLE_SERVER_SIDE_CURSORS of the database {alias!r} says that it is behind a pooler in "
-        "transaction mode, through which LISTEN hears nothing.",
+        "transaction mode, where LISTEN receives nothing.",
         hint='Set the option "dsn" of NOTIFIER to a way past the pooler, or silence this.',
         id="django_sse.W006",
     )
@@ -202,8 +202,8 @@ def _dsn_errors(dsn: str) -> list[checks.CheckMessage]:
         return [
             checks.Error(
                 str(error),
-                hint='For example "postgresql://user:password@host:5432/name"; what is special in '
-                "a URL, such as @ or / in a password, is percent-encoded (%40, %2F).",
+                hint='For example "postgresql://user:password@host:5432/name". Percent-encode the '
+                "characters that a URL reserves, such as @ or / in a password (%40, %2F).",
                 id="django_sse.E013",
             )
         ]
@@ -211,7 +211,7 @@ def _dsn_errors(dsn: str) -> list[checks.CheckMessage]:
 
 
 def _parsed(dsn: str) -> dict[str, Any]:
-    """The parameters in ``dsn``. Raises ``ImproperlyConfigured``, which quotes nothing of it."""
+    """The parameters in ``dsn``. Raises ``ImproperlyConfigured``, without any part of it."""
     import psycopg
     from psycopg.conninfo import conninfo_to_dict
 
@@ -222,7 +222,7 @@ def _parsed(dsn: str) -> dict[str, Any]:
     try:
         parameters = conninfo_to_dict(dsn)
     except (psycopg.Error, UnicodeError):
-        # libpq's own error quotes what it does not understand.
+        # libpq's own error quotes the part that it does not understand.
         raise error from None
     if _is_torn(parameters):
         raise error
@@ -230,9 +230,9 @@ def _parsed(dsn: str) -> dict[str, Any]:
 
 
 def _is_torn(parameters: dict[str, Any]) -> bool:
-    """Whether a part of a password got into the host or the port, which errors show: libpq ends
+    """Whether a part of a password ended up in the host or the port, which errors show: libpq ends
     the password of a URL at its first ``@``, and a host at ``/``."""
-    # At its beginning it is libpq's sign for an abstract socket.
+    # A leading @ is libpq's sign for an abstract socket.
     hosts = str(parameters.get("host", "")).split(",")
     ports = filter(None, str(parameters.get("port", "")).split(","))
     return any("@" in host[1:] for host in hosts) or not all(
@@ -247,9 +247,9 @@ async def _listen_to(connection: psycopg.AsyncConnection[Any], name: str) -> Non
 
 
 async def _readable(descriptor: int, timeout: float) -> bool:
-    """Whether there is something to read within ``timeout`` seconds.
+    """Wait for something to read. False after ``timeout`` seconds.
 
-    Not psycopg's ``notifies()``, which looks ten times a second.
+    Not psycopg's ``notifies()``, which polls ten times a second.
     """
     loop = asyncio.get_running_loop()
     readable: asyncio.Future[bool] = loop.create_future()
@@ -268,9 +268,9 @@ def _settle(future: asyncio.Future[bool], value: bool) -> None:
 
 
 def _arrived(connection: psycopg.AsyncConnection[Any]) -> list[str]:
-    """The payloads that are here by now. Raises ``OperationalError`` if the connection is lost."""
+    """The payloads received so far. Raises ``OperationalError`` if the connection is lost."""
     connection.pgconn.consume_input()
-    # What is not UTF-8 is not ours: it is refused with everything else that is no message.
+    # Anything that is not UTF-8 is not ours; the reader refuses it like every other wrong message.
     return [
         notify.extra.decode(errors="replace") for notify in iter(connection.pgconn.notifies, None)
     ]
