@@ -13,7 +13,7 @@ from django_sse.exceptions import ChannelFinished, InvalidCursor, PublishNotAllo
 from django_sse.hub.orphans import catch_up
 from django_sse.hub.registry import announce, look_again
 from django_sse.log import get_log
-from django_sse.log.base import Kind, State, ids_of
+from django_sse.log.base import Kind, State
 from django_sse.log.entries import as_event, entry_of, make_entry, validate_channel
 from django_sse.process import database
 from django_sse.process.request_thread import under_async_to_sync
@@ -49,15 +49,12 @@ def _publish(entries: list[Entry]) -> list[str] | None:
     if log.in_transaction():
         log.defer(entries, announce)
         return None
-    try:
-        appended = log.append(entries)
-    except ChannelFinished:
-        # The end may still be in the outbox, because the append that found it was rolled back.
-        # Sequence it now: a caller that gets ChannelFinished must find the end in the log.
-        announce(log.sequence({entry.channel for entry in entries}))
-        raise
+    appended, (outcome,) = log.append_each([entries])
+    # Even if the channel has finished: its end may have been in the outbox until now.
     announce(appended)
-    return ids_of(entries, appended)
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
 
 
 def publish(channel: str, data: Any, event: str | None = None) -> str | None:
@@ -130,18 +127,11 @@ def finish(channel: str, state: str = State.DONE, event: Event | None = None) ->
     the commit decides. Raises the errors of ``publish``, and ``ValueError`` for another state.
     """
     _refuse_event_loop("finish")
-    entry = _terminal(channel, state, event)
-    log = get_log()
-    if log.in_transaction():
-        try:
-            log.defer([entry], announce)
-        except ChannelFinished:
-            return False
-        return None
-    appended = log.finish(entry)
-    # As in _publish: the end that won may still be in the outbox.
-    announce(appended or log.sequence([channel]))
-    return bool(appended)
+    try:
+        ids = _publish([_terminal(channel, state, event)])
+    except ChannelFinished:
+        return False
+    return None if ids is None else True
 
 
 async def _on_callers_thread() -> bool:

@@ -10,7 +10,7 @@ A log holds channels; a channel is a sequence of events numbered 1, 2, 3 … wit
   locked; the holder of the lock sequences it, or a later poll does. The reader's position may then
   be before a committed event, which it receives live. The position is never after an event that the
   reader did not receive.
-- **Finished is final.** After a channel's terminal event ``append`` raises ``ChannelFinished``. So
+- **Finished is final.** After a channel's terminal event an append meets ``ChannelFinished``. So
   does ``defer`` if it can see a terminal event, sequenced or deferred. A deferred event that still
   comes later is dropped, logged and signalled.
 - **Readers detect holes.** ``read`` returns the stored events after a position. A reader compares
@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
@@ -127,27 +126,16 @@ class EventLog(ABC):
         """
 
     @abstractmethod
-    def append(self, entries: Sequence[Entry]) -> list[Appended]:
-        """Sequence and commit all of ``entries`` or none, after all deferred, committed events.
-
-        Returns one ``Appended`` for each channel, with the deferred events first. Raises
-        ``ChannelFinished``.
-        """
-
-    @abstractmethod
     def append_each(
         self, groups: Sequence[Sequence[Entry]]
     ) -> tuple[list[Appended], list[Outcome]]:
-        """Append the groups of several callers, in order, outside of any transaction.
+        """Sequence and commit the groups of one or several callers, in order.
 
-        Each group is appended completely or not at all. Its outcome is the ids of its entries, or
-        an error that does not affect the other groups. A group that may already be committed is not
-        tried again.
+        Returns what was sequenced, the committed deferred events of these channels first, and the
+        outcome of each group: the ids of its entries, or an error that does not affect the other
+        groups, such as ``ChannelFinished``. Each group is appended completely or not at all. A
+        group that may already be committed is not tried again.
         """
-
-    @abstractmethod
-    def finish(self, entry: Entry) -> list[Appended]:
-        """Append the terminal ``entry``; return [] if the channel already has a terminal state."""
 
     @abstractmethod
     def sequence(self, channels: Iterable[str], *, wait: bool = True) -> list[Appended]:
@@ -231,17 +219,6 @@ def fitting(sizes: Iterable[int]) -> int:
             break
         count += 1
     return count
-
-
-def ids_of(entries: Sequence[Entry], appended: Iterable[Appended]) -> list[str]:
-    """Return the ids of ``entries`` in their order, given what ``append`` returned for them."""
-    wanted = Counter(entry.channel for entry in entries)
-    # A channel's newest records are these entries: deferred events came before them.
-    own = {
-        each.channel: iter([f"{each.epoch}-{r.seq}" for r in each.records[-wanted[each.channel] :]])
-        for each in appended
-    }
-    return [next(own[entry.channel]) for entry in entries]
 
 
 def refuse_after_end(entries: Iterable[Entry], ended: Mapping[str, str]) -> None:

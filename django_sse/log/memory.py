@@ -26,7 +26,6 @@ from django_sse.log.base import (
     State,
     check_limits,
     fitting,
-    ids_of,
     refuse_after_end,
     report_dropped,
 )
@@ -128,49 +127,32 @@ class MemoryLog(EventLog):
         waiting = [each for hook in hooks for each in getattr(hook, "entries", ())]
         ended = {each.channel: each.state for each in waiting if each.kind == TERMINAL}
         with self._lock:
-            return ended | {n: s for n in {e.channel for e in entries} if (s := self._state(n))}
+            return ended | self._states(entries)
+
+    def _states(self, entries: Sequence[Entry]) -> dict[str, str]:
+        """Return the states of those channels of ``entries`` that have ended."""
+        found = [self._channels.get(name) for name in {each.channel for each in entries}]
+        return {each.name: each.state for each in found if each is not None and each.state}
 
     def _append_committed(self, entries: Sequence[Entry]) -> list[Appended]:
         with self._lock:
-            taken, late = self._split(entries)
-            appended = self.append(taken)
-        for name, count in Counter(name for name, _ in late).items():
+            ended = self._states(entries)
+            appended, _ = self._append([each for each in entries if each.channel not in ended])
+        late = Counter(each.channel for each in entries if each.channel in ended)
+        for name, count in late.items():
             report_dropped(name, count)
         return appended
 
-    def _state(self, name: str) -> str:
-        channel = self._channels.get(name)
-        return channel.state if channel else State.OPEN
-
-    def _split(self, entries: Sequence[Entry]) -> tuple[list[Entry], list[tuple[str, str]]]:
-        """Return the entries that can be appended, and (channel, state) for each of the others.
-
-        The others would follow a terminal event.
-        """
-        taken: list[Entry] = []
-        late: list[tuple[str, str]] = []
-        ended: dict[str, str] = {}
+    def _append(self, entries: Sequence[Entry]) -> tuple[list[Appended], list[str]]:
+        """Append ``entries``, none of which follows an end; return what was sequenced, and ids."""
+        done: dict[str, list[Record]] = {}
+        ids = []
         for entry in entries:
-            if state := ended.get(entry.channel) or self._state(entry.channel):
-                late.append((entry.channel, state))
-                continue
-            taken.append(entry)
-            if entry.kind == TERMINAL:
-                ended[entry.channel] = entry.state
-        return taken, late
-
-    def append(self, entries: Sequence[Entry]) -> list[Appended]:
-        with self._lock:
-            if late := self._split(entries)[1]:
-                raise ChannelFinished.of(*late[0])
-            done: dict[str, list[Record]] = {}
-            for entry in entries:
-                record = self._channel(entry.channel).append(entry)
-                done.setdefault(entry.channel, []).append(record)
-            return [
-                Appended(name, self._channels[name].epoch, records)
-                for name, records in done.items()
-            ]
+            channel = self._channel(entry.channel)
+            record = channel.append(entry)
+            done.setdefault(channel.name, []).append(record)
+            ids.append(f"{channel.epoch}-{record.seq}")
+        return [Appended(name, self._channels[name].epoch, done[name]) for name in done], ids
 
     def append_each(
         self, groups: Sequence[Sequence[Entry]]
@@ -179,17 +161,15 @@ class MemoryLog(EventLog):
         outcomes: list[Outcome] = []
         for group in groups:
             try:
-                done = self.append(group)
+                with self._lock:
+                    refuse_after_end(group, self._states(group))
+                    done, ids = self._append(group)
             except ChannelFinished as error:
                 outcomes.append(error)
             else:
                 appended += done
-                outcomes.append(ids_of(group, done))
+                outcomes.append(ids)
         return appended, outcomes
-
-    def finish(self, entry: Entry) -> list[Appended]:
-        with self._lock:
-            return [] if self._channel(entry.channel).state else self.append([entry])
 
     def sequence(self, channels: Iterable[str], *, wait: bool = True) -> list[Appended]:
         return []

@@ -10,7 +10,6 @@ from django.db.models import F, Min
 from django.utils import timezone
 
 from django_sse import conf
-from django_sse.exceptions import ChannelFinished
 from django_sse.log import batch, outbox, reads, sequencer, transactions, trimming
 from django_sse.log.base import (
     Appended,
@@ -62,19 +61,10 @@ class ModelLog(EventLog):
         # the caller.
         transaction.on_commit(sequence_and_announce, using=alias, robust=True)
 
-    def append(self, entries: Sequence[Entry]) -> list[Appended]:
-        return sequencer.append(self.alias, entries)
-
     def append_each(
         self, groups: Sequence[Sequence[Entry]]
     ) -> tuple[list[Appended], list[Outcome]]:
         return batch.append_each(self.alias, groups)
-
-    def finish(self, entry: Entry) -> list[Appended]:
-        try:
-            return sequencer.append(self.alias, [entry])
-        except ChannelFinished:
-            return []
 
     def sequence(self, channels: Iterable[str], *, wait: bool = True) -> list[Appended]:
         alias = self.alias

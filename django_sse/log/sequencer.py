@@ -58,19 +58,6 @@ def make_channels(alias: str, names: Iterable[str]) -> None:
     Channel.objects.using(alias).bulk_create(rows, ignore_conflicts=True)
 
 
-def append(alias: str, entries: Sequence[Entry]) -> list[Appended]:
-    """Sequence ``entries`` after the outbox events of their channels, and commit.
-
-    Raises ``ChannelFinished`` (then none of ``entries`` is written) and ``LogUnavailable``.
-    """
-
-    def take(locked: Mapping[str, Locked]) -> None:
-        for entry in entries:
-            locked[entry.channel].append(entry)
-
-    return sequence(alias, dict.fromkeys(entry.channel for entry in entries), take)[0]
-
-
 def sequence_outbox(alias: str, names: Iterable[str], *, wait: bool = True) -> list[Appended]:
     """Sequence the outbox events of the channels ``names``.
 

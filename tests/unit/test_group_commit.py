@@ -24,6 +24,7 @@ from django_sse.log.memory import MemoryLog
 from django_sse.log.model import ModelLog
 from django_sse.notifiers import Wakeup
 from django_sse.notifiers.local import LocalNotifier
+from tests.appending import append_to
 from tests.options import Overrides
 from tests.unit.hub.support import eventually
 from tests.unit.log.support import elsewhere, entry, run_python, start_python, terminal, texts
@@ -151,7 +152,7 @@ async def test_threads_and_loops_share_a_commit_and_each_keeps_its_order() -> No
 
 
 async def test_each_is_refused_for_itself() -> None:
-    await asyncio.to_thread(elsewhere, lambda: get_log().append([terminal("ended")]))
+    await asyncio.to_thread(elsewhere, lambda: append_to(ModelLog(), [terminal("ended")]))
     async with held():
         tasks = await queued(
             apublish("c", "1"),

@@ -49,6 +49,7 @@ from django_sse.publishing import append, end, last_entries
 from django_sse.testing import apublished, published
 from django_sse.wire.cursor import Cursor
 from django_sse.wire.decoder import Decoder, MessageEvent
+from tests.appending import append_to
 from tests.unit.log.support import (
     assert_dense,
     dropped,
@@ -232,7 +233,7 @@ RUN = f"run:{UUID(int=7)}"
 )
 @pytest.mark.parametrize("inside", [False, True], ids=["outside", "inside"])
 def test_nobody_writes_into_the_channel_of_a_run(call: Callable[[], object], inside: bool) -> None:
-    get_log().append([Entry(RUN, "", "said")])
+    append_to(get_log(), [Entry(RUN, "", "said")])
     with transaction.atomic() if inside else nullcontext(), pytest.raises(InvalidChannel):
         call()
     assert published(RUN) == [("message", "said")]
@@ -241,7 +242,7 @@ def test_nobody_writes_into_the_channel_of_a_run(call: Callable[[], object], ins
 
 
 async def test_no_coroutine_does_either() -> None:
-    await sync_to_async(get_log().append)([Entry(RUN, "", "said")])
+    await sync_to_async(append_to)(get_log(), [Entry(RUN, "", "said")])
     for refused in (
         apublish(RUN, "forged"),
         apublish_many([("c", "x"), (RUN, "forged")]),

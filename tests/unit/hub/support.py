@@ -17,6 +17,7 @@ from django_sse.log.memory import MemoryLog
 from django_sse.notifiers import Notifier, Wakeup, get_notifier
 from django_sse.process import database
 from django_sse.wire import HEARTBEAT, Decoder, MessageEvent
+from tests.appending import append_to, finish_in
 
 TIMEOUT = 60.0
 
@@ -192,19 +193,19 @@ def entries(channel: str, *data: str) -> list[Entry]:
 
 def commit(channel: str, *data: str) -> list[Appended]:
     """Another thread of this process publishes."""
-    appended = get_log().append(entries(channel, *data))
+    appended = append_to(get_log(), entries(channel, *data))
     announce(appended)
     return appended
 
 
 def commit_elsewhere(channel: str, *data: str) -> list[Appended]:
     """Another process publishes, and nobody tells of it."""
-    return get_log().append(entries(channel, *data))
+    return append_to(get_log(), entries(channel, *data))
 
 
 def end(channel: str, data: str = "[DONE]") -> None:
     """The channel finishes."""
-    announce(get_log().finish(Entry(channel, "close", data, Kind.TERMINAL, "done")))
+    announce(finish_in(get_log(), Entry(channel, "close", data, Kind.TERMINAL, "done")))
 
 
 def numbers(first: int, last: int) -> list[str]:

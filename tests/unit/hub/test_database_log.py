@@ -20,6 +20,7 @@ from django_sse.process import database
 from django_sse.publishing import afinish, apublish, apublish_many, aredact
 from django_sse.wire import MessageEvent
 from tests import options
+from tests.appending import append_to
 from tests.options import Overrides
 from tests.unit.hub.support import Client, connected, entries, eventually, listening, numbers, texts
 from tests.unit.log.support import (
@@ -193,7 +194,7 @@ async def test_a_locked_channel_keeps_the_clients_of_others_from_nothing(
             listening("a"),
             listening("a"),
         ):
-            await database.write(log().append, entries("b", "heard"))
+            await database.write(append_to, log(), entries("b", "heard"))
             assert texts([await other.next()]) == ["heard"]
             async with listening("c"):
                 thawed.set()

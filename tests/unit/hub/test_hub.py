@@ -12,6 +12,7 @@ from django_sse.hub.registry import get_hub
 from django_sse.hub.topic import Topic
 from django_sse.notifiers import Wakeup
 from django_sse.wire import Decoder, make_epoch
+from tests.appending import finish_in
 from tests.unit.hub.support import (
     TIMEOUT,
     HandNotifier,
@@ -306,7 +307,7 @@ async def test_the_end_of_a_channel_in_another_process_is_seen(
     log: WatchedLog, notifier: HandNotifier
 ) -> None:
     topic = await get_hub().topic("a", Reader())
-    log.finish(entries("a", "unused")[0]._replace(kind=1, state="done"))
+    finish_in(log, entries("a", "unused")[0]._replace(kind=1, state="done"))
     notifier.tell(None)
     await eventually(lambda: topic.terminal == 1 and topic.ring.tail == 1)
 

@@ -14,6 +14,7 @@ from django_sse.log import get_log
 from django_sse.log.base import Appended
 from django_sse.notifiers import Wakeup
 from django_sse.wire import make_epoch
+from tests.appending import append_to
 from tests.unit.hub.support import (
     TIMEOUT,
     HandNotifier,
@@ -247,7 +248,9 @@ async def test_after_it_has_stopped_the_next_stream_starts_it_again(
 async def test_what_nobody_streams_is_not_kept(log: WatchedLog, notifier: HandNotifier) -> None:
     hub = get_hub()
     async with listening("a"):
-        hub.deliver([Appended("b", make_epoch(), get_log().append(entries("b", "1"))[0].records)])
+        hub.deliver(
+            [Appended("b", make_epoch(), append_to(get_log(), entries("b", "1"))[0].records)]
+        )
         assert not hub._inbox
 
 

@@ -12,6 +12,7 @@ from django_sse.exceptions import ChannelFinished, LogUnavailable
 from django_sse.log import EventLog, transactions
 from django_sse.log.base import Entry, Kind
 from django_sse.log.model import ModelLog
+from tests.appending import append_to
 from tests.unit.log.support import (
     assert_dense,
     entry,
@@ -37,7 +38,7 @@ GUILTY = Entry("c", "", "guilty", -1)
 
 
 def test_each_caller_gets_the_ids_of_its_own_entries_in_its_order(log: EventLog) -> None:
-    log.append([entry("b", "before")])
+    append_to(log, [entry("b", "before")])
     appended, outcomes = log.append_each(
         [
             [entry("a", "1"), entry("b", "1"), entry("a", "2")],
@@ -58,7 +59,7 @@ def test_each_caller_gets_the_ids_of_its_own_entries_in_its_order(log: EventLog)
 
 
 def test_a_finished_channel_is_an_error_of_its_own_callers_only(log: EventLog) -> None:
-    log.append([terminal("ended", "error")])
+    append_to(log, [terminal("ended", "error")])
     _, outcomes = log.append_each(
         [
             [entry("c", "1")],
@@ -101,7 +102,7 @@ def test_an_end_among_the_callers_is_the_end_for_those_after_it(log: EventLog) -
 
 
 def test_when_all_are_refused_nothing_is_told(log: EventLog) -> None:
-    log.append([terminal("c")])
+    append_to(log, [terminal("c")])
     appended, outcomes = log.append_each([[entry("c")], [terminal("c")]])
     assert appended == []
     assert all(isinstance(each, ChannelFinished) for each in outcomes)

@@ -16,6 +16,7 @@ from django.utils import timezone
 from django_sse.exceptions import ChannelFinished, PublishNotAllowed
 from django_sse.log import EventLog
 from django_sse.log.base import PAGE_CHARACTERS, Appended, Entry, Kind, Record, State
+from tests.appending import append_to, finish_in
 from tests.unit.log.support import (
     RollBack,
     age,
@@ -48,22 +49,22 @@ def defer(log: EventLog, channel: str, *data: str) -> None:
 
 def test_a_channel_is_numbered_from_one_without_holes(log: EventLog) -> None:
     for data in "abc":
-        log.append([entry("c", data)])
-    log.append([entry("c", "d"), entry("c", "e")])
+        append_to(log, [entry("c", data)])
+    append_to(log, [entry("c", "d"), entry("c", "e")])
     records = everything(log, "c")
     assert_dense(records)
     assert [each.data for each in records] == list("abcde")
 
 
 def test_channels_are_numbered_apart(log: EventLog) -> None:
-    log.append([entry("a", "1"), entry("b", "2"), entry("a", "3")])
+    append_to(log, [entry("a", "1"), entry("b", "2"), entry("a", "3")])
     assert everything(log, "a") == [Record(1, "", "1"), Record(2, "", "3")]
     assert everything(log, "b") == [Record(1, "", "2")]
 
 
 def test_append_tells_what_it_sequenced_once_for_each_channel(log: EventLog) -> None:
-    log.append([entry("a", "before")])
-    done = log.append([entry("a", "1", "t"), entry("b", "2"), entry("a", "3")])
+    append_to(log, [entry("a", "before")])
+    done = append_to(log, [entry("a", "1", "t"), entry("b", "2"), entry("a", "3")])
     heads = log.heads(["a", "b"])
     assert sorted(done, key=lambda each: each.channel) == [
         Appended("a", heads["a"].epoch, [Record(2, "t", "1"), Record(3, "", "3")]),
@@ -72,19 +73,19 @@ def test_append_tells_what_it_sequenced_once_for_each_channel(log: EventLog) -> 
 
 
 def test_what_is_appended_is_readable_by_others_at_once(log: EventLog) -> None:
-    log.append([entry("c", "x")])
+    append_to(log, [entry("c", "x")])
     assert elsewhere(partial(texts, log, "c")) == ["x"]
 
 
 def test_type_and_text_come_back_as_they_were(log: EventLog) -> None:
     data = "  ü€😀\r\n\n\u2028\x1f\x7f\ttext  "
-    log.append([entry("c", data, "Ünïcode type "), entry("c", "")])
+    append_to(log, [entry("c", data, "Ünïcode type "), entry("c", "")])
     assert everything(log, "c") == [Record(1, "Ünïcode type ", data), Record(2, "", "")]
 
 
 def test_names_that_differ_by_case_or_space_or_accent_are_different_channels(log: EventLog) -> None:
     names = ["order-a", "Order-A", "order-a ", " order-a", "order-ä", "order-a\u0308", "ORDER-A"]
-    log.append([entry(name, name) for name in names])
+    append_to(log, [entry(name, name) for name in names])
     heads = log.open(names)
     assert [head.channel for head in heads] == names
     assert len({head.epoch for head in heads}) == len(names)
@@ -92,25 +93,25 @@ def test_names_that_differ_by_case_or_space_or_accent_are_different_channels(log
 
 
 def test_several_channels_are_appended_to_all_or_none(log: EventLog) -> None:
-    log.append([entry("b", "old")])
-    log.finish(terminal("z"))
+    append_to(log, [entry("b", "old")])
+    finish_in(log, terminal("z"))
     with pytest.raises(ChannelFinished):
-        log.append([entry("a"), entry("b"), entry("z"), entry("b")])
+        append_to(log, [entry("a"), entry("b"), entry("z"), entry("b")])
     assert texts(log, "a") == []
     assert texts(log, "b") == ["old"]
-    log.append([entry("b", "next")])
+    append_to(log, [entry("b", "next")])
     assert_dense(everything(log, "b"))
 
 
 def test_nothing_can_stand_behind_a_terminal_event_of_the_same_append(log: EventLog) -> None:
     with pytest.raises(ChannelFinished):
-        log.append([entry("c", "1"), terminal("c"), entry("c", "2")])
+        append_to(log, [entry("c", "1"), terminal("c"), entry("c", "2")])
     assert texts(log, "c") == []
     assert not log.open(["c"])[0].state
 
 
 def test_an_append_may_end_with_the_terminal_event(log: EventLog) -> None:
-    log.append([entry("c", "1"), terminal("c"), entry("d", "1")])
+    append_to(log, [entry("c", "1"), terminal("c"), entry("d", "1")])
     assert [each.kind for each in everything(log, "c")] == [Kind.EVENT, Kind.TERMINAL]
     assert log.heads(["c", "d"])["c"].state == State.DONE
     assert log.heads(["c", "d"])["d"].state == State.OPEN
@@ -130,7 +131,7 @@ def test_eight_writers_are_numbered_densely_and_no_reader_is_overtaken(log: Even
         for number in range(each_writes):
             kind = chance.randrange(3)
             if kind == 0:
-                log.append([entry("c", f"{name}:{number}")])
+                append_to(log, [entry("c", f"{name}:{number}")])
                 continue
             if kind == 1:
                 with rolled_back():
@@ -172,7 +173,7 @@ def test_what_starts_after_another_returned_comes_after_it(log: EventLog, how: s
 
     def published(data: str) -> int:
         if how == "append":
-            (done,) = log.append([entry("c", data)])
+            (done,) = append_to(log, [entry("c", data)])
             return done.records[0].seq
         with transaction.atomic():
             defer(log, "c", data)
@@ -203,7 +204,7 @@ def test_several_channels_in_any_order_do_not_deadlock(log: EventLog) -> None:
         for _ in range(10):
             chosen = chance.sample(names, 3)
             if chance.random() < 0.5:
-                log.append([entry(name) for name in chosen])
+                append_to(log, [entry(name) for name in chosen])
                 continue
             with transaction.atomic():
                 for name in chosen:
@@ -271,7 +272,7 @@ def test_what_is_rolled_back_was_never_there(log: EventLog) -> None:
     announced: list[Appended] = []
     with rolled_back():
         log.defer([entry("c", "never")], announced.extend)
-    log.append([entry("c", "after")])
+    append_to(log, [entry("c", "after")])
     assert everything(log, "c") == [Record(1, "", "after")]
     assert announced == []
     assert list(log.orphans()) == []
@@ -355,7 +356,7 @@ def test_a_block_with_autocommit_off_commits_by_hand(log: EventLog) -> None:
 def test_a_publish_that_starts_after_a_commit_comes_after_it(log: EventLog) -> None:
     with transaction.atomic():
         defer(log, "c", "first")
-    log.append([entry("c", "second")])
+    append_to(log, [entry("c", "second")])
     assert texts(log, "c") == ["first", "second"]
 
 
@@ -363,22 +364,22 @@ def test_a_publish_that_starts_after_a_commit_comes_after_it(log: EventLog) -> N
 
 
 def test_finish_appends_the_terminal_event(log: EventLog) -> None:
-    log.append([entry("c", "1")])
-    (done,) = log.finish(terminal("c", "error"))
+    append_to(log, [entry("c", "1")])
+    (done,) = finish_in(log, terminal("c", "error"))
     assert done.records == [Record(2, "close", "[DONE]", Kind.TERMINAL)]
     assert everything(log, "c")[-1] == done.records[0]
     assert log.open(["c"])[0].state == State.ERROR
 
 
 def test_a_channel_that_was_never_published_to_can_be_finished(log: EventLog) -> None:
-    assert log.finish(terminal("c"))
+    assert finish_in(log, terminal("c"))
     assert [each.kind for each in everything(log, "c")] == [Kind.TERMINAL]
 
 
 def test_a_second_finish_changes_nothing(log: EventLog) -> None:
-    log.finish(terminal("c", "done"))
+    finish_in(log, terminal("c", "done"))
     before = everything(log, "c")
-    assert log.finish(terminal("c", "aborted")) == []
+    assert finish_in(log, terminal("c", "aborted")) == []
     assert everything(log, "c") == before
     assert log.open(["c"])[0].state == State.DONE
 
@@ -387,8 +388,8 @@ def test_of_many_that_finish_at_once_exactly_one_does(log: EventLog) -> None:
     states = ["done", "error", "aborted", "done", "error", "aborted"]
     for number in range(5):
         name = f"channel-{number}"
-        log.append([entry(name)])
-        calls = [partial(log.finish, terminal(name, state)) for state in states]
+        append_to(log, [entry(name)])
+        calls = [partial(finish_in, log, terminal(name, state)) for state in states]
         results = in_threads(*calls)
         assert sum(map(bool, results)) == 1
         winner = next(state for state, done in zip(states, results, strict=True) if done)
@@ -402,7 +403,7 @@ def test_nothing_follows_the_end_whatever_races_with_it(log: EventLog) -> None:
     def write() -> int:
         written = 0
         with suppress(ChannelFinished):
-            while log.append([entry("c")]):
+            while append_to(log, [entry("c")]):
                 written += 1
                 if written == 3:
                     begun.set()
@@ -410,7 +411,7 @@ def test_nothing_follows_the_end_whatever_races_with_it(log: EventLog) -> None:
 
     def end() -> int:
         assert begun.wait(60)
-        return len(log.finish(terminal("c")))
+        return len(finish_in(log, terminal("c")))
 
     *written, ended = in_threads(write, write, write, end)
     records = everything(log, "c")
@@ -420,13 +421,13 @@ def test_nothing_follows_the_end_whatever_races_with_it(log: EventLog) -> None:
 
 
 def test_append_to_a_finished_channel_is_refused(log: EventLog) -> None:
-    log.finish(terminal("c", "aborted"))
+    finish_in(log, terminal("c", "aborted"))
     with pytest.raises(ChannelFinished, match=r"'c'.*aborted"):
-        log.append([entry("c")])
+        append_to(log, [entry("c")])
 
 
 def test_defer_to_a_channel_that_is_seen_to_be_finished_is_refused(log: EventLog) -> None:
-    log.finish(terminal("c"))
+    finish_in(log, terminal("c"))
     with transaction.atomic(), pytest.raises(ChannelFinished):
         defer(log, "c", "x")
 
@@ -439,7 +440,7 @@ def test_what_commits_after_the_end_is_dropped_and_reported(
     with dropped() as heard, transaction.atomic():
         log.defer([entry("c", "1"), entry("d", "2")], announced.extend)
         log.defer([entry("c", "3")], announced.extend)
-        announced += elsewhere(partial(log.finish, terminal("c")))
+        announced += elsewhere(partial(finish_in, log, terminal("c")))
     assert [each.kind for each in everything(log, "c")] == [Kind.TERMINAL]
     assert texts(log, "d") == ["2"]
     assert {each.channel for each in announced} == {"c", "d"}
@@ -451,7 +452,7 @@ def test_what_commits_after_the_end_is_dropped_and_reported(
 
 @pytest.mark.parametrize("late", [entry("c"), terminal("c", "done")], ids=["event", "end"])
 def test_defer_behind_an_end_of_the_same_transaction_is_refused(log: EventLog, late: Entry) -> None:
-    log.append([entry("c", "1")])
+    append_to(log, [entry("c", "1")])
     with dropped() as heard, transaction.atomic():
         log.defer([entry("c", "2"), terminal("c", "error")], announce_nothing)
         with pytest.raises(ChannelFinished, match=r"'c'.*error"):
@@ -492,7 +493,7 @@ def test_a_receiver_that_fails_costs_the_other_channels_nothing(log: EventLog) -
     announced: list[Appended] = []
     with transaction.atomic():
         log.defer([entry("c"), entry("d", "1")], announced.extend)
-        elsewhere(partial(log.finish, terminal("c")))
+        elsewhere(partial(finish_in, log, terminal("c")))
         events_dropped.connect(fail)
     events_dropped.disconnect(fail)
     assert texts(log, "d") == ["1"]
@@ -509,7 +510,7 @@ def test_open_makes_channels_that_are_not_there(log: EventLog) -> None:
 
 
 def test_open_answers_in_the_order_it_was_asked_in(log: EventLog) -> None:
-    log.append([entry("b")])
+    append_to(log, [entry("b")])
     names = ["c", "b", "a", "b"]
     assert [head.channel for head in log.open(names)] == names
 
@@ -520,7 +521,7 @@ def test_many_that_open_a_new_channel_at_once_get_one_epoch(log: EventLog) -> No
 
 
 def test_heads_makes_nothing(log: EventLog) -> None:
-    log.append([entry("a")])
+    append_to(log, [entry("a")])
     assert set(log.heads(["a", "b"])) == {"a"}
     assert set(log.heads(["a", "b"])) == {"a"}
     assert list(log.channels()) == ["a"]
@@ -534,7 +535,7 @@ def test_heads_of_many_channels(log: EventLog) -> None:
 
 def test_channels_tells_all_names(log: EventLog) -> None:
     assert list(log.channels()) == []
-    log.append([entry("a"), entry("B")])
+    append_to(log, [entry("a"), entry("B")])
     log.open(["c"])
     assert sorted(log.channels()) == ["B", "a", "c"]
 
@@ -554,8 +555,8 @@ def test_channels_tells_all_names(log: EventLog) -> None:
     ],
 )
 def test_read_gives_a_page(log: EventLog, after: int, limit: int, expected: list[int]) -> None:
-    log.append([entry("c") for _ in range(5)])
-    log.append([entry("another") for _ in range(9)])
+    append_to(log, [entry("c") for _ in range(5)])
+    append_to(log, [entry("another") for _ in range(9)])
     key = log.open(["c"])[0].key
     assert [each.seq for each in log.read(key, after, limit)] == expected
 
@@ -563,7 +564,7 @@ def test_read_gives_a_page(log: EventLog, after: int, limit: int, expected: list
 def test_a_page_of_large_events_is_short_but_never_empty(log: EventLog) -> None:
     half = "x" * (PAGE_CHARACTERS // 2)
     data = ["small", half, half, half * 3, "small", half, "small"]
-    log.append([entry("c", each) for each in data])
+    append_to(log, [entry("c", each) for each in data])
     key = log.open(["c"])[0].key
     assert [each.seq for each in log.read(key, 0, 500)] == [1, 2]
     assert [each.seq for each in log.read(key, 1, 500)] == [2, 3]
@@ -581,8 +582,8 @@ def test_read_of_a_channel_that_is_not_there_is_empty(log: EventLog) -> None:
 
 
 def test_trim_by_count_keeps_the_newest(log: EventLog) -> None:
-    log.append([entry("c", str(number)) for number in range(1, 11)])
-    log.append([entry("another")])
+    append_to(log, [entry("c", str(number)) for number in range(1, 11)])
+    append_to(log, [entry("another")])
     assert log.trim("c", count=4) == 6
     (head,) = log.open(["c"])
     assert (head.floor, head.head) == (6, 10)
@@ -591,7 +592,7 @@ def test_trim_by_count_keeps_the_newest(log: EventLog) -> None:
 
 
 def test_trim_by_age_keeps_the_younger(log: EventLog) -> None:
-    log.append([entry("c") for _ in range(10)])
+    append_to(log, [entry("c") for _ in range(10)])
     age(log, "c", timedelta(days=3), 4)
     assert log.trim("c", age=timedelta(days=4)) == 0
     assert log.trim("c", age=timedelta(days=2)) == 4
@@ -603,7 +604,7 @@ def test_trim_by_age_keeps_the_younger(log: EventLog) -> None:
 def test_trim_by_both_removes_what_either_does(
     log: EventLog, old: int, count: int, floor: int
 ) -> None:
-    log.append([entry("c") for _ in range(10)])
+    append_to(log, [entry("c") for _ in range(10)])
     age(log, "c", timedelta(days=3), old)
     assert log.trim("c", age=timedelta(days=2), count=count) == floor
     assert log.open(["c"])[0].floor == floor
@@ -611,25 +612,25 @@ def test_trim_by_both_removes_what_either_does(
 
 
 def test_trim_removes_nothing_without_a_limit_and_makes_no_channel(log: EventLog) -> None:
-    log.append([entry("c")])
+    append_to(log, [entry("c")])
     assert log.trim("c") == log.trim("d", count=0, age=timedelta(0)) == 0
     assert log.open(["c"])[0].floor == 0
     assert list(log.channels()) == ["c"]
 
 
 def test_a_trimmed_channel_goes_on_counting(log: EventLog) -> None:
-    log.append([entry("c") for _ in range(5)])
+    append_to(log, [entry("c") for _ in range(5)])
     assert log.trim("c", count=0) == 5
     assert everything(log, "c") == []
     assert log.open(["c"])[0].head == log.open(["c"])[0].floor == 5
-    log.append([entry("c"), entry("c")])
+    append_to(log, [entry("c"), entry("c")])
     assert_dense(everything(log, "c"), 6)
     assert log.trim("c", count=1) == 1
     assert log.trim("c", count=1) == 0
 
 
 def test_a_negative_limit_is_refused(log: EventLog) -> None:
-    log.append([entry("c")])
+    append_to(log, [entry("c")])
     with pytest.raises(ValueError, match="negative"):
         log.trim("c", count=-1)
     with pytest.raises(ValueError, match="negative"):
@@ -639,17 +640,17 @@ def test_a_negative_limit_is_refused(log: EventLog) -> None:
 
 
 def test_a_finished_channel_that_is_trimmed_stays_finished(log: EventLog) -> None:
-    log.append([entry("c"), terminal("c")])
+    append_to(log, [entry("c"), terminal("c")])
     assert log.trim("c", count=0) == 2
     assert log.open(["c"])[0].state == State.DONE
     with pytest.raises(ChannelFinished):
-        log.append([entry("c")])
+        append_to(log, [entry("c")])
 
 
 def test_a_reader_that_is_overtaken_by_a_trim_finds_the_floor_that_says_so(log: EventLog) -> None:
     total = 400
     (head,) = log.open(["c"])
-    log.append([entry("c") for _ in range(total)])
+    append_to(log, [entry("c") for _ in range(total)])
 
     def trim() -> int:
         return sum(log.trim("c", count=count) for count in range(total, 0, -20))
@@ -678,7 +679,7 @@ def test_a_reader_that_is_overtaken_by_a_trim_finds_the_floor_that_says_so(log: 
 def test_trim_floor_tells_what_trim_will_do(
     log: EventLog, old: int | None, count: int | None, floor: int
 ) -> None:
-    log.append([entry("c") for _ in range(10)])
+    append_to(log, [entry("c") for _ in range(10)])
     log.trim("c", count=8)
     age(log, "c", timedelta(days=3), old or 0)
     limits: Any = {"age": timedelta(days=2) if old else None, "count": count}
@@ -693,7 +694,7 @@ def test_now_is_the_clock_of_the_events(log: EventLog) -> None:
     (head,) = log.open(["c"])
     before = log.now(head)
     assert log.seq_before(head, before) == 0
-    log.append([entry("c")])
+    append_to(log, [entry("c")])
     after = log.now(head)
     (head,) = log.open(["c"])
     assert log.seq_before(head, before) == 0
@@ -704,7 +705,7 @@ def test_now_is_the_clock_of_the_events(log: EventLog) -> None:
 
 
 def test_seq_before_tells_what_is_older_than_a_moment(log: EventLog) -> None:
-    log.append([entry("c") for _ in range(9)])
+    append_to(log, [entry("c") for _ in range(9)])
     age(log, "c", timedelta(days=3), 6)
     age(log, "c", timedelta(days=3), 2)
     (head,) = log.open(["c"])
@@ -715,7 +716,7 @@ def test_seq_before_tells_what_is_older_than_a_moment(log: EventLog) -> None:
 
 
 def test_seq_before_is_never_below_the_floor(log: EventLog) -> None:
-    log.append([entry("c") for _ in range(9)])
+    append_to(log, [entry("c") for _ in range(9)])
     log.trim("c", count=3)
     (head,) = log.open(["c"])
     assert log.seq_before(head, timezone.now() - timedelta(days=1)) == 6
@@ -728,7 +729,7 @@ def test_seq_before_is_never_below_the_floor(log: EventLog) -> None:
 
 
 def test_redact_leaves_an_empty_tombstone(log: EventLog) -> None:
-    log.append([entry("c", "secret", "type"), entry("c", "open")])
+    append_to(log, [entry("c", "secret", "type"), entry("c", "open")])
     before = log.open(["c"])[0].redactions
     assert log.redact("c", 1)
     assert everything(log, "c") == [Record(1, "", "", Kind.REDACTED), Record(2, "", "open")]
@@ -736,7 +737,7 @@ def test_redact_leaves_an_empty_tombstone(log: EventLog) -> None:
 
 
 def test_redact_tells_when_there_is_nothing_to_redact(log: EventLog) -> None:
-    log.append([entry("c") for _ in range(4)] + [terminal("c")])
+    append_to(log, [entry("c") for _ in range(4)] + [terminal("c")])
     log.trim("c", count=3)
     assert log.redact("c", 3)
     for channel, seq in [("c", 3), ("c", 1), ("c", 0), ("c", 5), ("c", 6), ("c", -1), ("d", 1)]:
@@ -749,14 +750,14 @@ def test_redact_tells_when_there_is_nothing_to_redact(log: EventLog) -> None:
 
 
 def test_rotate_gives_a_new_epoch_and_keeps_the_events(log: EventLog) -> None:
-    log.append([entry("c", "1")])
+    append_to(log, [entry("c", "1")])
     (old,) = log.open(["c"])
     assert log.rotate("c", old.epoch)
     (new,) = log.open(["c"])
     assert new.epoch != old.epoch
     assert (new.head, new.floor) == (old.head, old.floor)
     assert texts(log, "c") == ["1"]
-    (done,) = log.append([entry("c")])
+    (done,) = append_to(log, [entry("c")])
     assert done.epoch == new.epoch
 
 

@@ -7,13 +7,14 @@ from django.db import transaction
 from django.utils import timezone
 
 from django_sse.log.memory import MemoryLog
+from tests.appending import append_to
 from tests.unit.log.support import announce_nothing, entry, everything, hooks_lost, texts
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def test_clear_forgets_everything(memory_log: MemoryLog) -> None:
-    memory_log.append([entry("c", "1")])
+    append_to(memory_log, [entry("c", "1")])
     (old,) = memory_log.open(["c"])
     memory_log.clear()
     assert list(memory_log.channels()) == []
@@ -25,7 +26,7 @@ def test_clear_forgets_everything(memory_log: MemoryLog) -> None:
 
 
 def test_a_page_that_was_read_does_not_change_under_its_reader(memory_log: MemoryLog) -> None:
-    memory_log.append([entry("c", "1"), entry("c", "2")])
+    append_to(memory_log, [entry("c", "1"), entry("c", "2")])
     page = everything(memory_log, "c")
     before = list(page)
     memory_log.redact("c", 1)
@@ -34,8 +35,8 @@ def test_a_page_that_was_read_does_not_change_under_its_reader(memory_log: Memor
 
 
 def test_what_append_returned_does_not_change_either(memory_log: MemoryLog) -> None:
-    (done,) = memory_log.append([entry("c", "1")])
-    memory_log.append([entry("c", "2")])
+    (done,) = append_to(memory_log, [entry("c", "1")])
+    append_to(memory_log, [entry("c", "2")])
     memory_log.trim("c", count=0)
     assert [each.data for each in done.records] == ["1"]
 
@@ -48,7 +49,7 @@ def test_created_never_decreases_though_the_clock_does(
     (head,) = memory_log.open(["c"])
     monkeypatch.setattr(timezone, "now", lambda: next(clock))
     for _ in range(4):
-        memory_log.append([entry("c")])
+        append_to(memory_log, [entry("c")])
     (head,) = memory_log.open(["c"])
 
     def older(moment: datetime) -> int:
@@ -70,5 +71,5 @@ def test_nothing_waits_to_be_sequenced(memory_log: MemoryLog) -> None:
 def test_a_lost_hook_loses_its_events_as_documented(memory_log: MemoryLog) -> None:
     with hooks_lost():
         memory_log.defer([entry("c", "1")], announce_nothing)
-    memory_log.append([entry("c", "2")])
+    append_to(memory_log, [entry("c", "2")])
     assert texts(memory_log, "c") == ["2"]

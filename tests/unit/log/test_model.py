@@ -14,6 +14,7 @@ from django_sse.exceptions import ChannelFinished, LogUnavailable
 from django_sse.log.base import Appended, Head, Kind, Record
 from django_sse.log.model import ModelLog
 from django_sse.models import Channel, OutboxEvent, StoredEvent
+from tests.appending import append_to, finish_in
 from tests.unit.log.support import (
     announce_nothing,
     assert_dense,
@@ -57,7 +58,7 @@ def test_an_earlier_hook_that_raises_costs_time_but_no_event(model_log: ModelLog
         model_log.defer([entry("c", "1")], announce_nothing)
     assert texts(model_log, "c") == []
     assert model_log.orphans() == ["c"]
-    model_log.append([entry("c", "2")])
+    append_to(model_log, [entry("c", "2")])
     assert texts(model_log, "c") == ["1", "2"]
 
 
@@ -128,9 +129,9 @@ def test_events_of_a_transaction_that_is_still_open_are_no_orphans(model_log: Mo
 
 def _calls(log: ModelLog, head: Head) -> dict[str, Callable[[], object]]:
     return {
-        "append": partial(log.append, [entry("c")]),
-        "append to a new channel": partial(log.append, [entry("new")]),
-        "finish": partial(log.finish, terminal("c")),
+        "append": partial(append_to, log, [entry("c")]),
+        "append to a new channel": partial(append_to, log, [entry("new")]),
+        "finish": partial(finish_in, log, terminal("c")),
         "sequence": partial(log.sequence, ["c"]),
         "orphans": log.orphans,
         "open": partial(log.open, ["c"]),
@@ -145,7 +146,7 @@ def _calls(log: ModelLog, head: Head) -> dict[str, Callable[[], object]]:
 
 
 def test_a_database_that_is_away_is_told_by_one_error(model_log: ModelLog) -> None:
-    model_log.append([entry("c", "1")])
+    append_to(model_log, [entry("c", "1")])
     (head,) = model_log.open(["c"])
     calls = _calls(model_log, head)
     for call in calls.values():
@@ -158,7 +159,7 @@ def test_a_database_that_is_away_is_told_by_one_error(model_log: ModelLog) -> No
 def test_a_trim_whose_database_goes_away_in_the_middle_is_told_by_the_same_error(
     model_log: ModelLog,
 ) -> None:
-    model_log.append([entry("c") for _ in range(10)])
+    append_to(model_log, [entry("c") for _ in range(10)])
 
     class GoneAfter:
         def __init__(self, statements: int) -> None:
@@ -192,9 +193,9 @@ def test_the_log_may_be_in_another_database(model_log: ModelLog, other: str, set
     assert texts(model_log, "c") == ["1"]
     with rolled_back(other):
         model_log.defer([entry("c", "never")], announce_nothing)
-    model_log.append([entry("c", "2"), terminal("d")])
+    append_to(model_log, [entry("c", "2"), terminal("d")])
     with pytest.raises(ChannelFinished):
-        model_log.append([entry("d")])
+        append_to(model_log, [entry("d")])
     assert texts(model_log, "c") == ["1", "2"]
     (head,) = model_log.open(["c"])
     assert model_log.seq_before(head, timezone.now() + datetime.timedelta(1)) == 2
@@ -218,7 +219,7 @@ class Router:
 def test_a_page_is_read_through_the_index(model_log: ModelLog) -> None:
     if connection.vendor != "sqlite":
         pytest.skip("a small table is scanned elsewhere, and rightly")
-    model_log.append([entry("c") for _ in range(10)])
+    append_to(model_log, [entry("c") for _ in range(10)])
     (head,) = model_log.open(["c"])
     plans: list[str] = []
 
@@ -257,7 +258,7 @@ def test_postgresql_reads_no_more_than_the_page(model_log: ModelLog) -> None:
 
 
 def test_a_hole_larger_than_a_page_is_read_over(model_log: ModelLog) -> None:
-    model_log.append([entry("c") for _ in range(100)])
+    append_to(model_log, [entry("c") for _ in range(100)])
     (head,) = model_log.open(["c"])
     StoredEvent.objects.filter(seq__lte=90).delete()
     for limit in (1, 5, 20):
@@ -265,7 +266,7 @@ def test_a_hole_larger_than_a_page_is_read_over(model_log: ModelLog) -> None:
 
 
 def test_the_database_takes_no_number_twice(model_log: ModelLog) -> None:
-    model_log.append([entry("c")])
+    append_to(model_log, [entry("c")])
     with pytest.raises(IntegrityError):
         StoredEvent.objects.create(
             channel=Channel.objects.get(name="c"), seq=1, created=timezone.now()
@@ -276,10 +277,10 @@ def test_the_database_takes_no_number_twice(model_log: ModelLog) -> None:
 
 
 def test_a_channel_that_was_deleted_begins_anew_with_another_epoch(model_log: ModelLog) -> None:
-    model_log.append([entry("c", "old")])
+    append_to(model_log, [entry("c", "old")])
     (old,) = model_log.open(["c"])
     Channel.objects.all().delete()
-    (done,) = model_log.append([entry("c", "new")])
+    (done,) = append_to(model_log, [entry("c", "new")])
     assert done.epoch != old.epoch
     assert everything(model_log, "c") == [Record(1, "", "new")]
     assert model_log.read(old.key, 0, 10) == []
@@ -289,7 +290,7 @@ def test_a_channel_that_was_deleted_begins_anew_with_another_epoch(model_log: Mo
 
 
 def test_redact_takes_all_of_the_text(model_log: ModelLog) -> None:
-    model_log.append([entry("c", "secret", "secret"), entry("d", "secret")])
+    append_to(model_log, [entry("c", "secret", "secret"), entry("d", "secret")])
     model_log.redact("c", 1)
     row = StoredEvent.objects.get(channel__name="c")
     assert (row.kind, row.type, row.data) == (Kind.REDACTED, "", "")
@@ -297,11 +298,11 @@ def test_redact_takes_all_of_the_text(model_log: ModelLog) -> None:
 
 
 def test_redact_and_append_do_not_disturb_each_other(model_log: ModelLog) -> None:
-    model_log.append([entry("c", "secret") for _ in range(20)])
+    append_to(model_log, [entry("c", "secret") for _ in range(20)])
 
     def write() -> None:
         for _ in range(20):
-            model_log.append([entry("c", "open")])
+            append_to(model_log, [entry("c", "open")])
 
     def redact() -> list[bool]:
         return [model_log.redact("c", seq) for seq in range(1, 21)]
@@ -317,7 +318,7 @@ def test_mariadb_redacts_through_the_index(model_log: ModelLog) -> None:
     if connection.vendor != "mysql":
         pytest.skip("elsewhere a subquery is as good as its result")
     fill("another", 1_000, 10)
-    model_log.append([entry("c", "secret"), entry("c")])
+    append_to(model_log, [entry("c", "secret"), entry("c")])
     plans: list[tuple[str, str]] = []
 
     def explain(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:

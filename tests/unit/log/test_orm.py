@@ -13,6 +13,7 @@ from django_sse.exceptions import EventTooLarge, LogUnavailable
 from django_sse.log import get_log
 from django_sse.log.model import ModelLog
 from django_sse.models import Channel, StoredEvent
+from tests.appending import append_to
 from tests.unit.log.support import (
     announce_nothing,
     another_database,
@@ -60,7 +61,7 @@ def test_more_than_one_packet_of_mysql_goes_through_the_outbox_at_once(model_log
     # 24 MiB; max_allowed_packet is 16 MiB by default.
     large = ["x" * (256 << 10)] * 96
     orphan(model_log, *[entry("c", each) for each in large])
-    model_log.append([entry("c", "last")])
+    append_to(model_log, [entry("c", "last")])
     assert_dense(everything(model_log, "c"))
     assert texts(model_log, "c") == [*large, "last"]
 
@@ -148,7 +149,7 @@ def test_the_clock_is_right_whatever_the_sessions_time_zone(
 ) -> None:
     settings.DJANGO_SSE = {**settings.DJANGO_SSE, "DATABASE": elsewhere_on_earth}
     log = get_log()
-    log.append([entry("c")])
+    append_to(log, [entry("c")])
     (head,) = log.open(["c"])
     log.rotate("c", head.epoch)
     (head,) = log.open(["c"])
@@ -182,5 +183,5 @@ def test_a_deferred_event_that_the_database_refuses_is_the_callers_error(
         connection.execute_wrapper(full),
     ):
         model_log.defer([entry("c")], announce_nothing)
-    model_log.append([entry("c", "1")])
+    append_to(model_log, [entry("c", "1")])
     assert texts(model_log, "c") == ["1"]

@@ -10,6 +10,7 @@ from django_sse.log import outbox
 from django_sse.log.base import Entry
 from django_sse.log.model import ModelLog
 from django_sse.models import OutboxEvent
+from tests.appending import append_to
 from tests.unit.log.support import entry, orphan, terminal
 
 pytestmark = [
@@ -49,7 +50,7 @@ def test_one_that_is_refused_takes_all_along_though_the_caller_goes_on() -> None
 
 
 def test_ends_are_those_of_the_channels_and_those_that_wait(model_log: ModelLog) -> None:
-    model_log.append([entry("open"), terminal("ended", "error")])
+    append_to(model_log, [entry("open"), terminal("ended", "error")])
     orphan(model_log, entry("deferred"), terminal("ending", "aborted"), entry("open"))
     names = ["open", "ended", "deferred", "ending", "not there"]
     assert outbox.ends("default", names) == {"ended": "error", "ending": "aborted"}

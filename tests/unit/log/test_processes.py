@@ -14,6 +14,7 @@ from django_sse.log.base import Record
 from django_sse.log.model import ModelLog
 from django_sse.models import OutboxEvent
 from tests import FULL
+from tests.appending import append_to
 from tests.unit.log.support import (
     TIMEOUT,
     assert_dense,
@@ -111,7 +112,7 @@ def test_processes_are_numbered_densely_and_no_reader_is_overtaken(
 
 
 def by_the_next_append(log: ModelLog) -> None:
-    (done,) = log.append([entry("c", "after")])
+    (done,) = append_to(log, [entry("c", "after")])
     assert [each.data for each in done.records] == ["1", "2", "after"]
 
 
@@ -146,7 +147,7 @@ def test_what_a_killed_process_did_not_commit_was_never_there(model_log: ModelLo
         """
     )
     assert code == -9, output
-    model_log.append([entry("c", "1")])
+    append_to(model_log, [entry("c", "1")])
     assert texts(model_log, "c") == ["1"]
     assert model_log.orphans() == []
 
@@ -163,7 +164,7 @@ def test_a_channel_that_stays_locked_keeps_no_reader_waiting(
     model_log: ModelLog, call: Callable[[], object]
 ) -> None:
     skip_unless_writers_overlap()
-    model_log.append([entry("c", "1"), entry("d", "1")])
+    append_to(model_log, [entry("c", "1"), entry("d", "1")])
     orphan(model_log, entry("c", "2"), entry("d", "2"))
 
     def read() -> object:

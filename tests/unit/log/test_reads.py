@@ -12,6 +12,7 @@ from django_sse.log.base import Record
 from django_sse.log.model import ModelLog
 from django_sse.log.orm import BATCH
 from django_sse.models import Channel
+from tests.appending import append_to
 from tests.unit.log.support import entry, fill
 
 pytestmark = [
@@ -21,7 +22,7 @@ pytestmark = [
 
 
 def test_a_head_has_all_that_its_row_has(model_log: ModelLog) -> None:
-    model_log.append([entry("c"), entry("c")])
+    append_to(model_log, [entry("c"), entry("c")])
     Channel.objects.update(floor=1, state="error", redactions=7)
     row = Channel.objects.get()
     head = reads.heads("default", ["c", "not there"])["c"]
@@ -41,7 +42,7 @@ def test_heads_of_more_channels_than_one_statement_takes(model_log: ModelLog) ->
 
 
 def test_a_few_events_are_one_statement_and_a_page_is_two(model_log: ModelLog) -> None:
-    model_log.append([entry("c", str(number), "type") for number in range(20)])
+    append_to(model_log, [entry("c", str(number), "type") for number in range(20)])
     key = model_log.heads(["c"])["c"].key
     with CaptureQueriesContext(connection) as queries:
         assert reads.page("default", key, 17, 2) == [

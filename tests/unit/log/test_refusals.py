@@ -17,6 +17,7 @@ from django_sse.exceptions import LogUnavailable
 from django_sse.hub.channel_stream import ChannelStream
 from django_sse.log import EventLog
 from django_sse.log.model import ModelLog
+from tests.appending import append_to, finish_in
 from tests.unit.log.support import (
     announce_nothing,
     assert_dense,
@@ -65,7 +66,7 @@ def on_each_connection(statement: str) -> Iterator[None]:
 @pytest.fixture
 def read_only_log(model_log: ModelLog) -> Iterator[EventLog]:
     """The log in a database whose disk, role or server takes no writes."""
-    model_log.append([entry("c", "1"), entry("c", "2")])
+    append_to(model_log, [entry("c", "1"), entry("c", "2")])
     with on_each_connection(READ_ONLY[connection.vendor]):
         yield model_log
 
@@ -74,9 +75,9 @@ def read_only_log(model_log: ModelLog) -> Iterator[EventLog]:
 
 
 WRITES: dict[str, Callable[[EventLog], object]] = {
-    "append": lambda log: log.append([entry("c")]),
-    "append to a new channel": lambda log: log.append([entry("new")]),
-    "finish": lambda log: log.finish(terminal("c")),
+    "append": lambda log: append_to(log, [entry("c")]),
+    "append to a new channel": lambda log: append_to(log, [entry("new")]),
+    "finish": lambda log: finish_in(log, terminal("c")),
     "open a new channel": lambda log: log.open(["new"]),
     "trim": lambda log: log.trim("c", count=1),
     "redact": lambda log: log.redact("c", 1),
@@ -135,7 +136,7 @@ def test_a_read_only_database_is_read(read_only_log: EventLog) -> None:
 def test_so_it_is_with_one_that_has_what_nobody_can_number(
     model_log: ModelLog, call: Callable[[], object]
 ) -> None:
-    model_log.append([entry("c", "1")])
+    append_to(model_log, [entry("c", "1")])
     orphan(model_log, entry("c", "2"))
     with on_each_connection(READ_ONLY[connection.vendor]):
         assert call()

@@ -19,6 +19,7 @@ from django_sse.log.base import Kind, Record
 from django_sse.log.model import ModelLog
 from django_sse.log.orm import BATCH
 from django_sse.models import Channel, OutboxEvent, StoredEvent
+from tests.appending import append_to, finish_in
 from tests.unit.log.support import (
     TIMEOUT,
     announce_nothing,
@@ -84,7 +85,7 @@ def test_of_two_transactions_the_first_to_commit_comes_first(
     model_log: ModelLog, first_to_commit: str
 ) -> None:
     skip_unless_writers_overlap()
-    model_log.append([entry("c", "before")])
+    append_to(model_log, [entry("c", "before")])
     deferred = {"earlier": threading.Event(), "later": threading.Event()}
     committed = threading.Event()
 
@@ -129,10 +130,10 @@ def test_of_two_transactions_that_overlap_one_may_leave_nothing(
 def test_a_long_transaction_stalls_no_other_publisher(model_log: ModelLog) -> None:
     skip_unless_writers_overlap()
     names = ["new", "old"]
-    model_log.append([entry("old", "0")])
+    append_to(model_log, [entry("old", "0")])
     with transaction.atomic():
         model_log.defer([entry(name, "deferred") for name in names], announce_nothing)
-        in_threads(partial(model_log.append, [entry(name, "direct") for name in names]))
+        in_threads(partial(append_to, model_log, [entry(name, "direct") for name in names]))
     assert texts(model_log, "old") == ["0", "direct", "deferred"]
     assert texts(model_log, "new") == ["direct", "deferred"]
 
@@ -165,7 +166,7 @@ def test_a_channel_that_another_has_locked_stalls_no_publisher_to_others(
 
     def write() -> None:
         give_up_soon()
-        model_log.append([entry(name, "1") for name in names])
+        append_to(model_log, [entry(name, "1") for name in names])
 
     with locked("d"):
         in_threads(write)
@@ -184,7 +185,7 @@ def test_many_make_the_same_new_channels_in_any_order(model_log: ModelLog) -> No
     names = [f"channel-{number}" for number in range(8)]
     orders = [names, names[::-1], names[4:] + names[:4], names[::2] + names[1::2]]
     for done in in_threads(
-        *[partial(model_log.append, [entry(name) for name in order]) for order in orders]
+        *[partial(append_to, model_log, [entry(name) for name in order]) for order in orders]
     ):
         assert len(done) == len(names)
     assert Channel.objects.count() == len(names)
@@ -203,7 +204,7 @@ def test_no_order_of_channels_makes_publishers_wait_for_each_other(model_log: Mo
         with connection.execute_wrapper(telling(failed)):
             for _ in range(25):
                 chosen = chance.sample(names, chance.randrange(2, 8))
-                model_log.append([entry(name) for name in chosen])
+                append_to(model_log, [entry(name) for name in chosen])
 
     in_threads(*[partial(write, seed) for seed in range(8)])
     assert failed == []
@@ -226,7 +227,7 @@ def test_mariadb_locks_in_the_order_of_the_primary_keys(model_log: ModelLog) -> 
 
     with connection.execute_wrapper(explain):
         for count in (2, 5, 17, 50):
-            model_log.append([entry(f"channel-{number}") for number in range(count)])
+            append_to(model_log, [entry(f"channel-{number}") for number in range(count)])
     # None: all of the table, in the order of its primary key.
     assert len(keys) == 4
     assert set(keys) <= {"PRIMARY", None}
@@ -255,7 +256,7 @@ def test_sqlite_in_deferred_mode_refuses_no_writer(deferring: str, settings: Any
     def write() -> None:
         with connections[deferring].execute_wrapper(telling(refused)):
             for _ in range(8):
-                log.append([entry("c"), entry("d")])
+                append_to(log, [entry("c"), entry("d")])
 
     in_threads(*[write] * 8)
     assert refused == []
@@ -308,7 +309,7 @@ def test_a_stricter_isolation_level_of_the_project_neither_renumbers_nor_fails(
         chosen = names[number % 2 :]
         with connections[isolated].execute_wrapper(telling(failed)):
             for _ in range(8):
-                log.append([entry(name) for name in chosen])
+                append_to(log, [entry(name) for name in chosen])
                 with transaction.atomic(using=isolated):
                     log.defer([entry(name) for name in reversed(chosen)], announce_nothing)
 
@@ -326,7 +327,7 @@ def test_a_stricter_isolation_level_of_the_project_neither_renumbers_nor_fails(
 def test_deferred_events_are_sequenced_before_the_next_append(model_log: ModelLog) -> None:
     orphan(model_log, entry("c", "1"), entry("d", "other"))
     orphan(model_log, entry("c", "2"))
-    (done,) = model_log.append([entry("c", "3")])
+    (done,) = append_to(model_log, [entry("c", "3")])
     assert [each.data for each in done.records] == ["1", "2", "3"]
     assert_dense(everything(model_log, "c"))
     assert texts(model_log, "d") == []
@@ -387,7 +388,7 @@ def test_who_waits_for_a_locked_channel_sequences_what_its_holder_left(
 def test_an_outbox_of_many_events_is_moved_whole_and_in_order(model_log: ModelLog) -> None:
     count = 2 * BATCH + 3
     orphan(model_log, *[entry("c", str(number)) for number in range(count)])
-    (done,) = model_log.append([entry("c", "last")])
+    (done,) = append_to(model_log, [entry("c", "last")])
     assert_dense(everything(model_log, "c"))
     assert texts(model_log, "c") == [*map(str, range(count)), "last"]
     # In parts: the newest is told, whoever lacks the others reads them.
@@ -426,7 +427,7 @@ def test_an_outbox_is_moved_in_parts_of_bounded_size(
 
     # SQLite shows what is committed as well, while another writes.
     with connection.execute_wrapper(look):
-        model_log.append([entry("c", "last"), entry("d", "last")])
+        append_to(model_log, [entry("c", "last"), entry("d", "last")])
     committed = list(dict.fromkeys(left))
     assert [a - b for a, b in zip(committed, [*committed[1:], 0], strict=True)] == parts
     for name in "cd":
@@ -453,7 +454,7 @@ def test_no_transaction_that_only_moves_locks_very_many_channels(
 
     with connection.execute_wrapper(count):
         if direct:
-            done = model_log.append([entry(name, "c") for name in names])
+            done = append_to(model_log, [entry(name, "c") for name in names])
             # Before and after the parts: to find that there is much, and to append.
             assert (sizes.pop(0), sizes.pop()) == (10, 10)
         else:
@@ -469,11 +470,10 @@ def test_parts_that_were_moved_stay_though_the_append_behind_them_is_refused(
 ) -> None:
     monkeypatch.setattr(outbox, "MOVED_EVENTS", 2)
     orphan(model_log, *[entry("c", str(number)) for number in range(4)], terminal("c"))
-    with pytest.raises(ChannelFinished):
-        model_log.append([entry("c", "late")])
-    assert texts(model_log, "c") == list("0123")
-    (done,) = model_log.sequence(["c"])
+    (done,), (outcome,) = model_log.append_each([[entry("c", "late")]])
+    assert isinstance(outcome, ChannelFinished)
     assert [each.kind for each in done.records] == [Kind.TERMINAL]
+    assert texts(model_log, "c") == [*"0123", "[DONE]"]
 
 
 def test_what_is_dropped_in_several_parts_is_all_told(
@@ -558,8 +558,8 @@ def test_an_append_behind_an_orphaned_end_is_refused_and_loses_nothing(
 ) -> None:
     orphan(model_log, entry("c", "1"), terminal("c"))
     with pytest.raises(ChannelFinished):
-        model_log.append([entry("c", "2")])
-    assert model_log.finish(terminal("c", "aborted")) == []
+        append_to(model_log, [entry("c", "2")])
+    assert finish_in(model_log, terminal("c", "aborted")) == []
     model_log.sequence(["c"])
     assert texts(model_log, "c") == ["1", "[DONE]"]
 
@@ -577,10 +577,10 @@ def test_an_outbox_that_others_change_is_an_error_and_nothing_is_written(
         connection.execute_wrapper(thief),
         pytest.raises(RuntimeError, match="changed the outbox of the channel 'c'"),
     ):
-        model_log.append([entry("c", "3")])
+        append_to(model_log, [entry("c", "3")])
     assert thief.done
     assert texts(model_log, "c") == []
-    model_log.append([entry("c", "4")])
+    append_to(model_log, [entry("c", "4")])
     assert texts(model_log, "c") == ["1", "2", "4"]
 
 
@@ -595,7 +595,7 @@ def test_an_outbox_that_others_change_is_an_error_and_nothing_is_written(
 def test_a_failure_in_the_middle_leaves_everything_as_it_was(
     model_log: ModelLog, words: tuple[str, str]
 ) -> None:
-    model_log.append([entry("c", "1"), entry("d", "1")])
+    append_to(model_log, [entry("c", "1"), entry("d", "1")])
     orphan(model_log, entry("c", "2"))
 
     def fail() -> None:
@@ -603,11 +603,11 @@ def test_a_failure_in_the_middle_leaves_everything_as_it_was(
 
     before = model_log.heads(["c", "d"])
     with connection.execute_wrapper(Interference(fail, *words)), pytest.raises(KeyError):
-        model_log.append([entry("d", "3"), entry("c", "3")])
+        append_to(model_log, [entry("d", "3"), entry("c", "3")])
     assert model_log.heads(["c", "d"]) == before
     assert texts(model_log, "c") == texts(model_log, "d") == ["1"]
     assert model_log.orphans() == ["c"]
-    model_log.append([entry("d", "4"), entry("c", "4")])
+    append_to(model_log, [entry("d", "4"), entry("c", "4")])
     assert texts(model_log, "c") == ["1", "2", "4"]
     assert texts(model_log, "d") == ["1", "4"]
 
@@ -627,7 +627,7 @@ def test_an_attempt_that_lost_against_another_leaves_no_trace(
 
     rival = Interference(lose, *words)
     with connection.execute_wrapper(rival):
-        (done,) = model_log.append([entry("c", "2")])
+        (done,) = append_to(model_log, [entry("c", "2")])
     assert rival.done
     assert everything(model_log, "c") == list(done.records)
     assert texts(model_log, "c") == ["1", "2"]
@@ -635,7 +635,7 @@ def test_an_attempt_that_lost_against_another_leaves_no_trace(
 
 def test_an_append_may_be_long(model_log: ModelLog) -> None:
     count = 2 * BATCH + 3
-    (done,) = model_log.append([entry("c", str(number)) for number in range(count)])
+    (done,) = append_to(model_log, [entry("c", str(number)) for number in range(count)])
     assert everything(model_log, "c") == list(done.records)
     assert_dense(list(done.records))
 
@@ -646,18 +646,18 @@ def test_an_append_may_be_long(model_log: ModelLog) -> None:
 def test_created_is_the_time_of_sequencing(model_log: ModelLog) -> None:
     before = timezone.now() - timedelta(seconds=2)
     orphan(model_log, entry("c", "old"))
-    model_log.append([entry("c"), entry("c")])
+    append_to(model_log, [entry("c"), entry("c")])
     after = timezone.now() + timedelta(seconds=2)
     assert all(before < created < after for created in times("c"))
     assert len(set(times("c"))) == 1
 
 
 def test_created_never_decreases_though_the_clock_does(model_log: ModelLog) -> None:
-    model_log.append([entry("c"), entry("d")])
+    append_to(model_log, [entry("c"), entry("d")])
     ahead = timezone.now() + timedelta(hours=1)
     StoredEvent.objects.filter(channel__name="c").update(created=ahead)
-    model_log.append([entry("c"), entry("d")])
-    model_log.append([entry("c")])
+    append_to(model_log, [entry("c"), entry("d")])
+    append_to(model_log, [entry("c")])
     assert times("c") == [times("c")[0]] * 3
     assert times("c")[0] - ahead < timedelta(seconds=1)
     assert all(created < ahead for created in times("d"))
@@ -666,7 +666,7 @@ def test_created_never_decreases_though_the_clock_does(model_log: ModelLog) -> N
 def test_created_never_decreases_among_many_writers(model_log: ModelLog) -> None:
     def write() -> None:
         for _ in range(10):
-            model_log.append([entry("c")])
+            append_to(model_log, [entry("c")])
 
     in_threads(*[write] * 6)
     assert times("c") == sorted(times("c"))
@@ -685,6 +685,6 @@ def test_a_channel_is_known_by_the_hash_of_its_name(log_with_odd_names: EventLog
 @pytest.fixture
 def log_with_odd_names(model_log: ModelLog) -> EventLog:
     names = ["a", "A", "ä", "😀" * 200, "%s", "' OR 1=1 --", "a ", " "]
-    model_log.append([entry(name, name) for name in names])
+    append_to(model_log, [entry(name, name) for name in names])
     assert [texts(model_log, name) for name in names] == [[name] for name in names]
     return model_log

@@ -16,6 +16,7 @@ from django.utils import timezone
 from django_sse.log.model import ModelLog
 from django_sse.log.statements import statements
 from django_sse.models import Channel, StoredEvent
+from tests.appending import append_to
 from tests.unit.log.support import (
     TIMEOUT,
     another_database,
@@ -67,9 +68,9 @@ def created(channel: str) -> list[Any]:
 def test_an_append_to_a_channel_is_three_statements_at_most(
     model_log: ModelLog, events: int
 ) -> None:
-    model_log.append([entry("c")])
+    append_to(model_log, [entry("c")])
     with executed() as seen:
-        model_log.append([entry("c")] * events)
+        append_to(model_log, [entry("c")] * events)
     assert seen == ["SELECT", *writes()]
     assert_dense(everything(model_log, "c"))
     assert len(everything(model_log, "c")) == 1 + events
@@ -77,9 +78,9 @@ def test_an_append_to_a_channel_is_three_statements_at_most(
 
 def test_an_append_to_many_channels_is_as_many(model_log: ModelLog) -> None:
     entries = [entry(f"channel-{number}") for number in range(50)]
-    model_log.append(entries)
+    append_to(model_log, entries)
     with executed() as seen:
-        model_log.append(entries)
+        append_to(model_log, entries)
     # On MariaDB they are looked up before they are locked.
     looked_up = ["SELECT"] if connection.vendor == "mysql" else []
     assert seen == [*looked_up, "SELECT", *writes()]
@@ -88,27 +89,27 @@ def test_an_append_to_many_channels_is_as_many(model_log: ModelLog) -> None:
 def test_what_waits_in_the_outbox_costs_two_reads_and_a_removal(
     model_log: ModelLog,
 ) -> None:
-    model_log.append([entry("c")])
+    append_to(model_log, [entry("c")])
     orphan(model_log, entry("c", "1"), entry("c", "2"))
     with executed() as seen:
-        model_log.append([entry("c", "3")])
+        append_to(model_log, [entry("c", "3")])
     assert seen == ["SELECT", "SELECT", "SELECT", "DELETE", *writes()]
 
 
 def test_an_append_to_a_channel_that_was_trimmed_whole_costs_no_more(model_log: ModelLog) -> None:
-    model_log.append([entry("c"), entry("c")])
+    append_to(model_log, [entry("c"), entry("c")])
     model_log.trim("c", count=0)
     with executed() as seen:
-        model_log.append([entry("c", "next")])
+        append_to(model_log, [entry("c", "next")])
     assert seen == ["SELECT", *writes()]
     assert_dense(everything(model_log, "c"), first=3)
 
 
 def test_channels_move_by_what_each_was_given(model_log: ModelLog) -> None:
-    model_log.append([entry("a"), entry("b"), entry("c"), entry("d")])
+    append_to(model_log, [entry("a"), entry("b"), entry("c"), entry("d")])
     more = [entry("b"), entry("b"), entry("c"), terminal("c"), entry("d"), entry("d")]
     with executed() as seen:
-        model_log.append([entry("a"), *more])
+        append_to(model_log, [entry("a"), *more])
     # One for a, one for b and d, one for c.
     assert seen.count("UPDATE") == (0 if connection.vendor == "postgresql" else 3)
     heads = model_log.heads("abcd")
@@ -149,13 +150,13 @@ def test_who_waited_for_the_row_sees_when_the_event_before_its_own_was_created(
     model_log: ModelLog, names: str
 ) -> None:
     skip_unless_writers_overlap()
-    model_log.append([entry(name) for name in "abcd"])
+    append_to(model_log, [entry(name) for name in "abcd"])
     ahead = timezone.now() + timedelta(hours=1)
     held = threading.Event()
 
     def append() -> None:
         assert held.wait(TIMEOUT)
-        model_log.append([entry(name, "waited") for name in names])
+        append_to(model_log, [entry(name, "waited") for name in names])
 
     in_threads(partial(_append_one_created, ahead, held), append)
     assert [each.data for each in everything(model_log, "c")] == ["x", "held", "waited"]
@@ -167,10 +168,10 @@ def test_who_waited_for_the_row_sees_when_the_event_before_its_own_was_created(
 def test_an_event_that_is_missing_though_it_was_never_trimmed_stops_nobody(
     model_log: ModelLog,
 ) -> None:
-    model_log.append([entry("c"), entry("c")])
+    append_to(model_log, [entry("c"), entry("c")])
     StoredEvent.objects.filter(seq=2).delete()
     before = timezone.now() - timedelta(seconds=2)
-    model_log.append([entry("c", "next")])
+    append_to(model_log, [entry("c", "next")])
     assert [each.seq for each in everything(model_log, "c")] == [1, 3]
     assert before < created("c")[-1] < timezone.now() + timedelta(seconds=2)
 
@@ -192,10 +193,10 @@ def zoned(database: str, django_db_blocker: Any) -> Iterator[str]:
 def test_times_are_as_the_orm_reads_and_writes_them(zoned: str, settings: Any) -> None:
     settings.DJANGO_SSE = {**settings.DJANGO_SSE, "DATABASE": zoned}
     log = ModelLog()
-    log.append([entry("c")])
+    append_to(log, [entry("c")])
     ahead = timezone.now() + timedelta(days=2)
     StoredEvent.objects.using(zoned).update(created=ahead)
-    log.append([entry("c")])
+    append_to(log, [entry("c")])
     times = StoredEvent.objects.using(zoned).values_list("created", flat=True)
     assert list(times) == [ahead, ahead]
     kinds = {id(statements(connections[alias])) for alias in ("default", "zoned")}

@@ -21,6 +21,7 @@ from django_sse.exceptions import LogUnavailable, PublishNotAllowed
 from django_sse.log import EventLog, get_log
 from django_sse.log.transactions import TRIES, commits_its_own, run, shares_fate
 from django_sse.process.testcase import in_testcase
+from tests.appending import append_to
 from tests.unit.log.support import another_database, entry, in_threads, second_database, texts
 
 
@@ -238,8 +239,8 @@ def impatient_log(impatient: str, settings: Any) -> EventLog:
 @pytest.mark.django_db(transaction=True, databases=["default", "impatient"])
 def test_a_database_that_stays_locked_is_unavailable(impatient_log: EventLog) -> None:
     with transaction.atomic(), pytest.raises(LogUnavailable, match="locked"):
-        impatient_log.append([entry("c", "1")])
-    impatient_log.append([entry("c", "2")])
+        append_to(impatient_log, [entry("c", "1")])
+    append_to(impatient_log, [entry("c", "2")])
     assert texts(impatient_log, "c") == ["2"]
 
 
@@ -265,7 +266,7 @@ def test_a_database_that_was_locked_for_a_moment_is_written_to(
                 raise
 
         with connections[impatient].execute_wrapper(locked):
-            impatient_log.append([entry("c", "1")])
+            append_to(impatient_log, [entry("c", "1")])
 
     in_threads(hold, append)
     assert texts(impatient_log, "c") == ["1"]

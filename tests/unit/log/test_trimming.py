@@ -12,6 +12,7 @@ from django.utils import timezone
 from django_sse.log.model import ModelLog
 from django_sse.log.trimming import BATCH, trim
 from django_sse.models import Channel, StoredEvent
+from tests.appending import append_to
 from tests.unit.log.support import age, assert_dense, elsewhere, entry, everything, in_threads
 
 pytestmark = [
@@ -39,7 +40,7 @@ def stored(channel: str) -> int:
 
 
 def test_the_floor_is_committed_before_the_first_row_goes(model_log: ModelLog) -> None:
-    model_log.append([entry("c") for _ in range(10)])
+    append_to(model_log, [entry("c") for _ in range(10)])
     seen: list[tuple[int, int]] = []
 
     def look(number: int) -> None:
@@ -54,7 +55,7 @@ def test_the_floor_is_committed_before_the_first_row_goes(model_log: ModelLog) -
 
 def test_rows_go_in_bounded_batches_each_committed(model_log: ModelLog) -> None:
     total = 2 * BATCH + 700
-    model_log.append([entry("c") for _ in range(total)])
+    append_to(model_log, [entry("c") for _ in range(total)])
     left: list[int] = []
     watch = AtDelete(lambda number: left.append(elsewhere(partial(stored, "c"))))
     with connection.execute_wrapper(watch):
@@ -65,7 +66,7 @@ def test_rows_go_in_bounded_batches_each_committed(model_log: ModelLog) -> None:
 
 def test_a_trim_that_was_interrupted_is_finished_by_the_next(model_log: ModelLog) -> None:
     total = 2 * BATCH
-    model_log.append([entry("c") for _ in range(total)])
+    append_to(model_log, [entry("c") for _ in range(total)])
 
     def interrupt(number: int) -> None:
         if number == 2:
@@ -82,14 +83,14 @@ def test_a_trim_that_was_interrupted_is_finished_by_the_next(model_log: ModelLog
 
 
 def test_a_floor_never_sinks(model_log: ModelLog) -> None:
-    model_log.append([entry("c") for _ in range(10)])
+    append_to(model_log, [entry("c") for _ in range(10)])
     model_log.trim("c", count=2)
     assert model_log.trim("c", count=9) == 0
     assert model_log.open(["c"])[0].floor == 8
 
 
 def test_nor_does_it_for_one_that_looked_before_another_trimmed(model_log: ModelLog) -> None:
-    model_log.append([entry("c") for _ in range(10)])
+    append_to(model_log, [entry("c") for _ in range(10)])
     (old_head,) = model_log.open(["c"])
     model_log.trim("c", count=2)
     assert trim("default", old_head, model_log.trim_floor(old_head, count=9)) == 0
@@ -97,7 +98,7 @@ def test_nor_does_it_for_one_that_looked_before_another_trimmed(model_log: Model
 
 
 def test_many_that_trim_at_once_remove_each_event_once(model_log: ModelLog) -> None:
-    model_log.append([entry("c") for _ in range(300)])
+    append_to(model_log, [entry("c") for _ in range(300)])
     counts = [250, 200, 150, 100, 50]
     removed = in_threads(*[partial(model_log.trim, "c", count=count) for count in counts])
     assert sum(removed) == 250
@@ -106,11 +107,11 @@ def test_many_that_trim_at_once_remove_each_event_once(model_log: ModelLog) -> N
 
 
 def test_appends_go_on_while_a_channel_is_trimmed(model_log: ModelLog) -> None:
-    model_log.append([entry("c") for _ in range(50)])
+    append_to(model_log, [entry("c") for _ in range(50)])
 
     def write() -> None:
         for _ in range(20):
-            model_log.append([entry("c")])
+            append_to(model_log, [entry("c")])
 
     def keep_five() -> None:
         for _ in range(10):
@@ -127,7 +128,7 @@ def test_appends_go_on_while_a_channel_is_trimmed(model_log: ModelLog) -> None:
 def test_age_is_measured_by_the_databases_clock(
     model_log: ModelLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model_log.append([entry("c") for _ in range(4)])
+    append_to(model_log, [entry("c") for _ in range(4)])
     age(model_log, "c", timedelta(hours=3), 2)
     # This machine's clock is a day ahead.
     ahead = timezone.now() + timedelta(days=1)
@@ -136,7 +137,7 @@ def test_age_is_measured_by_the_databases_clock(
 
 
 def test_a_channel_that_is_deleted_meanwhile_has_nothing_to_trim(model_log: ModelLog) -> None:
-    model_log.append([entry("c") for _ in range(4)])
+    append_to(model_log, [entry("c") for _ in range(4)])
     (head,) = model_log.open(["c"])
     Channel.objects.all().delete()
     assert model_log.trim_floor(head, age=timedelta(hours=2)) == 4
@@ -144,7 +145,7 @@ def test_a_channel_that_is_deleted_meanwhile_has_nothing_to_trim(model_log: Mode
 
 
 def test_the_age_of_an_event_is_found_without_reading_them_all(model_log: ModelLog) -> None:
-    model_log.append([entry("c") for _ in range(1000)])
+    append_to(model_log, [entry("c") for _ in range(1000)])
     age(model_log, "c", timedelta(days=3), 613)
     (head,) = model_log.open(["c"])
     with CaptureQueriesContext(connection) as queries:
@@ -153,7 +154,7 @@ def test_the_age_of_an_event_is_found_without_reading_them_all(model_log: ModelL
 
 
 def test_an_event_that_was_trimmed_meanwhile_is_older_than_any_moment(model_log: ModelLog) -> None:
-    model_log.append([entry("c") for _ in range(100)])
+    append_to(model_log, [entry("c") for _ in range(100)])
     (old_head,) = model_log.open(["c"])
     model_log.trim("c", count=10)
     long_ago = timezone.now() - timedelta(days=9)

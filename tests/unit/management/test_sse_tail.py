@@ -19,6 +19,7 @@ from django_sse.models import StoredEvent
 from django_sse.testing import published
 from django_sse.wire.cursor import Cursor
 from django_sse.wire.decoder import Decoder
+from tests.appending import append_to
 from tests.unit.management.support import TIMEOUT, complaints, process, run, run_process
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -55,7 +56,7 @@ def test_events_are_printed_as_the_frames_that_clients_get() -> None:
 
 
 def test_an_operator_may_read_a_run() -> None:
-    get_log().append([Entry("run:7", "", "said"), Entry("run:7", "close", "x", 1, "done")])
+    append_to(get_log(), [Entry("run:7", "", "said"), Entry("run:7", "close", "x", 1, "done")])
 
     out = run("sse_tail", "run:7", "--since", "earliest")
 

@@ -17,6 +17,7 @@ from django_sse.log.base import Entry
 from django_sse.notifiers import Notifier, Wakeup, get_notifier, outage
 from django_sse.process import database
 from django_sse.wire import make_epoch
+from tests.appending import append_to
 from tests.unit.hub.support import eventually
 from tests.unit.log.support import run_python
 from tests.unit.notifiers.support import (
@@ -34,7 +35,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 async def commit(*data: str) -> Wakeup:
     """Another process publishes; what a notifier may say of it at most."""
     entries = [Entry("a", "", each) for each in data]
-    (appended,) = await database.run(get_log().append, entries)
+    (appended,) = await database.run(append_to, get_log(), entries)
     return Wakeup("a", appended.epoch, appended.records[-1].seq)
 
 

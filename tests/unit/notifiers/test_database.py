@@ -23,6 +23,7 @@ from django_sse.notifiers import Wakeup
 from django_sse.notifiers.database import DatabaseNotifier
 from django_sse.process import database
 from tests import ROOT
+from tests.appending import append_to
 from tests.options import Overrides
 from tests.unit.hub.support import listening as stream_of
 from tests.unit.hub.support import texts
@@ -48,7 +49,7 @@ async def options(settings: Any, constants: Overrides) -> AsyncIterator[None]:
 
 
 def append(*data: str) -> None:
-    get_log().append([Entry("a", "", each) for each in data])
+    append_to(get_log(), [Entry("a", "", each) for each in data])
 
 
 async def test_a_publish_in_another_process_is_seen_at_once(

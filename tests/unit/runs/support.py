@@ -26,6 +26,7 @@ from django_sse.runs.start import start
 from django_sse.runs.stream import RunStream
 from django_sse.runs.task import RunTask
 from django_sse.wire import Event
+from tests.appending import append_to
 from tests.unit.hub.support import Client
 from tests.unit.log.support import everything
 
@@ -118,7 +119,7 @@ def terminals(records: list[Record]) -> list[Record]:
 
 def say(run: Run, data: Any) -> None:
     """Append to what ``run`` has said; ``publish`` refuses its channel."""
-    announce(get_log().append([entry_of(run.channel, as_event(data))]))
+    announce(append_to(get_log(), [entry_of(run.channel, as_event(data))]))
 
 
 async def asay(run: Run, data: Any) -> None:

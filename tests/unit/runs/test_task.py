@@ -25,6 +25,7 @@ from django_sse.publishing import append, last_entries
 from django_sse.runs import ends, store
 from django_sse.runs.keeper import get_keeper
 from django_sse.runs.task import RunTask
+from tests.appending import append_to
 from tests.unit.dialects.support import NAMES
 from tests.unit.hub.support import eventually
 from tests.unit.log.support import everything
@@ -391,7 +392,7 @@ async def test_an_end_that_nobody_told_of_is_met_by_the_next_append() -> None:
     await eventually(lambda: task._seq == 1)
     # As another process does it, which died before it could tell.
     end = last_entries(task.run.channel, State.ERROR, PLAIN.failed("gone", "interrupted"))
-    await database.write(get_log().append, end)
+    await database.write(append_to, get_log(), end)
     answer.go_on()
     await over(task)
     assert answer.notes[-1] == "ended"
@@ -606,7 +607,7 @@ class FlakyLog(ModelLog):
             if self.committed:
                 super().append_each(groups)
             if self.ended_meanwhile:
-                super().append(self.ended_meanwhile)
+                super().append_each([self.ended_meanwhile])
                 self.ended_meanwhile = []
             gone = LogUnavailable("the connection was cut")
             return [], [gone] * len(groups)
