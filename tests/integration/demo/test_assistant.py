@@ -230,7 +230,7 @@ FAILURES: dict[str, tuple[Any, str, str]] = {
         "close",
         "event stream",
     ),
-    "bytes": ([HEAD, b"\xff\xfe\x00 secret \n\n" * 20], "close", "something else"),
+    "bytes": ([HEAD, b"\xff\xfe\x00 secret \n\n" * 20], "close", "not an event stream"),
     "not JSON": ([HEAD, b"data: secret\n\ndata: [DONE]\n\n"], "close", "not JSON"),
     "JSON, no object": ([HEAD, b'data: ["secret"]\n\ndata: [DONE]\n\n'], "close", "dialect"),
     "no end of line": (
