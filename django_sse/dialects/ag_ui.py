@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final, get_args
 
-from django_sse.dialects.answer import STOPPED, Call, VendorEncoder, new_id
+from django_sse.dialects.answer import STOPPED, Call, TextKind, VendorEncoder, new_id
 from django_sse.dialects.base import AnswerDecoder, AnswerEncoder, Dialect
 from django_sse.dialects.reading import (
     CallReader,
@@ -98,15 +98,9 @@ class AGUIEncoder(VendorEncoder):
             events.append(_event("REASONING_END", messageId=self._message))
         return events
 
-    def _say_in(self, kind: str, text: str) -> list[Event]:
+    def _write(self, kind: TextKind, text: str) -> list[Event]:
         opening = self._open_message(kind) if self._kind != kind else []
         return [*opening, Event(f"{self._before}{dumps(text)}}}")]
-
-    def _text(self, text: str) -> list[Event]:
-        return self._say_in("text", text)
-
-    def _reasoning(self, text: str) -> list[Event]:
-        return self._say_in("reasoning", text)
 
     def _delta(self, call: Call, arguments: str, *, first: bool) -> list[Event]:
         events = []

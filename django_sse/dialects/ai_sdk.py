@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
-from django_sse.dialects.answer import Call, VendorEncoder, new_id
+from django_sse.dialects.answer import Call, TextKind, VendorEncoder, new_id
 from django_sse.dialects.base import AnswerDecoder, AnswerEncoder, Dialect
 from django_sse.dialects.json_text import parse_object
 from django_sse.dialects.reading import (
@@ -86,7 +86,7 @@ class AISDKEncoder(VendorEncoder):
         steps = [_event({"type": "finish-step"}), _event({"type": "start-step"})]
         return [*self._close_part(), *steps]
 
-    def _part(self, kind: str, text: str) -> list[Event]:
+    def _write(self, kind: TextKind, text: str) -> list[Event]:
         opening = []
         if self._kind != kind:
             opening = [*self._next_step(), *self._close_part()]
@@ -95,12 +95,6 @@ class AISDKEncoder(VendorEncoder):
             opening.append(_event({"type": f"{kind}-start", "id": str(self._count)}))
             self._before = f'{{"type":"{kind}-delta","id":"{self._count}","delta":'
         return [*opening, Event(f"{self._before}{dumps(text)}}}")]
-
-    def _text(self, text: str) -> list[Event]:
-        return self._part("text", text)
-
-    def _reasoning(self, text: str) -> list[Event]:
-        return self._part("reasoning", text)
 
     def _delta(self, call: Call, arguments: str, *, first: bool) -> list[Event]:
         events = []

@@ -6,7 +6,7 @@ import secrets
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 from django_sse.dialects.base import AnswerEncoder
 from django_sse.dialects.json_text import has_nul, parse_object
@@ -30,6 +30,8 @@ __all__ = ["VendorEncoder"]
 
 #: For the client, in dialects that have a text for a stopped answer.
 STOPPED: Final = "The answer was stopped."
+
+TextKind: TypeAlias = Literal["text", "reasoning"]
 
 
 @dataclass(slots=True)
@@ -72,10 +74,8 @@ class VendorEncoder(AnswerEncoder):
         """Return the events that come before everything else."""
 
     @abstractmethod
-    def _text(self, text: str) -> list[Event]: ...
-
-    @abstractmethod
-    def _reasoning(self, text: str) -> list[Event]: ...
+    def _write(self, kind: TextKind, text: str) -> list[Event]:
+        """Return the events of the next piece of the answer's text or reasoning."""
 
     @abstractmethod
     def _delta(self, call: Call, arguments: str, *, first: bool) -> list[Event]:
@@ -149,10 +149,12 @@ class VendorEncoder(AnswerEncoder):
         return []
 
     def _say(self, value: str) -> list[Event]:
-        return self._text(value if type(value) is str else plain(value)) if value else []
+        if not value:
+            return []
+        return self._write("text", value if type(value) is str else plain(value))
 
     def _think(self, value: Reasoning) -> list[Event]:
-        return self._reasoning(value.text) if value.text else []
+        return self._write("reasoning", value.text) if value.text else []
 
     def _tool_call(self, value: ToolCall) -> list[Event]:
         call = self._calls[value.id] = Call(value.id, value.name, len(self._calls), closed=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from django_sse.dialects.answer import STOPPED, Call, VendorEncoder, new_id
+from django_sse.dialects.answer import STOPPED, Call, TextKind, VendorEncoder, new_id
 from django_sse.dialects.base import AnswerDecoder, AnswerEncoder, Dialect
 from django_sse.dialects.reading import (
     UNKNOWN_REASON,
@@ -63,6 +63,11 @@ _NO_USAGE: Final[Object] = {
     "service_tier": None,
     "speed": None,
 }
+# How the blocks of text and reasoning begin.
+_BLOCKS: Final[dict[TextKind, Object]] = {
+    "text": {"type": "text", "text": "", "citations": None},
+    "reasoning": {"type": "thinking", "thinking": "", "signature": ""},
+}
 
 
 class Anthropic(Dialect):
@@ -88,7 +93,7 @@ class AnthropicEncoder(VendorEncoder):
     def __init__(self) -> None:
         super().__init__()
         self._index = -1
-        # The open block: "text", "thinking", a call, or None.
+        # The open block: "text", "reasoning", a call, or None.
         self._block: str | Call | None = None
 
     def _open(self, start: Start) -> list[Event]:
@@ -128,19 +133,10 @@ class AnthropicEncoder(VendorEncoder):
         delta = f'{{"type":"{type}","{name}":{dumps(text)}}}'
         return Event(f"{self._before}{delta}}}", event="content_block_delta")
 
-    def _text(self, text: str) -> list[Event]:
-        piece = ("text_delta", "text", text)
-        if self._block == "text":
-            return [self._piece(*piece)]
-        opening = self._start_block("text", {"type": "text", "text": "", "citations": None})
-        return [*opening, self._piece(*piece)]
-
-    def _reasoning(self, text: str) -> list[Event]:
-        opening = []
-        if self._block != "thinking":
-            content = {"type": "thinking", "thinking": "", "signature": ""}
-            opening = self._start_block("thinking", content)
-        return [*opening, self._piece("thinking_delta", "thinking", text)]
+    def _write(self, kind: TextKind, text: str) -> list[Event]:
+        opening = self._start_block(kind, _BLOCKS[kind]) if self._block != kind else []
+        name = _BLOCKS[kind]["type"]
+        return [*opening, self._piece(f"{name}_delta", name, text)]
 
     def _delta(self, call: Call, arguments: str, *, first: bool) -> list[Event]:
         opening = []

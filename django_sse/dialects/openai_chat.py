@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import ClassVar, Final
 
-from django_sse.dialects.answer import STOPPED, Call, VendorEncoder, new_id
+from django_sse.dialects.answer import STOPPED, Call, TextKind, VendorEncoder, new_id
 from django_sse.dialects.base import AnswerDecoder, AnswerEncoder, Dialect
 from django_sse.dialects.reading import (
     UNKNOWN_REASON,
@@ -76,11 +76,9 @@ class OpenAIChatEncoder(VendorEncoder):
     def _choice(self, delta: str, reason: str = "null") -> Event:
         return Event(f'{self._before}{delta},"logprobs":null,"finish_reason":{reason}}}]}}')
 
-    def _text(self, text: str) -> list[Event]:
-        return [self._choice(f'{{"content":{dumps(text)}}}')]
-
-    def _reasoning(self, text: str) -> list[Event]:
-        return [self._choice(f'{{"reasoning_content":{dumps(text)}}}')]
+    def _write(self, kind: TextKind, text: str) -> list[Event]:
+        name = "content" if kind == "text" else "reasoning_content"
+        return [self._choice(f'{{"{name}":{dumps(text)}}}')]
 
     def _delta(self, call: Call, arguments: str, *, first: bool) -> list[Event]:
         piece: Object = {"index": call.index}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import Any, Final
 
-from django_sse.dialects.answer import STOPPED, Call, VendorEncoder, new_id
+from django_sse.dialects.answer import STOPPED, Call, TextKind, VendorEncoder, new_id
 from django_sse.dialects.base import AnswerDecoder, AnswerEncoder, Dialect
 from django_sse.dialects.reading import (
     CallReader,
@@ -37,7 +37,7 @@ _INCOMPLETE: Final[dict[FinishReason, str]] = {
     "content_filter": "content_filter",
 }
 # For each kind of item, the type of its part, which also names the part's events.
-_PARTS: Final = {"message": "output_text", "reasoning": "reasoning_text"}
+_PARTS: Final = {"text": "output_text", "reasoning": "reasoning_text"}
 
 
 class OpenAIResponses(Dialect):
@@ -106,11 +106,10 @@ class OpenAIResponsesEncoder(VendorEncoder):
     def _open_item(self, kind: str) -> list[Event]:
         """Open an item with one part of text; it stays open until another kind of item begins."""
         closing = self._close_item("completed")
-        item: Object = {"type": kind, "id": new_id("msg_" if kind == "message" else "rs_")}
-        if kind == "message":
-            item |= {"role": "assistant", "status": "in_progress", "content": []}
-        else:
-            item |= {"summary": [], "status": "in_progress"}
+        item: Object = {"type": "reasoning", "id": new_id("rs_"), "summary": []}
+        if kind == "text":
+            item = {"type": "message", "id": new_id("msg_"), "role": "assistant", "content": []}
+        item["status"] = "in_progress"
         self._kind = kind
         added = self._add_item(item)
         self._place = {
@@ -124,20 +123,20 @@ class OpenAIResponsesEncoder(VendorEncoder):
 
     def _before_delta(self) -> str:
         fields: Object = {"type": f"response.{_PARTS[self._kind or '']}.delta", **self._place}
-        if self._kind == "message":
+        if self._kind == "text":
             fields["logprobs"] = []
         return dumps(fields)[:-1]
 
     def _part(self, text: str) -> Object:
         part: Object = {"type": _PARTS[self._kind or ""], "text": text}
-        return {**part, "annotations": [], "logprobs": []} if self._kind == "message" else part
+        return {**part, "annotations": [], "logprobs": []} if self._kind == "text" else part
 
     def _close_item(self, status: str) -> list[Event]:
         if self._kind is None:
             return []
         text = "".join(self._pieces)
         part = self._part(text)
-        logprobs: Object = {"logprobs": []} if self._kind == "message" else {}
+        logprobs: Object = {"logprobs": []} if self._kind == "text" else {}
         done = f"response.{_PARTS[self._kind]}.done"
         place = self._place["output_index"]
         self._kind = None
@@ -148,18 +147,12 @@ class OpenAIResponsesEncoder(VendorEncoder):
             self._item_done(place, status=status, content=[part]),
         ]
 
-    def _say_in(self, kind: str, text: str) -> list[Event]:
+    def _write(self, kind: TextKind, text: str) -> list[Event]:
         opening = self._open_item(kind) if self._kind != kind else []
         self._pieces.append(text)
         data = f'{self._before},"delta":{dumps(text)},"sequence_number":{self._number}}}'
         self._number += 1
         return [*opening, Event(data, event=f"response.{_PARTS[kind]}.delta")]
-
-    def _text(self, text: str) -> list[Event]:
-        return self._say_in("message", text)
-
-    def _reasoning(self, text: str) -> list[Event]:
-        return self._say_in("reasoning", text)
 
     def _delta(self, call: Call, arguments: str, *, first: bool) -> list[Event]:
         events = []

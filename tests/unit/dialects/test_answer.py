@@ -13,7 +13,7 @@ from django_sse.dialects import (
     ToolResult,
     Usage,
 )
-from django_sse.dialects.answer import Call, VendorEncoder, new_id
+from django_sse.dialects.answer import Call, TextKind, VendorEncoder, new_id
 from django_sse.dialects.values import FinishReason
 from django_sse.exceptions import InexpressibleValue
 from django_sse.wire import Event
@@ -27,11 +27,8 @@ class Notes(VendorEncoder):
     def _open(self, start: Start) -> list[Event]:
         return [Event(f"open {start.id}")]
 
-    def _text(self, text: str) -> list[Event]:
-        return [Event(f"text {text}")]
-
-    def _reasoning(self, text: str) -> list[Event]:
-        return [Event(f"reasoning {text}")]
+    def _write(self, kind: TextKind, text: str) -> list[Event]:
+        return [Event(f"{kind} {text}")]
 
     def _delta(self, call: Call, arguments: str, *, first: bool) -> list[Event]:
         return [Event(f"{'first' if first else 'next'} {call.index} {call.name} {arguments}")]
