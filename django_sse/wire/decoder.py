@@ -93,25 +93,13 @@ class Decoder:
         self._data: bytes | bytearray | None = None
         self._type = "message"
         self._id_buffer = ""
-        self._last_event_id = ""
-        self._reconnection_time: int | None = None
-        self._ignored_lines = 0
-        self._failure: DecodeError | None = None
-
-    @property
-    def last_event_id(self) -> str:
+        self.last_event_id = ""
         """The id that a reconnecting client would send; ``""`` if there is none."""
-        return self._last_event_id
-
-    @property
-    def reconnection_time(self) -> int | None:
+        self.reconnection_time: int | None = None
         """Milliseconds from the last ``retry`` field, at most 2**31 - 1; None before the first."""
-        return self._reconnection_time
-
-    @property
-    def ignored_lines(self) -> int:
+        self.ignored_lines = 0
         """The number of lines that were not a field of the standard, a comment or blank."""
-        return self._ignored_lines
+        self._failure: DecodeError | None = None
 
     @property
     def unfinished(self) -> bool:
@@ -189,14 +177,14 @@ class Decoder:
                     self._parse_line(line, events)
                 continue
             if id:
-                self._id_buffer = self._last_event_id = id.decode("utf-8", "replace")
+                self._id_buffer = self.last_event_id = id.decode("utf-8", "replace")
             if _LF in data:
                 data = data.replace(b"\ndata: ", b"\n")
             events.append(
                 MessageEvent(
                     type.decode("utf-8", "replace") if type else "message",
                     data.decode("utf-8", "replace"),
-                    self._last_event_id,
+                    self.last_event_id,
                 )
             )
 
@@ -206,10 +194,10 @@ class Decoder:
             self._parse_field(line)
             return
         self._in_event = False
-        self._last_event_id = self._id_buffer
+        self.last_event_id = self._id_buffer
         if self._data is not None:
             data = self._data.decode("utf-8", "replace")
-            events.append(MessageEvent(self._type, data, self._last_event_id))
+            events.append(MessageEvent(self._type, data, self.last_event_id))
             self._data = None
         self._type = "message"
 
@@ -226,7 +214,7 @@ class Decoder:
         elif name == b"retry":
             self._set_reconnection_time(value)
         elif name:
-            self._ignored_lines += 1
+            self.ignored_lines += 1
 
     def _extend_data(self, value: bytes) -> None:
         data = self._data
@@ -246,4 +234,4 @@ class Decoder:
         if value.isdigit():
             # int() takes time quadratic in the digits; past ten digits the maximum applies anyway.
             digits = value.lstrip(b"0")[:11]
-            self._reconnection_time = min(int(digits or b"0"), MAX_RETRY)
+            self.reconnection_time = min(int(digits or b"0"), MAX_RETRY)
