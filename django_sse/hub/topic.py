@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from contextvars import Context
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from django_sse import conf, constants
 from django_sse.exceptions import LogUnavailable
@@ -14,30 +14,19 @@ from django_sse.hub.ring import Frame, Ring, encode_record
 from django_sse.hub.rounds import Rounds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
-    from typing import Any, ParamSpec, TypeVar
+    from collections.abc import Coroutine, Sequence
+    from typing import Any, TypeVar
 
+    from django_sse.hub.hub import Hub
     from django_sse.hub.rounds import Waiter
-    from django_sse.log.base import Appended, EventLog, Head, Record
+    from django_sse.log.base import Appended, Head, Record
 
-    P = ParamSpec("P")
     T = TypeVar("T")
 
 logger = logging.getLogger("django_sse")
 
 _RECENT_PAGES = 8
 _RETRY_LOG = 0.5
-
-
-class TopicHub(Protocol):
-    """The interface of the hub that a topic uses."""
-
-    @property
-    def log(self) -> EventLog: ...
-
-    async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T: ...
-
-    async def check(self, topic: Topic) -> None: ...
 
 
 def _after_the_last_hole(records: Sequence[Record]) -> Sequence[Record]:
@@ -62,7 +51,7 @@ class Topic:
     that sees a new generation tells its client.
     """
 
-    def __init__(self, hub: TopicHub, channel: str) -> None:
+    def __init__(self, hub: Hub, channel: str) -> None:
         limits = conf.current().LIMITS
         self.channel = channel
         self.epoch = ""
