@@ -41,11 +41,7 @@ _MAX_SEQ = (1 << 63) - 1
 
 
 class InvalidPayload(ValueError):
-    """The payload is not a valid message. ``kind`` is one of a few texts that say why."""
-
-    def __init__(self, kind: str) -> None:
-        super().__init__(kind)
-        self.kind = kind
+    """The payload is not a valid message. Its text is one of a few that say why."""
 
 
 class UnknownVersion(InvalidPayload):
@@ -157,12 +153,13 @@ class Reader:
             wake(wakeup)
 
     def _tell(self, error: InvalidPayload, done: str) -> None:
-        if error.kind not in self._told:
-            self._told.add(error.kind)
+        why = str(error)
+        if why not in self._told:
+            self._told.add(why)
             logger.warning(
                 "Received a message that is not a wake-up through %s (%s). %s, and later ones are "
                 "not logged.",
                 self._source,
-                error.kind,
+                why,
                 done,
             )
