@@ -7,14 +7,12 @@ own.
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 from django_sse.dialects.values import Value
-from django_sse.wire.encoder import encode as wire_encode
 from django_sse.wire.event import Event
 
 
@@ -38,9 +36,12 @@ class AnswerEncoder(ABC):
         value, or not at this point; the encoder's state does not change then.
         """
 
-    def frames(self, value: Any, json_class: type[json.JSONEncoder]) -> bytes:
-        """Return the frames of what ``encode`` gives for the value."""
-        return b"".join([wire_encode(event, json_class) for event in self.encode(value)])
+    def is_bare(self, value: Any) -> bool:
+        """Whether one event with nothing but the value as its data is all there is to say.
+
+        The caller then needs no ``Event``, which costs four times as much as the frame of a token.
+        """
+        return False
 
     @abstractmethod
     def done(self) -> list[Event]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from django_sse.dialects.base import AnswerDecoder, AnswerEncoder, Dialect
 from django_sse.dialects.values import Value
 from django_sse.exceptions import InvalidEvent, UpstreamDisconnected
-from django_sse.wire.encoder import encode, encode_body
 from django_sse.wire.event import Event
 
 DONE = Event("[DONE]", event="close")
@@ -27,11 +25,8 @@ class PlainEncoder(AnswerEncoder):
     def encode(self, value: Any) -> list[Event]:
         return [value if isinstance(value, Event) else Event(value)]
 
-    def frames(self, value: Any, json_class: type[json.JSONEncoder]) -> bytes:
-        if isinstance(value, str):
-            # Most items are text, and making an Event for each would cost half as much again.
-            return encode_body(None, value)
-        return encode(value if isinstance(value, Event) else Event(value), json_class)
+    def is_bare(self, value: Any) -> bool:
+        return not isinstance(value, Event)
 
     def done(self) -> list[Event]:
         return self._terminal

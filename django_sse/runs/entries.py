@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django_sse.log.entries import entry_of
+from django_sse.log.entries import data_entry, entry_of
 from django_sse.publishing import last_entries
 from django_sse.runs.ends import encoder_of
 from django_sse.streams.ends import say
@@ -31,6 +31,8 @@ class Entries:
 
     def of(self, item: Any) -> list[Entry]:
         """Return the entries of what the generator yielded. Raises what its encoding does."""
+        if self._encoder.is_bare(item):
+            return [data_entry(self._channel, item)]
         events = self._encoder.encode(item)
         try:
             entries = [entry_of(self._channel, each) for each in events]

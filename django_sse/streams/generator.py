@@ -21,6 +21,8 @@ from django_sse.streams.producers import Producer, Source, TaskProducer, ThreadP
 from django_sse.streams.state import NEW
 from django_sse.streams.stream import Stream
 from django_sse.streams.throttle import Throttle
+from django_sse.wire.encoder import data_text, encode, encode_body
+from django_sse.wire.event import check_data
 
 if TYPE_CHECKING:
     from django_sse.dialects import Dialect
@@ -152,9 +154,14 @@ class GeneratorStream(Stream):
 
     def put(self, item: Any) -> None:
         """Take an item. Raises what its encoding does."""
-        self._put(self._encoder.frames(item, self._json))
+        self._put(self._frames(item))
         if not self._first.decided:
             self._first.came()
+
+    def _frames(self, item: Any) -> bytes:
+        if self._encoder.is_bare(item):
+            return encode_body(None, data_text(check_data(item), self._json))
+        return b"".join([encode(event, self._json) for event in self._encoder.encode(item)])
 
     def fail(self, error: BaseException) -> bool:
         """Take the source's error. Returns whether to ``report`` it.
