@@ -4,8 +4,8 @@
         [--count 25] [--seed 1] [--list]
 
 A room is a name, its code and its tests; several paths are separated by commas. Of each room
-``--count`` mutants are made, one at a time, in a copy of the tree. The tests that call the mutant's
-function (all of the room's, where none does) have to fail or hang.
+``--count`` mutants are made, one at a time, in a copy of the tree. One of the room's tests has to
+fail or hang; those that call the mutant's function are run first.
 """
 
 from __future__ import annotations

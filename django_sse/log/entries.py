@@ -10,7 +10,7 @@ from django_sse.exceptions import EventTooLarge, InvalidChannel, InvalidEvent
 from django_sse.log.base import Entry, Kind, State, new_entry
 from django_sse.models import NAME_LENGTH, RUN_PREFIX, TYPE_LENGTH
 from django_sse.wire.encoder import data_text
-from django_sse.wire.event import Event
+from django_sse.wire.event import Event, check_data
 
 # C0, DEL and C1, and surrogates, which no database can store as UTF-8.
 _REFUSED_IN_NAMES = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -89,6 +89,11 @@ def entry_of(channel: str, event: Event, kind: Kind = Kind.EVENT, state: str = S
             f"not {len(kind_of_event)}."
         )
     return new_entry((channel, kind_of_event, _text_of(event.data), kind, state))
+
+
+def data_entry(channel: str, data: Any) -> Entry:
+    """Return the entry for an event that has only data."""
+    return new_entry((channel, "", _text_of(check_data(data)), _EVENT, _OPEN))
 
 
 def _text_of(data: Any) -> str:
