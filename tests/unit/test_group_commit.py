@@ -422,6 +422,7 @@ async def test_a_forked_child_has_a_writer_of_its_own() -> None:
             parent = threading.Thread(target=lambda: (ready.set(), asyncio.run(write("parent"))))
             parent.start()
             assert ready.wait(60)
+            others_wait()
             child = os.fork()
             if child == 0:
                 signal.alarm(60)

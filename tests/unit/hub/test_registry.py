@@ -152,6 +152,7 @@ def test_a_forked_child_subscribes_and_publishes_while_its_parents_streams_are_o
         assert ready.wait(60)
         assert len(registry._hubs.all()) == 1
 
+        others_wait()
         child = os.fork()
         if child == 0:
             assert registry._hubs.all() == []
