@@ -12,6 +12,7 @@ from django_sse.models import NAME_LENGTH, RUN_PREFIX, TYPE_LENGTH
 from django_sse.wire.encoder import data_text
 from django_sse.wire.event import Event, check_data
 
+_EVENT, _OPEN = int(Kind.EVENT), State.OPEN.value
 # C0, DEL and C1, and surrogates, which no database can store as UTF-8.
 _REFUSED_IN_NAMES = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 # The prefixes of the library's own channels, and what to use instead. A view may build a channel's
