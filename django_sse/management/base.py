@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
@@ -17,7 +18,12 @@ from django_sse.log.entries import validate_channel
 from django_sse.log.memory import MemoryLog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+
+T = TypeVar("T")
+
+# The channels that one query asks about.
+_BATCH = 500
 
 
 class EventStreamCommand(BaseCommand):
@@ -63,3 +69,10 @@ def existing(log: EventLog, channels: Sequence[str]) -> list[Head]:
     if missing := [repr(channel) for channel in channels if channel not in heads]:
         raise CommandError(f"There is no channel {', '.join(missing)}.")
     return [heads[channel] for channel in channels]
+
+
+def batches(items: Iterable[T]) -> Iterator[list[T]]:
+    """Yield ``items`` in lists of bounded length."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, _BATCH)):
+        yield batch

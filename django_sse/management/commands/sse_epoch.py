@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import CommandError
 
 from django_sse.hub.registry import look_again
 from django_sse.log import get_log
-from django_sse.management.base import EventStreamCommand, existing
+from django_sse.management.base import EventStreamCommand, batches, existing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -17,10 +16,6 @@ if TYPE_CHECKING:
     from django.core.management.base import CommandParser
 
     from django_sse.log.base import Head
-
-T = TypeVar("T")
-
-_BATCH = 500
 
 
 class Command(EventStreamCommand):
@@ -56,7 +51,7 @@ class Command(EventStreamCommand):
     def _rotate(self, heads: Iterable[Head]) -> None:
         log = get_log()
         rotated = 0
-        for batch in _batches(heads):
+        for batch in batches(heads):
             # Compare-and-set: False if a running process noticed the rewind and rotated already.
             rotated += sum(log.rotate(head.channel, head.epoch) for head in batch)
             look_again([head.channel for head in batch])
@@ -65,12 +60,6 @@ class Command(EventStreamCommand):
 
 def _all_heads() -> Iterator[Head]:
     log = get_log()
-    for names in _batches(log.channels()):
+    for names in batches(log.channels()):
         heads = log.heads(names)
         yield from (heads[name] for name in names if name in heads)
-
-
-def _batches(items: Iterable[T]) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, _BATCH)):
-        yield batch

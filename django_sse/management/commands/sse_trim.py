@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from argparse import ArgumentTypeError
 from datetime import timedelta
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from django_sse import conf
 from django_sse.log import EventLog, get_log
-from django_sse.management.base import EventStreamCommand, existing
+from django_sse.management.base import EventStreamCommand, batches, existing
 from django_sse.runs import store
 from django_sse.runs.keeper import end_lost
 
@@ -25,8 +24,6 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d+)?)([smhdw])", re.ASCII)
 # A century, in seconds. No log is older, and "now" minus much more would be before the year 1.
 _LONGEST = 36500 * 86400
-# The number of channels between two queries for the runs in progress.
-_PAGE = 500
 
 
 class Command(EventStreamCommand):
@@ -89,8 +86,7 @@ def _all(log: EventLog) -> Iterable[str]:
 
     An answer without its beginning would be useless.
     """
-    names = iter(log.channels())
-    while page := list(islice(names, _PAGE)):
+    for page in batches(log.channels()):
         # Queried after the page was read: a run's row is stored before its channel, so no run that
         # began meanwhile is missed.
         running = set() if log.in_memory else store.channels_under_way()
