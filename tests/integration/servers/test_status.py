@@ -231,4 +231,4 @@ def test_the_header_goes_before_the_query(server: Server) -> None:
 def test_an_over_long_position_is_a_bad_request(server: Server, path: str, query: str) -> None:
     headers = {} if query else {"Last-Event-ID": "x" * 1025}
     status, body = get(server, path + query, headers=headers)
-    assert (status, body) == (400, b"Last-Event-ID has more than 1024 characters.")
+    assert (status, body) == (400, b"Last-Event-ID must not be longer than 1024 characters.")
