@@ -19,7 +19,7 @@ def why_not() -> str:
     """Why no worker can be killed here; empty if one can."""
     if settings.DEMO_WORKERS < 2:
         return (
-            "This server is a single process, and who killed it would end the demo. "
+            "This server is a single process: killing it would end the demo. "
             "“make demo-workers” serves with two."
         )
     if not Path("/proc/self/stat").exists():
