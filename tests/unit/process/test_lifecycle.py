@@ -126,4 +126,7 @@ def test_the_exit_hooks_run_once_in_a_process_of_any_kind(child: str, tmp_path: 
         check=True,
     )
     pids = done.stdout.split()
-    assert len(pids) == len(set(pids)) == (2 if child.startswith("start") else 1)
+    assert len(pids) == len(set(pids))
+    # Since Python 3.14 the fork server loads the script as well, and exits as the others do.
+    server = "forkserver" in child and sys.version_info >= (3, 14)
+    assert len(pids) == (2 if child.startswith("start") else 1) + server
