@@ -1,4 +1,4 @@
-"""What a clock costs to load: the modules and lines that the smallest view makes Python execute.
+"""The cost of loading a clock: the modules and lines that the smallest view makes Python execute.
 
     python -m benchmarks.clock_cost [--modules]
 
@@ -146,7 +146,7 @@ def loaded() -> dict[str, int]:
 
 
 def make_application(handoff: bool) -> Any:
-    """What stands in the project's ``asgi.py``."""
+    """Return the application that the project's ``asgi.py`` would make."""
     from django.core.asgi import get_asgi_application
 
     if not handoff:

@@ -99,7 +99,7 @@ def too_large(files: Iterable[File]) -> tuple[dict[str, int], dict[str, int]]:
 
 
 def report_part(title: str, files: Sequence[File]) -> Iterator[str]:
-    """What there is to say of the code, or of the tests."""
+    """Return the figures of the code, or of the tests."""
     functions, long_files = too_large(files)
     yield f"{title}"
     yield f"  files                      {len(files):7,}"

@@ -153,7 +153,7 @@ def _place(*names: str) -> str:
 
 
 def _backends() -> Iterator[CheckMessage]:
-    """What the dotted paths stand for. The exceptions name the setting."""
+    """Check that the dotted paths can be imported. The exceptions name the setting."""
     for check, hint, id in (
         (get_notifier, "'auto' is the default; docs/notifiers.md has the others.", "E006"),
         (conf.json_encoder, "It needs the dotted path of a class.", "E007"),

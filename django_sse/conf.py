@@ -63,7 +63,7 @@ class Streams:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """``LIMITS``: what one event, channel, owner or process may use."""
+    """``LIMITS``: the most that one event, channel, owner or process may use."""
 
     MAX_EVENT_BYTES: int = 256 << 10
     """Publishing a larger event raises ``EventTooLarge``. Keep it well below RING_BYTES."""
@@ -146,7 +146,7 @@ class Settings:
 
 
 class Problem(NamedTuple):
-    """What is wrong with one value. ``id`` is that of the system check."""
+    """A mistake in one value. ``id`` is the id of its system check."""
 
     id: str
     message: str
@@ -154,7 +154,7 @@ class Problem(NamedTuple):
 
 
 def problems(values: object) -> Iterator[Problem]:
-    """All that is wrong with the single values of a ``DJANGO_SSE`` dict."""
+    """Yield all mistakes in the single values of a ``DJANGO_SSE`` dict."""
     if isinstance(values, Mapping):
         yield from _group_problems(Settings(), values, NAME)
     else:
@@ -184,12 +184,12 @@ def _group_problems(group: Any, values: Mapping[Any, Any], place: str) -> Iterat
 
 
 def item(place: str, name: object) -> str:
-    """How a user writes the entry ``name`` of the dict ``place``."""
+    """Return the entry ``name`` of the dict ``place`` as a user writes it."""
     return f'{place}["{name}"]' if isinstance(name, str) else f"{place}[{name!r}]"
 
 
 def _meant(name: object, known: Collection[str], place: str) -> str:
-    """A hint for the unknown ``name``: a similar one here, else one of another level."""
+    """Return a hint for the unknown ``name``: a similar one here, else one of another level."""
     places = {each.name: item(NAME, each.name) for each in fields(Settings)}
     for group in fields(Settings):
         if is_dataclass(group.default):
@@ -202,15 +202,17 @@ def _meant(name: object, known: Collection[str], place: str) -> str:
 
 
 def did_you_mean(name: str, places: Mapping[str, str], known: Collection[str]) -> str:
-    """A hint with the place of the name most similar to ``name``; without one, those ``known``."""
+    """Return a hint: the place of the name most similar to ``name``, else the ``known`` names."""
     if close := get_close_matches(name, places, n=1):
         return f"Did you mean {places[close[0]]}?"
     return f"Known: {', '.join(known)}." if known else "There are none."
 
 
 def wrong_value(place: str, value: object, expected: Any) -> str | None:
-    """What is wrong with the ``value`` of the setting at ``place``, for an annotation of the types
-    str, int, float, None and Mapping."""
+    """Return what is wrong with the ``value`` of the setting at ``place``, or None.
+
+    ``expected`` is the setting's annotation, made of str, int, float, None and Mapping.
+    """
     accepted = get_args(expected) if not _is_mapping(expected) else (Mapping,)
     accepted = accepted or (expected,)
     if float in accepted:
@@ -255,8 +257,8 @@ def _filled(defaults: T, values: Any) -> T:
     return replace(defaults, **changes)  # type: ignore[type-var]
 
 
-# How often the settings have changed, and what was read at which count. One thing, and not
-# functools.cache: a thread that has read the settings of before would put them there for all.
+# The number of changes of the settings, and the settings that were read at some number. Both in one
+# tuple, and not functools.cache: a thread that has read the old settings must not set them for all.
 _changes = 0
 _read: tuple[int, Settings] | None = None
 

@@ -1,4 +1,4 @@
-"""What can go wrong, in one tree.
+"""All errors of the package, in one tree.
 
 ::
 

@@ -1,4 +1,4 @@
-"""What a SQLite database needs to hold the log of a site with several threads or processes::
+"""The OPTIONS of a SQLite database that holds the log of a site with threads or processes::
 
     from django_sse.sqlite import SQLITE_OPTIONS
 

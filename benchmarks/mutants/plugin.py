@@ -38,7 +38,7 @@ def key_of(code: CodeType, root: str) -> str:
 
 @dataclass(slots=True)
 class Test:
-    """What there is to know of one test."""
+    """The facts of one test."""
 
     outcome: str = "passed"
     seconds: float = 0.0

@@ -31,7 +31,7 @@ class Site:
     function: str
     operator: str
     key: str
-    """What it is, wherever it is."""
+    """The mutant's identity, which does not depend on its place."""
     start: tuple[int, int]
     end: tuple[int, int]
     """Line, counted from 1, and byte in the line."""

@@ -50,7 +50,7 @@ class Run:
 
     @property
     def killer(self) -> str:
-        """What has noticed the mutant; empty if nothing has."""
+        """The test that has noticed the mutant; empty if none has."""
         if self.code == 0:
             return SURVIVED
         if self.code is None or "Failed: Timeout" in self.output or "+ Timeout +" in self.output:

@@ -1,4 +1,4 @@
-"""What a view returns to stream channels."""
+"""``subscribe``, and the object that a view returns to stream channels."""
 
 from __future__ import annotations
 

@@ -157,8 +157,8 @@ async def _watch_data_version(
 
 
 class _Watch:
-    """What another connection committed, told to ``tell``: the channels whose events are new, and
-    None when channels changed otherwise (an event was emptied, an epoch rotated)."""
+    """Calls ``tell`` with the commits of other connections: with the channels that have new events,
+    and with None when channels changed otherwise (an event was redacted, an epoch rotated)."""
 
     def __init__(
         self,

@@ -163,7 +163,7 @@ class PostgresNotifier(Notifier):
         return in_test_run() and self._dsn is None
 
     def _parameters(self) -> dict[str, Any]:
-        """What to connect with: ``dsn``, else what Django connects with."""
+        """Return the connection string: ``dsn``, or the one that Django uses."""
         if self._dsn is not None:
             return {**_DEFAULTS, **_parsed(self._dsn), "autocommit": True}
         parameters = connections[conf.current().DATABASE].get_connection_params()

@@ -1,1 +1,1 @@
-"""What a process has once: database threads, a background loop, fork and exit hooks, stopping."""
+"""One of each per process: database threads, a background loop, fork and exit hooks, stopping."""

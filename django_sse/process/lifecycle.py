@@ -1,4 +1,4 @@
-"""What this package does when its process forks and when it exits, in one order.
+"""The hooks of this package at a fork and at the exit of its process, in one order.
 
 ``os.register_at_fork`` and ``multiprocessing.util.Finalize`` are called here and nowhere else. Each
 service registers its hooks with its place in ``Order``.
@@ -36,7 +36,7 @@ class Order(IntEnum):
     SENDERS = auto()
     # At exit after the streams: a thread ends only when its generator is closed.
     GENERATOR_THREADS = auto()
-    # What each loop has one of: pulse, hub, keeper of runs.
+    # The pulse, the hub and the keeper of runs of each loop.
     LOOPS = auto()
     GROUP_COMMIT = auto()
     RUN_PACE = auto()

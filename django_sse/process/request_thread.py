@@ -30,7 +30,7 @@ def close_connections() -> None:
 
 
 class Surroundings(NamedTuple):
-    """What Django keeps for a request's thread, taken along to another thread or loop.
+    """Django's settings of a request's thread, to be used in another thread or loop.
 
     Django keeps it in asgiref's ``Local``, which copying the context variables does not copy.
     """

@@ -1,4 +1,4 @@
-"""What this process ends when its server stops, and how long it may take.
+"""Ending the streams and the runs of this process when its server stops.
 
 Streams are drained at once: a server waits for open responses, some of them for ever. Work that
 goes on without a client gets its seconds, then it is interrupted. How a server tells that it stops

@@ -1,4 +1,4 @@
-"""What a run yields, as entries of its channel: in its dialect, from the first to the last."""
+"""From the values that a run yields to the entries of its channel, in its dialect."""
 
 from __future__ import annotations
 

@@ -23,7 +23,8 @@ States:
 ``DRAINING``
     The server stops. The next read gives the last frame.
 ``LINGERING``
-    The last frame was read. What is behind the stream is ending; the body ends when it has ended.
+    The last frame was read. The generator or subscription behind the stream is ending, and the body
+    ends after it.
 ``CLOSED``
     Nothing will come any more, and nothing is held any more. Final.
 
@@ -49,7 +50,7 @@ class State(Enum):
 
 
 class Move(Enum):
-    """What moves a stream from one state to another."""
+    """An event that moves a stream from one state to another."""
 
     READ = auto()
     """A driver asks for the next chunk."""

@@ -48,7 +48,7 @@ _SILENT_BEATS = 2
 
 
 class Driver:
-    """What takes a stream to its client. This one only iterates, as Django's handlers do."""
+    """Takes a stream to its client. This one only iterates, as Django's handlers do."""
 
     pushes = False
     """Whether ``ready`` sends what a parked stream has. Only then does a stream park."""
@@ -327,7 +327,7 @@ class Stream(ABC):
 
 
 class Handle:
-    """What a project holds of a stream: it can iterate and close it, and no more."""
+    """A stream as a project holds it: to iterate and to close, and nothing else."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream

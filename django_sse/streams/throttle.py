@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 class Throttle:
     """Calls ``act`` at once when the last action is ``pause`` seconds ago, else when it will be.
 
-    What comes in between goes into that one action: a write, an append or a wake-up of many costs
-    more than the events that it carries. Lives on one loop.
+    Everything that arrives in between shares that one action, because a write, an append or a
+    wake-up of many costs more than the events that it carries. Lives on one loop.
     """
 
     def __init__(
