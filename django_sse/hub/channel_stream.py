@@ -11,7 +11,7 @@ from django_sse import constants
 from django_sse.dialects.plain import PLAIN
 from django_sse.exceptions import LogUnavailable
 from django_sse.hub.orphans import catch_up
-from django_sse.hub.position import Place, Settled, Since, check_since, settle
+from django_sse.hub.position import ChannelPosition, Settled, Since, check_since, settle
 from django_sse.hub.registry import get_hub
 from django_sse.hub.ring import join, leading
 from django_sse.hub.topic import Hole
@@ -65,7 +65,7 @@ class ChannelStream(Stream):
         self._on_close = on_close
         self._settled: Settled | None = None
         self._live: Hub | None = None
-        self._places: list[Place] = []
+        self._positions: list[ChannelPosition] = []
         self._opening = b""
         self._turn = 0
         self._opened = False
@@ -123,29 +123,31 @@ class ChannelStream(Stream):
         assert settled is not None
         for index, (head, cursor) in enumerate(zip(settled.heads, settled.cursors, strict=True)):
             topic = await hub.topic(head.channel, self)
-            place = Place(topic, cursor, topic.generation, [], settled.resets.get(index, ""))
-            # Before anything is awaited: a stream that is closed leaves the topics of its places.
-            self._places.append(place)
+            position = ChannelPosition(
+                topic, cursor, topic.generation, [], settled.resets.get(index, "")
+            )
+            # Before anything is awaited: a closed stream leaves the topics of its positions.
+            self._positions.append(position)
             if topic.epoch != head.epoch or (
-                place.reset == "rewound" and topic.ring.tail > head.head
+                position.reset == "rewound" and topic.ring.tail > head.head
             ):
                 # The head or the topic is out of date. Without a check, a topic that does not know
                 # of a new log yet would reset its new clients twice: now and when it learns of it.
                 # A client's bogus position alone causes no check, since each costs a query.
                 await hub.check(topic)
-                place.generation = topic.generation
+                position.generation = topic.generation
             if topic.epoch == head.epoch:
                 topic.expect(head.head)
-            elif not place.reset:
-                place.reset = "unknown"
+            elif not position.reset:
+                position.reset = "unknown"
 
     def forget_pages(self) -> None:
         """Drop the pages that were read before an event was redacted."""
-        for place in self._places:
-            place.page = []
+        for position in self._positions:
+            position.page = []
 
     def _id(self) -> str:
-        return ".".join(f"{place.topic.epoch}-{place.cursor}" for place in self._places)
+        return ".".join(f"{position.topic.epoch}-{position.cursor}" for position in self._positions)
 
     def _open_frame(self) -> bytes:
         event = Event("{}", event="stream-open", id=self._id(), retry=self._settings.RETRY)
@@ -154,23 +156,23 @@ class ChannelStream(Stream):
     def _reset_frame(self) -> bytes:
         """Return the frame that says which channels go on from their head instead of the client's
         position; empty when none does."""
-        stale = [index for index, place in enumerate(self._places) if place.stale]
+        stale = [index for index, position in enumerate(self._positions) if position.stale]
         if not stale:
             return b""
         reason = ""
         for index in stale:
-            place = self._places[index]
-            reason = reason or place.reset or place.topic.reason
-            place.reset = ""
-            place.generation = place.topic.generation
-            place.cursor = self._after_reset(place, reason)
-            place.page = []
+            position = self._positions[index]
+            reason = reason or position.reset or position.topic.reason
+            position.reset = ""
+            position.generation = position.topic.generation
+            position.cursor = self._after_reset(position, reason)
+            position.page = []
         data = dumps({"reason": reason, "channels": stale})
         return with_id(self._id(), encode_body("stream-reset", data))
 
-    def _after_reset(self, place: Place, reason: str) -> int:
+    def _after_reset(self, position: ChannelPosition, reason: str) -> int:
         """Return where a client goes on whose own position cannot be honoured."""
-        return place.topic.ring.tail
+        return position.topic.ring.tail
 
     # -- the frames
 
@@ -178,46 +180,46 @@ class ChannelStream(Stream):
         if self._opening:
             opening, self._opening = self._opening, b""
             return opening
-        for place in self._places:
-            if place.stale:
+        for position in self._positions:
+            if position.stale:
                 if reset := self._reset_frame():
                     return reset
                 break
-        if len(self._places) == 1:
-            return self._take_single(self._places[0])
+        if len(self._positions) == 1:
+            return self._take_single(self._positions[0])
         return self._take_joined()
 
-    def _take_single(self, place: Place) -> bytes | None:
-        ring = place.topic.ring
+    def _take_single(self, position: ChannelPosition) -> bytes | None:
+        ring = position.topic.ring
         chunk = b""
-        while not chunk and not place.ended:
-            before = place.cursor
-            if place.page:
-                chunk, seq = join(place.page, self._limit)
-                place.cursor = before if seq is None else seq
-                place.page = place.page[place.cursor - before :]
-            elif not place.behind:
-                chunk, place.cursor = ring.slice(before, self._limit)
-            if place.cursor == before:
+        while not chunk and not position.ended:
+            before = position.cursor
+            if position.page:
+                chunk, seq = join(position.page, self._limit)
+                position.cursor = before if seq is None else seq
+                position.page = position.page[position.cursor - before :]
+            elif not position.behind:
+                chunk, position.cursor = ring.slice(before, self._limit)
+            if position.cursor == before:
                 break
-        return None if place.ended and not chunk else chunk
+        return None if position.ended and not chunk else chunk
 
     def poll(self) -> bytes | None:
         # The usual case, with as few calls as possible: one channel, and a client that has had all
         # events but the newest.
-        if len(self._places) == 1 and self.state is PARKED and not self._opening:
-            place = self._places[0]
-            topic = place.topic
-            ring, cursor = topic.ring, place.cursor
+        if len(self._positions) == 1 and self.state is PARKED and not self._opening:
+            position = self._positions[0]
+            topic = position.topic
+            ring, cursor = topic.ring, position.cursor
             if (
-                place.generation == topic.generation
-                and not place.page
-                and not place.reset
+                position.generation == topic.generation
+                and not position.page
+                and not position.reset
                 and ring.start <= cursor < ring.tail
             ):
-                chunk, place.cursor = ring.slice(cursor, self._limit)
+                chunk, position.cursor = ring.slice(cursor, self._limit)
                 if chunk:
-                    self.at_tail = place.cursor == ring.tail and topic.terminal is None
+                    self.at_tail = position.cursor == ring.tail and topic.terminal is None
                     self._silent_beats = 0
                     return chunk
         self.at_tail = False
@@ -234,42 +236,44 @@ class ChannelStream(Stream):
         moved = True
         # A frame without bytes (a redacted event) moves a cursor and sends nothing.
         while moved and not parts:
-            before = [place.cursor for place in self._places]
+            before = [position.cursor for position in self._positions]
             room = self._limit
-            self._turn = (self._turn + 1) % len(self._places)
-            for place in self._places[self._turn :] + self._places[: self._turn]:
-                room = self._take_from(place, parts, room)
-            moved = before != [place.cursor for place in self._places]
+            self._turn = (self._turn + 1) % len(self._positions)
+            for position in self._positions[self._turn :] + self._positions[: self._turn]:
+                room = self._take_from(position, parts, room)
+            moved = before != [position.cursor for position in self._positions]
         return None if self._ended and not parts else b"".join(parts)
 
-    def _take_from(self, place: Place, parts: list[bytes], room: int) -> int:
+    def _take_from(self, position: ChannelPosition, parts: list[bytes], room: int) -> int:
         """Add one channel's frames to ``parts`` while there is ``room``, and at least one to an
         empty list. Returns the bytes of room that are left."""
-        frames = place.page or ([] if place.behind else place.topic.ring.frames(place.cursor))
+        frames = position.page or (
+            [] if position.behind else position.topic.ring.frames(position.cursor)
+        )
         used = 0
         for frame in frames:
-            before, place.cursor = place.cursor, frame.seq
+            before, position.cursor = position.cursor, frame.seq
             if frame.data and not (frame.terminal and not self._ended):
                 data = with_id(self._id(), frame.body)
                 if parts and len(data) > room:
-                    place.cursor = before
+                    position.cursor = before
                     break
                 parts.append(data)
                 room -= len(data)
             used += 1
-        place.page = place.page[used:]
+        position.page = position.page[used:]
         return room
 
     @property
     def _ended(self) -> bool:
-        return all(place.ended for place in self._places)
+        return all(position.ended for position in self._positions)
 
     def _only_waits(self) -> bool:
         if self._fetching is not None:
             return False
         # A loop, not any(): this is asked at every write.
-        for place in self._places:  # noqa: SIM110
-            if place.wants_page:
+        for position in self._positions:  # noqa: SIM110
+            if position.wants_page:
                 return False
         return True
 
@@ -278,7 +282,7 @@ class ChannelStream(Stream):
 
         A task of its own reads the page, so that heartbeats are sent while the database is slow.
         """
-        if self._fetching is None and any(place.wants_page for place in self._places):
+        if self._fetching is None and any(position.wants_page for position in self._positions):
             assert self._loop is not None
             self._fetching = self._loop.create_task(self._fetch(), context=Context())
             self._fetching.add_done_callback(lambda _: self.wake())
@@ -292,46 +296,46 @@ class ChannelStream(Stream):
                 fetched.result()
 
     async def _fetch(self) -> None:
-        for place in self._places:
-            if place.wants_page:
-                await self._fetch_page(place)
+        for position in self._positions:
+            if position.wants_page:
+                await self._fetch_page(position)
 
-    async def _fetch_page(self, place: Place) -> None:
-        topic, cursor = place.topic, place.cursor
+    async def _fetch_page(self, position: ChannelPosition) -> None:
+        topic, cursor = position.topic, position.cursor
         generation, redactions = topic.generation, topic.redactions
         try:
             page = await topic.page(cursor)
         except Hole:
-            await self._check(place, cursor)
+            await self._check(position, cursor)
         else:
             # A reset in the meantime has moved the cursor.
             if (generation, redactions, cursor) == (
                 topic.generation,
                 topic.redactions,
-                place.cursor,
+                position.cursor,
             ):
                 # Only as much as the next write: a client that stalls must not hold a whole page.
-                place.page = leading(page, self._limit)
+                position.page = leading(page, self._limit)
 
-    async def _check(self, place: Place, cursor: int) -> None:
+    async def _check(self, position: ChannelPosition, cursor: int) -> None:
         """Find out why the log has a hole after ``cursor``: it was trimmed, or it is another log.
 
         The check comes before the reset, so that the client gets one reset, of the current log.
         """
         assert self._live is not None
-        await self._live.check(place.topic)
-        if not place.stale and place.cursor == cursor:
-            place.reset = "trimmed"
+        await self._live.check(position.topic)
+        if not position.stale and position.cursor == cursor:
+            position.reset = "trimmed"
 
     # -- the end
 
     def _end(self) -> None:
-        for place in self._places:
-            place.topic.waiters.discard(self)
+        for position in self._positions:
+            position.topic.waiters.discard(self)
         if self._fetching is not None:
             self._fetching.cancel()
         if self._live is not None:
-            self._live.release([place.topic for place in self._places])
+            self._live.release([position.topic for position in self._positions])
             if self._opened and self._on_close is not None:
                 self._call_on_close(self._live, self._on_close)
 

@@ -43,7 +43,7 @@ class Settled:
 
 
 @dataclass(slots=True)
-class Place:
+class ChannelPosition:
     """Where a stream stands in one channel.
 
     ``page`` holds frames that were read from the log while the cursor is behind the ring.

@@ -13,7 +13,7 @@ from django_sse.wire.encoder import encode
 
 if TYPE_CHECKING:
     from django_sse.dialects import Dialect
-    from django_sse.hub.position import Place
+    from django_sse.hub.position import ChannelPosition
     from django_sse.models import Run
     from django_sse.runs.keeper import Keeper
 
@@ -59,8 +59,8 @@ class RunStream(ChannelStream):
         self._keeper.watch(self._run)
         await super()._start()
 
-    def _after_reset(self, place: Place, reason: str) -> int:
-        return super()._after_reset(place, reason) if reason == "trimmed" else 0
+    def _after_reset(self, position: ChannelPosition, reason: str) -> int:
+        return super()._after_reset(position, reason) if reason == "trimmed" else 0
 
     def _end(self) -> None:
         keeper, self._keeper = self._keeper, None
@@ -82,9 +82,9 @@ class RunStream(ChannelStream):
             # Nothing is out yet that could be wrong.
             return b""
         # No vendor's dialect can say that what was sent does not count, so the answer ends here.
-        # The place stays stale: a poll gets nothing of the other log.
+        # The position stays stale: a poll gets nothing of the other log.
         self._broken_off = True
-        self._places[0].reset = "unknown"
+        self._positions[0].reset = "unknown"
         return last_frames(last_events(self._run, sent, LOST))
 
     def _take(self) -> bytes | None:
@@ -93,12 +93,12 @@ class RunStream(ChannelStream):
     @property
     def _sent(self) -> int:
         """How many events of the run the client has."""
-        if self._places:
-            return self._places[0].cursor
+        if self._positions:
+            return self._positions[0].cursor
         return self._settled.cursors[0] if self._settled is not None else 0
 
     def _last_frame(self) -> bytes:
-        if self._broken_off or (self._places and self._places[0].ended):
+        if self._broken_off or (self._positions and self._positions[0].ended):
             return b""
         if not (self._has_stream_events or self._reconnects):
             events = last_events(self._run, self._sent, INTERRUPTED)

@@ -466,9 +466,9 @@ async def test_a_page_that_was_asked_for_before_the_reset_is_not_sent_after_it(
     configure(RING_EVENTS=10, PAGE_EVENTS=30)
     commit_elsewhere("a", *numbers(1, 1000))
     async with listening("a", since="earliest") as client:
-        (place,) = client.stream._places
+        (position,) = client.stream._positions
         await client.chunk()
-        assert not place.page
+        assert not position.page
         reading = asyncio.create_task(client.chunk())
         rotated(log)
         # After the client asked for its next page, and before that is read.

@@ -327,8 +327,8 @@ async def test_a_replay_holds_one_page_and_not_the_whole_log(
     async with listening("a", since="earliest") as client:
         for _ in range(100):
             await client.chunk()
-            (place,) = client.stream._places
-            assert len(place.page) <= 50
+            (position,) = client.stream._positions
+            assert len(position.page) <= 50
 
 
 async def test_clients_who_come_back_at_once_share_the_reads(log: WatchedLog) -> None:
@@ -394,7 +394,7 @@ async def test_what_was_read_before_a_redaction_is_not_sent_after_it(
     # On a stream of several channels a frame is longer, so that not all of the page is sent.
     async with listening("a", "b", since="earliest") as client:
         received = texts(await client.take(2))
-        page = client.stream._places[0].page
+        page = client.stream._positions[0].page
         assert any(b"secret" in frame.data for frame in page)
         log.redact("a", 4)
         notifier.tell(None)
