@@ -26,7 +26,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     # Looked for as often as a test wants to wait.
     "unacked_restore_interval": 0.5,
     "unacked_restore_throttle": 1,
-    # A worker that is killed while it looks holds the lock until this has passed (by default 300 s).
+    # A worker that is killed while it looks keeps the lock for so many seconds (by default 300).
     "unacked_mutex_expire": 2,
 }
 # What a worker that dies has fetched beyond what it works on would have to be handed out again.
