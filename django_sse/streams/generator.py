@@ -18,7 +18,7 @@ from django_sse.exceptions import Overloaded
 from django_sse.streams.ends import COMPLETE, INTERRUPTED, end_frames, failed, last_frames
 from django_sse.streams.first_item import FirstItem
 from django_sse.streams.producers import Producer, Source, TaskProducer, ThreadProducer, produce
-from django_sse.streams.state import NEW
+from django_sse.streams.state import ENDED, NEW
 from django_sse.streams.stream import Stream
 from django_sse.streams.throttle import Throttle
 from django_sse.wire.encoder import data_text, encode, encode_body
@@ -134,12 +134,12 @@ class GeneratorStream(Stream):
     @property
     def wants_turn(self) -> bool:
         """Whether what was put waits for its reader's turn on the loop, and for nothing else."""
-        return bool(self._buffer) and self._throttle is not None and not self._throttle.waits
+        return bool(self._buffer) and self._throttle is not None and self._throttle.timer is None
 
     @property
     def closed(self) -> bool:
         """Whether nobody reads any more, or ever will."""
-        return super().closed or self._abandoned
+        return self.state in ENDED or (self.state is NEW and self._abandoned)
 
     @property
     def _abandoned(self) -> bool:
@@ -154,14 +154,13 @@ class GeneratorStream(Stream):
 
     def put(self, item: Any) -> None:
         """Take an item. Raises what its encoding does."""
-        self._put(self._frames(item))
+        if self._encoder.is_bare(item):
+            self._put(encode_body(None, data_text(check_data(item), self._json)))
+        else:
+            events = self._encoder.encode(item)
+            self._put(b"".join([encode(event, self._json) for event in events]))
         if not self._first.decided:
             self._first.came()
-
-    def _frames(self, item: Any) -> bytes:
-        if self._encoder.is_bare(item):
-            return encode_body(None, data_text(check_data(item), self._json))
-        return b"".join([encode(event, self._json) for event in self._encoder.encode(item)])
 
     def fail(self, error: BaseException) -> bool:
         """Take the source's error. Returns whether to ``report`` it.

@@ -69,6 +69,9 @@ class Move(Enum):
 NEW, OPEN, PARKED, DRAINING, LINGERING, CLOSED = State
 READ, PARK, DRAIN, LAST, CLOSE = Move
 
+ENDED = (LINGERING, CLOSED)
+"""The states in which nobody will read any more."""
+
 TRANSITIONS: dict[State, dict[Move, State]] = {
     NEW: {
         READ: OPEN,

@@ -18,9 +18,9 @@ from django_sse.streams.ends import retry_frame
 from django_sse.streams.pulse import get_pulse
 from django_sse.streams.state import (
     CLOSE,
-    CLOSED,
     DRAIN,
     DRAINING,
+    ENDED,
     LAST,
     LINGERING,
     NEW,
@@ -137,7 +137,7 @@ class Stream(ABC):
     @property
     def closed(self) -> bool:
         """Whether nobody will read any more."""
-        return self.state in (LINGERING, CLOSED)
+        return self.state in ENDED
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
@@ -225,7 +225,7 @@ class Stream(ABC):
     def _let_go(self, move: Move) -> None:
         """Make the last ``move`` but one, or the last, and end what is behind the stream once."""
         was = self._move(move)
-        if was in (LINGERING, CLOSED):
+        if was in ENDED:
             return
         if self._pulse is not None:
             self._pulse.discard(self)

@@ -25,28 +25,24 @@ class Throttle:
         """The loop's time of the last action, as ``acted`` said."""
         self._loop = loop
         self._act = act
-        self._timer: asyncio.TimerHandle | None = None
-
-    @property
-    def waits(self) -> bool:
-        """Whether an action was asked for and waits for its time."""
-        return self._timer is not None
+        self.timer: asyncio.TimerHandle | None = None
+        """Set while an action waits for its time. A plain attribute, because every item asks."""
 
     def ask(self) -> None:
         """Act soon; nothing more happens while an action waits."""
-        if self._timer is not None:
+        if self.timer is not None:
             return
         wait = self.acted_at + self.pause - self._loop.time()
         if wait <= 0:
             self._act()
         else:
-            self._timer = self._loop.call_later(wait, self.hurry)
+            self.timer = self._loop.call_later(wait, self.hurry)
 
     def hurry(self) -> None:
         """Act now."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
         self._act()
 
     def acted(self) -> None:
