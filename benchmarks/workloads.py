@@ -32,8 +32,6 @@ READERS: Final = 12
 RUNS: Final = 10
 TOKENS: Final = 1_000
 TEXT: Final = "a token of an answer, made so long that its frame has about a hundred bytes"
-    "a token of an answer, and some more of it to make a hundred bytes of a frame, all in all"
-)
 
 
 def configure(directory: str) -> None:
