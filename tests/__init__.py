@@ -4,7 +4,9 @@
 and Redis; a test whose requirement is missing is skipped (`tests/requirements.py`). `soak` takes
 minutes and runs in `.ci/full` only.
 
-`DJANGO_SSE_FULL=1`, as `.ci/full` sets it, raises the budgets: examples, events, seconds.
+`DJANGO_SSE_FULL=1`, as `.ci/full` sets it, raises the budgets (examples, events, seconds), takes
+every server where one of a kind stands for the others, and runs what `in_full` marks
+(`tests/requirements.py`).
 """
 
 import os

@@ -18,7 +18,10 @@ from functools import cache, partial
 
 import pytest
 
-from tests import ROOT, databases, services
+from tests import FULL, ROOT, databases, services
+
+in_full = pytest.mark.skipif(not FULL, reason="`.ci/full` runs it (DJANGO_SSE_FULL=1)")
+"""Marks what takes long and guards what other tests of `make test` guard already."""
 
 NODE_CLIENTS = ROOT / "tests" / "node"
 NODE_MAJOR = 20

@@ -46,7 +46,7 @@ def serve_with(serve: Serve, kind: str, site: Site = TEST_SITE) -> Server:
     return serve(kind, site=site, env=environ(HEARTBEAT=10.0, THREAD_IDLE=0.5))
 
 
-@pytest.mark.parametrize("kind", ["uvicorn", "daphne"])
+@pytest.mark.parametrize("kind", ["uvicorn", "daphne"] if FULL else ["daphne"])
 def test_many_idle_streams_of_views_that_used_the_orm_and_the_session(
     kind: str, serve: Serve
 ) -> None:
@@ -62,7 +62,9 @@ def test_many_idle_streams_of_views_that_used_the_orm_and_the_session(
         assert {stream.next().data for stream in opened} == {"news"}
 
 
-@pytest.mark.parametrize("kind", ["uvicorn", "daphne", "granian", "hypercorn"])
+@pytest.mark.parametrize(
+    "kind", ["uvicorn", "daphne", "granian", "hypercorn"] if FULL else ["uvicorn"]
+)
 def test_the_same_with_persistent_connections_and_a_middleware_in_a_thread(
     kind: str, serve: Serve
 ) -> None:

@@ -11,6 +11,7 @@ import sys
 from textwrap import dedent
 
 from tests import ROOT
+from tests.requirements import in_full
 
 # Some of each room. Tests that fork or kill need POSIX themselves.
 CORE = (
@@ -48,6 +49,7 @@ def run(*args: str) -> str:
     return done.stdout
 
 
+@in_full
 def test_the_core_passes_its_tests() -> None:
     without = " and ".join(f"not {word}" for word in POSIX)
     output = run(

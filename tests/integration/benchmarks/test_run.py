@@ -10,6 +10,7 @@ import pytest
 from benchmarks import build, run
 from benchmarks.measures import MEASURES, QUICK, Measure, Scale, live, take
 from benchmarks.peers.registry import OTHERS, PEERS
+from tests.requirements import in_full
 
 TINY = Scale(1, 0.2, 0.5, 5, (20,), (10,), 0.5)
 WANTED = frozenset(run.NAMES)
@@ -53,6 +54,7 @@ def measure(name: str) -> Measure:
 
 
 @pytest.mark.needs("cc")
+@in_full
 def test_the_limit_loses_nothing():
     build.broadcaster()
     values = take(measure("fanout"), PEERS["c"], TINY, WANTED)
@@ -62,6 +64,7 @@ def test_the_limit_loses_nothing():
 
 
 @pytest.mark.needs("cc", "daphne")
+@in_full
 @pytest.mark.parametrize("name", ["hand-daphne", "ours-daphne", "ours-daphne-plain"])
 def test_a_peer_on_daphne_fans_out_and_generates(name: str):
     values = take(Measure(("fanout", "latency"), live, ()), PEERS[name], TINY, WANTED)
@@ -71,6 +74,7 @@ def test_a_peer_on_daphne_fans_out_and_generates(name: str):
 
 
 @pytest.mark.needs("cc", "daphne")
+@in_full
 def test_what_another_process_publishes_is_measured_and_the_log_replayed():
     # On daphne, which the suite has on every Python.
     peer = replace(PEERS["ours-uvicorn-sqlite"], command=PEERS["ours-daphne"].command)
@@ -82,6 +86,7 @@ def test_what_another_process_publishes_is_measured_and_the_log_replayed():
 
 
 @pytest.mark.needs("cc", "daphne")
+@in_full
 def test_runs_are_measured_against_the_same_generators_without_a_log():
     peer = replace(PEERS["ours-uvicorn-sqlite"], command=PEERS["ours-daphne"].command)
     values = take(measure("runs"), peer, TINY, WANTED)

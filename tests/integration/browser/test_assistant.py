@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from demo_project.upstream.composer import compose
+from tests import FULL
 from tests.integration.browser.test_chat import NETWORK, state
+from tests.requirements import in_full
 from tests.servers import DEMO_SITE, Server
 
 if TYPE_CHECKING:
@@ -96,6 +98,7 @@ def did(page: Page, *deeds: str) -> None:
     expect(page.locator("[data-deeds]")).to_have_text(re.compile(pattern, re.DOTALL))
 
 
+@in_full
 def test_an_answer_comes_token_by_token_and_is_counted(open_page: Opener, demo: Server) -> None:
     from playwright.sync_api import expect
 
@@ -145,6 +148,7 @@ def test_other_windows_join_and_other_visitors_do_not(open_page: Opener, demo: S
         expect(page.locator("[data-empty]")).to_be_visible()
 
 
+@in_full
 def test_many_windows_leave_connections_for_a_stop_and_for_other_pages(
     open_page: Opener, unhurried: Server
 ) -> None:
@@ -164,6 +168,7 @@ def test_many_windows_leave_connections_for_a_stop_and_for_other_pages(
         is_incomplete(page.locator("[data-exchange]").first, "Stopped", BEGINNING)
 
 
+@in_full
 def test_a_window_that_follows_another_has_no_connection_to_kill(
     open_page: Opener, unhurried: Server
 ) -> None:
@@ -234,6 +239,7 @@ def test_a_single_process_is_not_killed_and_the_page_says_why(
 
 
 @pytest.mark.needs("uvicorn", "uvloop")
+@in_full
 def test_a_killed_worker_ends_as_interrupted_by_the_other_and_can_be_asked_again(
     serve: Callable[..., Server], open_page: Opener
 ) -> None:
@@ -260,6 +266,7 @@ def test_a_killed_worker_ends_as_interrupted_by_the_other_and_can_be_asked_again
     is_whole(page.locator("[data-exchange]").last)
 
 
+@in_full
 def test_the_history_and_the_page_survive_a_crash_of_the_server(
     serve: Callable[..., Server], open_page: Opener
 ) -> None:
@@ -282,12 +289,12 @@ def test_the_history_and_the_page_survive_a_crash_of_the_server(
 @pytest.mark.parametrize(
     ("behaviour", "reason"),
     [
-        ("status", "status 500"),
         ("busy", "Ask again in 3 s."),
-        ("error", "failed while it was answering (server_error)"),
-        ("garbage", "not JSON"),
-        ("endless-line", "not JSON"),
         ("hang-up", "ended before it was complete"),
+        pytest.param("status", "status 500", marks=in_full),
+        pytest.param("error", "failed while it was answering (server_error)", marks=in_full),
+        pytest.param("garbage", "not JSON", marks=in_full),
+        pytest.param("endless-line", "not JSON", marks=in_full),
     ],
 )
 def test_what_fails_upstream_is_shown_and_the_next_question_is_answered(
@@ -320,6 +327,7 @@ def test_who_asks_too_much_at_once_is_told_and_keeps_the_question(
     expect(page.locator("[data-exchange]")).to_have_count(0)
 
 
+@in_full
 def test_any_server_that_speaks_as_openai_does_can_be_the_upstream(
     serve: Callable[..., Server], open_page: Opener, demo: Server
 ) -> None:
@@ -331,7 +339,7 @@ def test_any_server_that_speaks_as_openai_does_can_be_the_upstream(
     is_whole(ask(page))
 
 
-@pytest.mark.parametrize("width", [320, 390, 1280])
+@pytest.mark.parametrize("width", [320, 390, 1280] if FULL else [320])
 def test_a_conversation_fits_the_screen(open_page: Opener, demo: Server, width: int) -> None:
     page = enter(open_page, demo, viewport={"width": width, "height": 800})
     begins(ask(page, f"everything{'!' * 100}"))

@@ -13,6 +13,7 @@ from tests.integration.browser.test_client_shared import (
     tab,
     tabs,
 )
+from tests.requirements import in_full
 from tests.servers import Server
 
 pytestmark = pytest.mark.needs("browser", "uvicorn")
@@ -145,7 +146,7 @@ def test_heartbeats_reach_the_tabs_that_follow(open_page: Opener, server: Server
     assert not seen(second, "stream.leading")
 
 
-@pytest.mark.parametrize("slow", [0, 1], ids=["leader", "follower"])
+@pytest.mark.parametrize("slow", [0, pytest.param(1, marks=in_full)], ids=["leader", "follower"])
 def test_a_tab_that_does_not_read_stops_nobody_and_gets_all_in_the_end(
     open_page: Opener, server: Server, slow: int
 ) -> None:

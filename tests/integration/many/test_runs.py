@@ -24,8 +24,10 @@ LEASES = {"LEASE": 1.5, "UNWATCHED": 1.0, "GRACE": 30.0, "SAFETY_INTERVAL": 600}
 STORES = pytest.mark.parametrize("env", [SQLITE, POSTGRES], indirect=True, ids=lambda s: s.name)
 ON_SQLITE = pytest.mark.parametrize("env", [SQLITE], indirect=True, ids=lambda s: s.name)
 _KINDS = ["uvicorn", "daphne", "granian", "gunicorn-gthread"]
-EACH = pytest.mark.parametrize("kind", _KINDS if FULL else ["uvicorn", "gunicorn-gthread"])
-STOPPED = pytest.mark.parametrize("kind", [*HANDOFF, "gunicorn-gthread"] if FULL else _KINDS)
+EACH = pytest.mark.parametrize("kind", _KINDS if FULL else ["uvicorn"])
+STOPPED = pytest.mark.parametrize(
+    "kind", [*HANDOFF, "gunicorn-gthread"] if FULL else ["daphne", "gunicorn-gthread"]
+)
 
 
 @pytest.fixture

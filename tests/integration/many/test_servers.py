@@ -17,8 +17,7 @@ pytestmark = pytest.mark.needs("nginx", "uvicorn", "uvloop")
 
 # The rest differ in what tells of an event, not in what is done with it.
 SHARE = {SQLITE: 1, POSTGRES: 1}
-# One that is told by a channel layer, two by what the database has.
-SAMPLE = (SQLITE, POSTGRES, STORES[1])
+SAMPLE = (SQLITE, POSTGRES)
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+from itertools import product
 
 import pytest
 
+from tests import FULL
 from tests.integration.many.load import Load
 from tests.integration.many.site import CLIENTS, EVENTS, carry, server
 from tests.integration.many.stores import POSTGRES, SQLITE
@@ -30,8 +32,14 @@ def _who_answers(running: Server) -> int | None:
         return None
 
 
-@pytest.mark.parametrize("env", [SQLITE, POSTGRES], indirect=True, ids=lambda store: store.name)
-@pytest.mark.parametrize("kind", ["uvicorn", "granian"])
+@pytest.mark.parametrize(
+    ("kind", "env"),
+    product(["uvicorn", "granian"], [SQLITE, POSTGRES])
+    if FULL
+    else [("uvicorn", SQLITE), ("granian", POSTGRES)],
+    indirect=["env"],
+    ids=lambda value: getattr(value, "name", value),
+)
 def test_a_worker_is_killed_and_the_server_restarted_while_events_flow(
     kind: str, env: dict[str, str]
 ) -> None:

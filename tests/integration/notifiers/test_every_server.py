@@ -8,13 +8,17 @@ from uuid import uuid4
 
 import pytest
 
+from tests import FULL
 from tests.integration.servers.client import Stream
 from tests.options import environ
 from tests.servers import Server
 from tests.unit.notifiers.publisher import Publisher
 from tests.unit.notifiers.support import REDIS_PLACE, WAYS
 
-KINDS = ("uvicorn", "uvicorn-asyncio", "granian", "daphne", "gunicorn-gthread")
+# Of uvloop, asyncio, Twisted and threads; granian has a loop in a thread of its own.
+KINDS: tuple[str, ...] = ("granian", "daphne", "gunicorn-gthread")
+if FULL:
+    KINDS += ("uvicorn", "uvicorn-asyncio")
 
 
 @pytest.mark.parametrize("kind", KINDS)

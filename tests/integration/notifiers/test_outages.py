@@ -17,6 +17,7 @@ import pytest
 from tests import FULL, ROOT
 from tests.integration.servers.client import Stream
 from tests.options import environ
+from tests.requirements import in_full
 from tests.servers import Server
 from tests.services import PostgresServer, RedisServer, Service
 from tests.unit.notifiers.publisher import Publisher
@@ -73,7 +74,7 @@ def texts(stream: Stream, count: int) -> list[str]:
             redis_environment(REDIS_PUBSUB),
             "The channel layer is not heard",
             id="redis-pubsub",
-            marks=pytest.mark.needs("redis-server"),
+            marks=[pytest.mark.needs("redis-server"), in_full],
         ),
         pytest.param(
             PostgresServer,
@@ -158,7 +159,7 @@ def migrate(env: dict[str, str]) -> None:
     )
 
 
-@pytest.mark.parametrize("layer", [REDIS_CORE, REDIS_PUBSUB])
+@pytest.mark.parametrize("layer", [REDIS_CORE, REDIS_PUBSUB] if FULL else [REDIS_CORE])
 @pytest.mark.needs("redis-server")
 def test_a_layer_that_is_not_there_at_the_start(layer: str, serve: Callable[..., Server]) -> None:
     with RedisServer() as transport:

@@ -15,6 +15,7 @@ from django_sse.wire import Decoder, MessageEvent
 from django_sse.wire.event import Event
 from tests.node_clients import NodeClient, node_client
 from tests.proxy import Proxy
+from tests.requirements import in_full
 from tests.servers import Server
 
 PROMPT = "What of event streams, reconnecting and café?"
@@ -81,9 +82,9 @@ def received(client: NodeClient) -> list[tuple[str, str, str]]:
     ("library", "path", "stop"),
     [
         ("eventsource", "ai-sdk/chat", ()),
-        ("eventsource", "ag-ui/", ()),
-        ("eventsource", "openai/v1/responses", ()),
-        ("event-source-polyfill", "ai-sdk/chat", ("--until", "[DONE]")),
+        pytest.param("eventsource", "ag-ui/", (), marks=in_full),
+        pytest.param("eventsource", "openai/v1/responses", (), marks=in_full),
+        pytest.param("event-source-polyfill", "ai-sdk/chat", ("--until", "[DONE]"), marks=in_full),
         ("event-source-polyfill", "openai/v1/responses", ("--close-on", "response.completed")),
         ("fetch-event-source", "ai-sdk/chat", ()),
     ],

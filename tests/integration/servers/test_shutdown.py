@@ -255,7 +255,9 @@ def test_a_server_is_asked_while_it_runs_and_not_when_another_runs_after_it(
 
 # -- runserver with autoreload
 
-RELOADING = ("runserver-daphne", f"runserver-daphne{IN_DJANGO}", "runserver-wsgi")
+RELOADING: tuple[str, ...] = ("runserver-daphne",)
+if FULL:
+    RELOADING += (f"runserver-daphne{IN_DJANGO}", "runserver-wsgi")
 
 
 @pytest.fixture

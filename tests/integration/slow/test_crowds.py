@@ -39,9 +39,9 @@ def come_and_vanish(server: Server, rounds: int) -> None:
                     stream.next()
 
 
-KINDS_UNDER_TEST: tuple[str, ...] = ("uvicorn", "granian")
+KINDS_UNDER_TEST: tuple[str, ...] = ("uvicorn",)
 if FULL:
-    KINDS_UNDER_TEST += ("daphne", "hypercorn", "gunicorn-asgi")
+    KINDS_UNDER_TEST += ("granian", "daphne", "hypercorn", "gunicorn-asgi")
 
 
 @pytest.mark.parametrize("kind", KINDS_UNDER_TEST)

@@ -69,9 +69,10 @@ IN_DJANGO = [
 ]
 
 
-# Each server's own code, and each protocol, once; the full run takes all ways.
+# Twisted, asyncio and threads, and each protocol, once; the full run takes all ways.
 _SAMPLE = {
-    *(Way(kind) for kind in ("daphne", "uvicorn", "granian", "hypercorn")),
+    Way("daphne"),
+    Way("uvicorn"),
     Way("hypercorn-tls", "h2"),
     Way("granian", "h2c"),
     Way("gunicorn-gthread", handoff=False),

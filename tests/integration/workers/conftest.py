@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import databases
+from tests import FULL, databases
 from tests.integration.workers.place import Place
 from tests.requirements import require
 from tests.services import RedisServer
@@ -23,7 +23,7 @@ def broker() -> Iterator[str]:
 
 
 # Of the module, so that the tests of one site stand together and its processes start once.
-@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+@pytest.fixture(scope="module", params=["sqlite", "postgres"] if FULL else ["postgres"])
 def place(
     request: pytest.FixtureRequest, broker: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Place]:
