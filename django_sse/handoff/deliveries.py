@@ -69,13 +69,13 @@ def _rest(coroutine: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any
 
 
 class Delivery(Driver, ABC):
-    """Sends ``stream`` until it ends or its client leaves."""
+    """The sending of ``stream`` until it ends or its client leaves."""
 
     def __init__(self, stream: Stream, send: Send, connection: Connection) -> None:
         self._stream = stream
         self._send = send
         self._connection = connection
-        self.drops = connection.aborts
+        self.drops = connection.drops
         stream.driver = self
 
     @abstractmethod
@@ -103,12 +103,12 @@ class Delivery(Driver, ABC):
         self._connection.release()
         # The stream has ended and is not looked after any more. Where nothing drops the connection,
         # an end that is not sent would keep it open.
-        limit = self._stream.send_timeout if self._connection.aborts else None
+        limit = self._stream.send_timeout if self._connection.drops else None
         try:
             async with asyncio.timeout(limit):
                 await self._send(_END)
         except TimeoutError:
-            self._connection.abort()
+            self._connection.drop()
 
 
 class PulledDelivery(Delivery):
@@ -160,7 +160,7 @@ class PulledDelivery(Delivery):
             self._task.cancel()
 
     def stalled(self) -> None:
-        self._connection.abort()
+        self._connection.drop()
         self._leave()
 
 
@@ -246,6 +246,6 @@ class PushedDelivery(Delivery):
             self._task.cancel()
 
     def stalled(self) -> None:
-        self._connection.abort()
+        self._connection.drop()
         if self._pulling is not None:
             self._pulling.cancel()

@@ -48,14 +48,14 @@ class Connection:
     """Whether ``send`` returns without suspending while the client takes what is sent, and
     ``receive`` may be cancelled and called again. Then no task is needed to send."""
 
-    aborts = False
-    """Whether ``abort`` drops the connection."""
+    drops = False
+    """Whether the server has a way to drop the connection."""
 
     server: Server | None = None
     """The server, where it is found by a connection and not by its signal handler."""
 
     def begin(self) -> None:
-        """A stream uses the connection from now on."""
+        """Note that a stream uses the connection from now on."""
         settings = conf.current().STREAMS
         # Later than the stream's own look for a stall, which drops the client more quietly.
         self._limit_silence(settings.SEND_TIMEOUT + settings.HEARTBEAT)
@@ -69,10 +69,10 @@ class Connection:
         """Return when there is room."""
 
     def release(self) -> None:
-        """The body ends: take back what was put into the server."""
+        """Take back what was put into the server, because the body ends."""
         self._limit_silence(0)
 
-    def abort(self) -> None:
+    def drop(self) -> None:
         """Drop the connection, or on HTTP/2 the stream, with what it still has to send."""
 
     def _socket(self) -> Any:
@@ -80,8 +80,9 @@ class Connection:
         return None
 
     def _limit_silence(self, seconds: float) -> None:
-        """How long the client's kernel may leave sent bytes unacknowledged (RFC 5482); 0: as long
-        as this kernel likes, 15 minutes.
+        """Limit how long the client's kernel may leave sent bytes unacknowledged (RFC 5482).
+
+        With 0 it is as long as this kernel likes, 15 minutes.
 
         An idle stream sends heartbeats only, which this kernel buffers for hours after the client
         has vanished: no ``send`` would ever wait for them.
@@ -97,7 +98,7 @@ class Connection:
 class TransportConnection(Connection):
     """A connection whose asyncio transport is ``owner.transport``."""
 
-    aborts = True
+    drops = True
 
     def __init__(self, owner: Any) -> None:
         self._owner = owner
@@ -106,7 +107,7 @@ class TransportConnection(Connection):
     def _transport(self) -> Any:
         return self._owner.transport
 
-    def abort(self) -> None:
+    def drop(self) -> None:
         if self._transport is not None:
             self._transport.abort()
 

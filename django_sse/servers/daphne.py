@@ -35,7 +35,7 @@ class DaphneConnection(Connection):
     push producer (``IPushProducer``) when to pause."""
 
     pushes = True
-    aborts = True
+    drops = True
 
     def __init__(self, request: Any) -> None:
         self._request = request
@@ -85,7 +85,7 @@ class DaphneConnection(Connection):
             self._request.unregisterProducer()
         super().release()
 
-    def abort(self) -> None:
+    def drop(self) -> None:
         if self._request.channel is not None:
             self._request.channel.transport.abortConnection()
 

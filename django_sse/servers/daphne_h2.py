@@ -61,7 +61,7 @@ class DaphneH2Connection(DaphneConnection):
         if self._request.channel is not None:
             self._request.unregisterProducer()
 
-    def abort(self) -> None:
+    def drop(self) -> None:
         if self._blocked_socket() is not None:
             self._stream._conn.transport.abortConnection()
         elif self._stream is not None:

@@ -20,7 +20,7 @@ _SERVERS = frozenset({"daphne", "gunicorn", "hypercorn", "uvicorn"})
 def connection(send: Send, receive: Receive | None = None) -> Connection:
     """The connection that ``send`` and ``receive`` belong to.
 
-    One that a middleware put its own ``send`` before is like that of an unknown server.
+    Behind a middleware with a ``send`` of its own the server is taken for an unknown one.
     """
     package = _package(send)
     if package not in _SERVERS:

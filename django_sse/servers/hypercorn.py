@@ -35,7 +35,7 @@ class HypercornConnection(Connection):
     """Its sockets keep the kernel's patience: of a connection that the kernel gave up hypercorn
     logs a traceback."""
 
-    aborts = True
+    drops = True
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -47,7 +47,7 @@ class HypercornConnection(Connection):
     def _transport(self) -> Any:
         return getattr(getattr(self._server, "writer", None), "transport", None)
 
-    def abort(self) -> None:
+    def drop(self) -> None:
         if self._transport is not None:
             self._transport.abort()
 

@@ -45,7 +45,7 @@ class HypercornH2Connection(HypercornConnection):
         while (buffer := self._full()) is not None:
             await buffer.drain()
 
-    def abort(self) -> None:
+    def drop(self) -> None:
         transport = self._transport
         if (
             transport is not None
@@ -56,7 +56,7 @@ class HypercornH2Connection(HypercornConnection):
             loop = asyncio.get_running_loop()
             self._resetting = loop.create_task(self._reset(), context=Context())
         else:
-            super().abort()
+            super().drop()
 
     async def _reset(self) -> None:
         """RST_STREAM; hypercorn's sending task then finds the stream closed and drops its data."""

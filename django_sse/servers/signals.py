@@ -1,4 +1,4 @@
-"""Learns that the server is told to stop, and drains the streams of this process.
+"""How this process learns that its server is told to stop, and drains its streams.
 
 A server waits for open responses, some of them for ever, and tells an ASGI application of its end
 (``lifespan.shutdown``) only after that. The signal comes before. At the first stream the server has

@@ -80,10 +80,10 @@ class Connection:
 class Gate(base.Connection):
     """Has no room when the test says so."""
 
-    def __init__(self, *, pushes: bool = False, aborts: bool = True) -> None:
-        self.pushes, self.aborts = pushes, aborts
+    def __init__(self, *, pushes: bool = False, drops: bool = True) -> None:
+        self.pushes, self.drops = pushes, drops
         self.bytes_at_once = 1 << 30
-        self.aborted = self.released = 0
+        self.dropped = self.released = 0
         self._open = asyncio.Event()
         self._open.set()
 
@@ -100,8 +100,8 @@ class Gate(base.Connection):
     async def ready(self) -> None:
         await self._open.wait()
 
-    def abort(self) -> None:
-        self.aborted += 1
+    def drop(self) -> None:
+        self.dropped += 1
 
     def release(self) -> None:
         self.released += 1

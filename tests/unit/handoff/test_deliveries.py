@@ -74,7 +74,7 @@ async def test_chunks_are_sent_in_order_and_the_body_ends(delivered: Delivered) 
     await delivered.end()
     assert delivered.connection.chunks == [b"one", b"two"]
     assert delivered.connection.ended
-    assert (delivered.gate.released, delivered.gate.aborted) == (1, 0)
+    assert (delivered.gate.released, delivered.gate.dropped) == (1, 0)
 
 
 async def test_what_comes_while_it_waits_is_sent(delivered: Delivered) -> None:
@@ -268,8 +268,8 @@ async def test_a_client_that_takes_nothing_is_dropped(delivered: Delivered, sett
     await eventually(lambda: delivered.connection.waiting == 1)
     await asyncio.sleep(0.001)
     delivered.stream.beat()
-    assert (delivered.gate.aborted, delivered.stream.ends) == (1, 1)
-    # What abort() brings about on a server.
+    assert (delivered.gate.dropped, delivered.stream.ends) == (1, 1)
+    # What drop() brings about on a server.
     delivered.connection.leave()
     await delivered.end()
     assert delivered.connection.chunks == []
@@ -311,7 +311,7 @@ async def test_a_server_that_stops_waits_only_a_moment_for_a_client_that_takes_n
     delivered.stream.put(b"one")
     await eventually(lambda: delivered.stream.sending_since is not None)
     delivered.stream.drain()
-    await eventually(lambda: delivered.gate.aborted == 1)
+    await eventually(lambda: delivered.gate.dropped == 1)
     delivered.connection.leave()
     await delivered.end()
     assert delivered.connection.chunks == []
@@ -327,7 +327,7 @@ async def test_an_end_of_the_body_that_is_not_taken_in_time_drops_the_client(
     await delivered.reached(b"one")
     delivered.connection.room.clear()
     delivered.stream.put(END)
-    await eventually(lambda: delivered.gate.aborted == 1)
+    await eventually(lambda: delivered.gate.dropped == 1)
     delivered.connection.leave()
     await delivered.end()
     assert not delivered.connection.ended
@@ -336,7 +336,7 @@ async def test_an_end_of_the_body_that_is_not_taken_in_time_drops_the_client(
 async def test_a_connection_that_nothing_drops_is_waited_for_by_a_server_that_stops(
     delivered: Delivered,
 ) -> None:
-    delivered.gate.aborts = False
+    delivered.gate.drops = False
     delivered.start()
     await delivered.reached()
     delivered.gate.block()

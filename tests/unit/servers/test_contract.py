@@ -201,13 +201,13 @@ async def test_release_may_be_called_twice_and_a_stream_may_begin_again(given: C
         given.release()
 
 
-async def test_abort_drops_the_connection_where_the_server_has_a_way(
+async def test_a_connection_is_dropped_where_the_server_has_a_way(
     given: Connection, transport: Transport
 ) -> None:
     given.begin()
-    given.abort()
-    assert transport.aborted == given.aborts
-    assert given.aborts is (type(given) is not Connection)
+    given.drop()
+    assert transport.aborted == given.drops
+    assert given.drops is (type(given) is not Connection)
 
 
 async def test_a_connection_that_is_lost_takes_everything_in_silence(
@@ -222,7 +222,7 @@ async def test_a_connection_that_is_lost_takes_everything_in_silence(
                 setattr(holder, name, None)
     given.begin()
     assert given.room > 0
-    given.abort()
+    given.drop()
     given.release()
 
 
@@ -293,7 +293,7 @@ async def test_a_server_that_is_unknown_or_has_changed_keeps_to_the_specificatio
 ) -> None:
     found = connection(CHANGED[name], receive)
     assert type(found) is Connection
-    assert (found.pushes, found.aborts, found.room, found.server) == (
+    assert (found.pushes, found.drops, found.room, found.server) == (
         False,
         False,
         sys.maxsize,
