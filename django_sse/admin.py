@@ -38,7 +38,7 @@ _PARAMETER = "channel__id__exact"
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]
-    """Counts no further than ``MOST``: on PostgreSQL a full count reads the whole table."""
+    """A count of at most ``MOST``: on PostgreSQL a full count reads the whole table."""
 
     @cached_property
     def count(self) -> int:
@@ -48,7 +48,7 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
 
 
 class ReadOnlyAdmin(ModelAdmin):
-    """Shows rows of the log's database."""
+    """A read-only view of rows in the log's database."""
 
     actions = None
     paginator = BoundedPaginator

@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class DjangoSSEConfig(AppConfig):
-    """Registers the system checks and watches for the server's end; starts nothing."""
+    """The app's set-up: the system checks and a watch for the server's end; it starts nothing."""
 
     name = "django_sse"
     verbose_name = _("Event streams")

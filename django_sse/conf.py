@@ -27,8 +27,8 @@ NAME = "DJANGO_SSE"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notifier:
-    """``NOTIFIER``: how a publish wakes the other processes. The ``BACKEND`` alone may stand in the
-    place of the dict."""
+    """``NOTIFIER``: how a publish wakes the other processes. The ``BACKEND`` alone may stand for
+    the dict."""
 
     BACKEND: str = "auto"
     """``auto``, ``local``, ``database``, ``postgres``, ``channel_layer``, or the dotted path of a

@@ -67,7 +67,7 @@ Upstream: TypeAlias = UpstreamResponse | AsyncIterable[bytes]
 
 
 class _Reader(Protocol):
-    """Turns the events into what ``relay`` yields; a dialect's decoder is one."""
+    """A reader that turns the events into what ``relay`` yields; a dialect's decoder is one."""
 
     @property
     def ended(self) -> bool: ...
@@ -78,7 +78,7 @@ class _Reader(Protocol):
 
 
 class _Events:
-    """Passes on the events before the one whose data is ``until``."""
+    """A reader that passes on the events before the one whose data is ``until``."""
 
     def __init__(self, until: str | None) -> None:
         self._until = until

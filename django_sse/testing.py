@@ -171,7 +171,7 @@ async def apublished(channel: str) -> list[tuple[str, str]]:
 
 
 class memory_log(TestContextDecorator):
-    """Keeps the log in memory: empty at the start, discarded at the end. It needs no database.
+    """A log in memory: empty at the start, discarded at the end. It needs no database.
 
     Use it as a context manager, or as a decorator of test functions (sync or async) and of
     ``TestCase`` classes::

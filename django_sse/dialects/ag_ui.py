@@ -162,7 +162,7 @@ class AGUIEncoder(VendorEncoder):
 
 
 class AGUIDecoder(VendorDecoder):
-    """Reads text, reasoning, tool calls and their results; ignores state and activities."""
+    """A reader of text, reasoning, tool calls and results; it ignores state and activities."""
 
     def __init__(self) -> None:
         super().__init__()

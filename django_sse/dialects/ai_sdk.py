@@ -164,7 +164,7 @@ class AISDKEncoder(VendorEncoder):
 
 
 class AISDKDecoder(VendorDecoder):
-    """Reads text, reasoning, tool calls and their results; ignores files, sources and data."""
+    """A reader of text, reasoning, tool calls and results; it ignores files, sources and data."""
 
     sentinel = _DONE
 

@@ -36,7 +36,7 @@ TextKind: TypeAlias = Literal["text", "reasoning"]
 
 @dataclass(slots=True)
 class Call:
-    """A tool call of the answer so far; ``index`` is its place among the calls, from 0."""
+    """A tool call of the answer so far; ``index`` is its number among the calls, from 0."""
 
     id: str
     name: str
@@ -53,7 +53,7 @@ def new_id(prefix: str) -> str:
 
 
 class VendorEncoder(AnswerEncoder):
-    """Checks the values of an answer and their order; a subclass makes the events.
+    """An encoder that checks the values and their order; a subclass makes the events.
 
     A subclass defines ``_open`` to ``_end``. They are called in a valid order, with valid values.
     """

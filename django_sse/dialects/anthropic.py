@@ -187,7 +187,7 @@ class AnthropicEncoder(VendorEncoder):
 
 
 class AnthropicDecoder(VendorDecoder):
-    """Reads blocks of text, thinking and tool calls; ignores all others."""
+    """A reader of blocks of text, thinking and tool calls; it ignores all others."""
 
     def __init__(self) -> None:
         super().__init__()

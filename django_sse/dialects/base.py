@@ -17,7 +17,7 @@ from django_sse.wire.event import Event
 
 
 class AnswerEncoder(ABC):
-    """Turns the values of one answer into events, and tracks which parts of it are open.
+    """The encoder of one answer: it turns values into events and tracks which parts are open.
 
     The events have a type and data, but no id or reconnection time: the stream sets those.
     """
@@ -65,7 +65,7 @@ class AnswerEncoder(ABC):
 
 
 class AnswerDecoder(ABC):
-    """Turns the events of one upstream answer into values."""
+    """The decoder of one upstream answer: it turns events into values."""
 
     @abstractmethod
     def decode(self, event: Event) -> list[Value]:

@@ -114,7 +114,7 @@ class OpenAIChatEncoder(VendorEncoder):
 
 
 class OpenAIChatDecoder(VendorDecoder):
-    """Reads the chunks of OpenAI and compatible servers; of several choices, only the first."""
+    """A reader of chunks of OpenAI and compatible servers; of several choices, only the first."""
 
     sentinel = _DONE
 

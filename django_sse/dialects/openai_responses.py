@@ -248,7 +248,7 @@ class OpenAIResponsesEncoder(VendorEncoder):
 
 
 class OpenAIResponsesDecoder(VendorDecoder):
-    """Reads text, refusals, reasoning and its summaries, function calls and their outputs."""
+    """A reader of text, refusals, reasoning and its summaries, function calls and their outputs."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -14,7 +14,7 @@ DONE = Event("[DONE]", event="close")
 
 
 class PlainEncoder(AnswerEncoder):
-    """Turns items into events: an ``Event`` is sent as it is, anything else is an event's data."""
+    """The encoder of items: an ``Event`` is sent as it is, anything else is an event's data."""
 
     stateless = True
 
@@ -43,7 +43,7 @@ PLAIN = PlainEncoder()
 
 
 class PlainDecoder(AnswerDecoder):
-    """Turns events into text, up to the default terminal event."""
+    """The decoder of events into text, up to the default terminal event."""
 
     def __init__(self) -> None:
         self._ended = False

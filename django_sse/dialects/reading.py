@@ -19,7 +19,7 @@ UNKNOWN_REASON: Final[FinishReason] = "stop"
 
 
 class VendorDecoder(AnswerDecoder):
-    """Parses data as a JSON object, and keeps the finish reason and the usage for the end."""
+    """A decoder of JSON objects that keeps the finish reason and the usage for the end."""
 
     #: The data, not JSON, that ends the stream.
     sentinel: ClassVar[str | None] = None
@@ -149,7 +149,7 @@ def failure(error: object) -> NoReturn:
 
 
 class CallReader:
-    """Assigns the pieces of calls to ids; upstreams identify pieces by a number."""
+    """The ids of an answer's calls; upstreams identify the pieces of a call by a number."""
 
     def __init__(self) -> None:
         self._ids: dict[int | str | None, str] = {}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Exchange:
-    """Stands between the server and Django while Django answers one request."""
+    """The messages between the server and Django while Django answers one request."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive

@@ -1,4 +1,4 @@
-"""The answers that are not a stream."""
+"""The responses that are not a stream."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class Endpoint:
             logger.warning("%s: %s", request.path, error)
             return failed_stream(request, error, self.dialect)
         if isinstance(error, InvalidChannel):
-            # The view has made the name of what the client wrote: there is no such channel.
+            # The view made the name from what the client sent: there is no such channel.
             raise Http404(str(error)) from error
         if isinstance(error, LogUnavailable | Overloaded | TooManyRuns):
             logger.warning("%s: %s", request.path, error)

@@ -236,7 +236,7 @@ def report_failure(request: HttpRequest | None, error: BaseException) -> None:
 
 
 class _SyncBody:
-    """Iterates a stream on the background loop, a chunk whenever the server asks for one."""
+    """A body that is iterated on the background loop, a chunk whenever the server asks for one."""
 
     def __init__(self, body: AsyncIterator[bytes]) -> None:
         self._body = body

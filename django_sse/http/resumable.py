@@ -75,7 +75,7 @@ def _check_terminal(terminal: Event | None) -> None:
 
 
 class ResumableEndpoint(Endpoint):
-    """Starts a run for a request without a position, and resumes one for a request with a position.
+    """A view whose generator is a run: a request with a position resumes one, any other starts one.
 
     A request with a position never starts a run: an EventSource repeats its request by itself.
     """

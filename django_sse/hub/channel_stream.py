@@ -108,7 +108,7 @@ class ChannelStream(Stream):
             return
         self._opening = self._reset_frame() + self._open_frame()
         if self._settled is not None and self._settled.finished:
-            # The headers are out: without this the client would come back for ever.
+            # The headers are out: without this the client would reconnect for ever.
             self._opening = last_frames(COMPLETE.events(PLAIN))
         self._opened = True
         # An idle stream holds only what it needs.

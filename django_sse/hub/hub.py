@@ -38,7 +38,7 @@ logger = logging.getLogger("django_sse")
 
 
 class Hub:
-    """Lives on one loop; ``deliver`` and ``check_soon`` may be called from any thread."""
+    """The topics of one loop; ``deliver`` and ``check_soon`` may be called from any thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.topics: dict[str, Topic] = {}

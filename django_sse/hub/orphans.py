@@ -32,7 +32,7 @@ def catch_up(channels: Sequence[str]) -> None:
 
 
 class Orphans:
-    """Finds events whose publisher died between its commit and the hook that sequences them.
+    """Events whose publisher died between its commit and the hook that sequences them.
 
     Each hub has its own instance.
     """

@@ -27,7 +27,7 @@ class Waiter(Protocol):
 
 
 class Rounds:
-    """Wakes all ``waiters``, in rounds; if the server allows it, they send at the same time.
+    """Rounds that wake all ``waiters``; if the server allows it, they send at the same time.
 
     After a quiet moment a round begins at once. Under load it begins ``pause`` seconds after the
     end of the last one, so that each waiter gets several events in one write. A round yields to the

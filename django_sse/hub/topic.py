@@ -45,7 +45,7 @@ class Hole(Exception):
 
 
 class Topic:
-    """Makes all reads of the log for one channel, and shares each among the streams that need it.
+    """All reads of the log for one channel, each shared among the streams that need it.
 
     ``generation`` is incremented if the log has been replaced (wiped, rewound or rotated). A stream
     that sees a new generation tells its client.

@@ -188,7 +188,7 @@ class Statements:
         return f"SELECT {fields} FROM {c} WHERE {c['name_hash']} {_in(count)}"
 
     def waiting(self, count: int) -> str:
-        """Select those of these hashes that have events in the outbox."""
+        """Select, of these hashes, the ones that have events in the outbox."""
         o = self._outbox
         name = o["name_hash"]
         return f"SELECT DISTINCT {name} FROM {o} WHERE {name} {_in(count)}"

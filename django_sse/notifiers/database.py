@@ -49,7 +49,7 @@ HEAD_INTERVAL = 0.25
 
 
 class DatabaseNotifier(Notifier):
-    """Polls; hears every process that writes to the same database."""
+    """Wake-ups by polling, from every process that writes to the same database."""
 
     supports_other_processes = True
     supports_polling = True
@@ -157,8 +157,11 @@ async def _watch_data_version(
 
 
 class _Watch:
-    """Calls ``tell`` with the commits of other connections: with the channels that have new events,
-    and with None when channels changed otherwise (an event was redacted, an epoch rotated)."""
+    """A watch for commits of other connections.
+
+    It calls ``tell`` with the channels that have new events, and with None when channels changed
+    otherwise (an event was redacted, an epoch rotated).
+    """
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ _STABLE_AFTER = 30.0
 
 
 class Outage:
-    """Counts the failures of one connection; it is not thread-safe.
+    """The failures of one connection, counted; not thread-safe.
 
     ``what`` begins the log messages: "Cannot receive from the channel layer 'default'", say.
     """

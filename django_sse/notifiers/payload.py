@@ -125,7 +125,7 @@ def _wakeup(value: object) -> Wakeup:
 
 
 class Reader:
-    """Decodes the messages of one notifier, and logs each kind of invalid message only once.
+    """The decoder of one notifier's messages; it logs each kind of invalid message only once.
 
     ``source`` names the transport in the log.
     """

@@ -63,7 +63,7 @@ def behind_a_pooler(alias: str) -> bool:
 
 
 class PostgresNotifier(Notifier):
-    """LISTEN/NOTIFY in the database of the log, or in that of ``dsn``."""
+    """LISTEN/NOTIFY in the database of the log, or in the database at ``dsn``."""
 
     supports_other_processes = True
 

@@ -1,4 +1,4 @@
-"""Sends wake-ups from its own thread, so that a publisher never waits for a transport.
+"""A thread that sends wake-ups, so that a publisher never waits for a transport.
 
 The queue holds only the newest position of each channel, and one message is sent at a time. Under
 load a message is sent at most every ``COALESCE`` seconds, which is as often as clients are woken.
@@ -52,7 +52,7 @@ _senders: weakref.WeakSet[Sender] = weakref.WeakSet()
 
 
 class Sender:
-    """Sends the wake-ups of one notifier in one process; any thread may call ``put``.
+    """The sender of one notifier's wake-ups in one process; any thread may call ``put``.
 
     ``connect`` returns an async context manager around a function that sends one message. Both may
     raise the transport's errors. ``what`` begins the log message about an outage.

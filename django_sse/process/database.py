@@ -29,7 +29,7 @@ logger = logging.getLogger("django_sse")
 
 
 class _LiveCursors:
-    """Knows whether a query of this thread is still being read, as by ``aiterator()``."""
+    """The queries of this thread that are still being read, as by ``aiterator()``."""
 
     def __init__(self) -> None:
         self._cursors: weakref.WeakSet[Any] = weakref.WeakSet()

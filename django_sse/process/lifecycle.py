@@ -95,7 +95,7 @@ def _run(hooks: dict[Order, Hook], *, reverse: bool) -> None:
 
 
 class _Exit:
-    """Registers the exit hooks with ``multiprocessing``, in this process and in each that it forks.
+    """The exit hooks' registration with ``multiprocessing``, in this process and in each it forks.
 
     Not with ``atexit``: a child of ``multiprocessing`` does not run that.
     """

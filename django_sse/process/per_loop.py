@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class PerLoop(Generic[T]):
-    """Makes an object for a loop when it is first asked for, and forgets it after the loop closes.
+    """An object for each loop: made when it is first asked for, forgotten after the loop closes.
 
     ``make`` is called with the running loop.
     """

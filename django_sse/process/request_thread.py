@@ -42,7 +42,7 @@ class Surroundings(NamedTuple):
 
     @classmethod
     def here(cls) -> Surroundings:
-        """Return those of the running thread or task."""
+        """Return the settings of the running thread or task."""
         return cls(
             translation.get_language(),
             timezone.get_current_timezone(),
@@ -51,7 +51,7 @@ class Surroundings(NamedTuple):
         )
 
     def enter(self) -> None:
-        """Make them those of the running thread or task."""
+        """Apply them to the running thread or task."""
         if self.language is None:
             translation.deactivate_all()
         else:

@@ -1,4 +1,4 @@
-"""Renews the leases of a process's runs, and ends the runs of processes that died.
+"""The keeper of runs: it renews its process's leases and ends the runs of processes that died.
 
 Each event loop has two tasks, which run a query every few seconds while there are runs or clients
 of runs. Every process with a client of a run looks for expired leases, so that the client of a dead
@@ -34,7 +34,7 @@ logger = logging.getLogger("django_sse")
 
 
 class Keeper:
-    """Keeps the runs of one event loop; ``interrupt`` may be called from any thread."""
+    """The keeper of the runs of one event loop; ``interrupt`` may be called from any thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -148,7 +148,7 @@ def _end_all_lost() -> None:
 
 
 def end_lost(runs: Iterable[Run]) -> int:
-    """End those of ``runs`` (with expired leases) whose process died; return how many.
+    """End the ``runs``, with expired leases, whose process died; return how many.
 
     Raises ``LogUnavailable``.
     """
@@ -182,7 +182,7 @@ get_keeper = _keepers.get
 
 
 class _Grace:
-    """Registers this process's runs with ``stopping``; runs get more time than streams."""
+    """This process's runs, for ``stopping``: they get more time than streams."""
 
     @property
     def seconds(self) -> float:

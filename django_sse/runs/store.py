@@ -125,9 +125,9 @@ def expired(*, owner: str | None = None, run_id: UUID | None = None) -> list[Run
 
 
 def claim(runs: Collection[Run]) -> list[Run]:
-    """Lease those of ``runs`` whose leases are still expired, and return them.
+    """Claim the ``runs`` whose leases are still expired: renew these leases and return the runs.
 
-    No other process can claim them during this lease.
+    No other process can claim them before the new leases expire.
     """
     ids = [run.pk for run in runs]
 
@@ -144,7 +144,7 @@ def claim(runs: Collection[Run]) -> list[Run]:
 
 
 def unwatched(ids: Collection[UUID]) -> list[UUID]:
-    """Return those of ``ids`` that had no client in any process for ``UNWATCHED`` seconds."""
+    """Return the ``ids`` of runs without a client in any process for ``UNWATCHED`` seconds."""
     rows = _rows().filter(pk__in=ids, watched__lt=_in(-conf.current().RUNS.UNWATCHED))
     return _run(lambda: list(rows.values_list("pk", flat=True)))
 

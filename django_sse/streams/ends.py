@@ -5,7 +5,7 @@ done                    the source returned: the dialect's end of a whole answer
 error                   the source raised: the dialect's error
 aborted                 somebody stopped the answer
 interrupted             the process of an unfinished answer stopped or died: an error
-drained                 the server stops, and the client will reconnect: ``stream-retry``
+drained                 the server stops or is overloaded, and the client will reconnect
 ======================  ====================================================================
 
 The first four are final. The last frame of each carries ``TERMINAL_ID``, so that an EventSource,
@@ -78,7 +78,9 @@ ABORTED = Ending(State.ABORTED)
 INTERRUPTED = Ending(
     State.ERROR, "The server was stopped before the answer was complete.", "interrupted"
 )
-LOST = Ending(State.ERROR, "The server has lost its place in the answer.", "interrupted")
+LOST = Ending(
+    State.ERROR, "The server no longer knows which part of the answer you have.", "interrupted"
+)
 _NO_END = Ending(State.ERROR, "The answer is complete, but its end could not be sent.")
 
 

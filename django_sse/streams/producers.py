@@ -53,7 +53,7 @@ _UNREPORTED = "The error of a generator could not be reported."
 
 
 class Sink(Protocol):
-    """Takes the items of a producer: a stream, or a run."""
+    """The taker of a producer's items: a stream, or a run."""
 
     @property
     def full(self) -> bool: ...
@@ -74,7 +74,7 @@ class Sink(Protocol):
 
 
 class TaskProducer:
-    """Iterates an async iterable in a task of its own on the running loop.
+    """A producer that iterates an async iterable in a task of its own on the running loop.
 
     The task sees the request's context variables (the active language, say) but not the request's
     thread. With ``own_thread`` its sync calls run in a thread of its own, which closes its database
@@ -186,7 +186,9 @@ class TaskProducer:
 
 
 class ThreadProducer:
-    """Iterates a sync iterable in a thread of its own, at most ``SYNC_GENERATORS`` in a process.
+    """A producer that iterates a sync iterable in a thread of its own.
+
+    A process has at most ``SYNC_GENERATORS`` of them.
 
     Raises ``Overloaded`` at that limit, and when the system refuses a thread.
     """

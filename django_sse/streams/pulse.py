@@ -37,7 +37,7 @@ class Attendant(Protocol):
 
 
 class Pulse:
-    """Lives on one loop; ``drain`` may be called from any thread."""
+    """The pulse of one loop; ``drain`` may be called from any thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.streams: set[Stream] = set()

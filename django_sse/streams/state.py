@@ -21,16 +21,16 @@ States:
 ``PARKED``
     The push driver waits to be called. It has read everything there was.
 ``DRAINING``
-    The server stops. The next read gives the last frame.
+    The server stops, or cannot serve this stream now. The next read gives the last frame.
 ``LINGERING``
     The last frame was read. The generator or subscription behind the stream is ending, and the body
     ends after it.
 ``CLOSED``
     Nothing will come any more, and nothing is held any more. Final.
 
-Every event but ``PARK`` and ``RESUME`` may come from any state: a client leaves when it likes, and
-a server may be told to stop twice. Where an event changes nothing, the table names the state it is
-in. A pair that is missing is a mistake in a driver or a stream, and raises.
+``READ``, ``DRAIN`` and ``CLOSE`` may come in any state: a client leaves when it likes, and a server
+may be told to stop twice. Where a move changes nothing, the table names the same state. A pair that
+is missing is a mistake in a driver or a stream, and raises.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ class State(Enum):
 
 
 class Move(Enum):
-    """An event that moves a stream from one state to another."""
+    """What moves a stream from one state to another."""
 
     READ = auto()
     """A driver asks for the next chunk."""
     PARK = auto()
     """There is nothing to send, and the driver wants to be called instead of waiting."""
     DRAIN = auto()
-    """The server stops."""
+    """The server stops, or cannot serve this stream now."""
     LAST = auto()
     """The last frame of a draining stream was read."""
     CLOSE = auto()

@@ -48,7 +48,7 @@ _SILENT_BEATS = 2
 
 
 class Driver:
-    """Takes a stream to its client. This one only iterates, as Django's handlers do."""
+    """A stream's way to its client. This one only iterates, as Django's handlers do."""
 
     pushes = False
     """Whether ``ready`` sends what a parked stream has. Only then does a stream park."""
@@ -67,7 +67,7 @@ _ITERATES = Driver()
 
 
 class Stream(ABC):
-    """Yields ``bytes``: whole frames, or a heartbeat between two frames."""
+    """An iterator of ``bytes``: whole frames, or a heartbeat between two frames."""
 
     def __init__(self) -> None:
         self.state = NEW
@@ -120,7 +120,7 @@ class Stream(ABC):
 
     @abstractmethod
     def _end(self) -> None:
-        """Let go of what is behind the stream; on the loop.
+        """Release what is behind the stream; on the loop.
 
         Called once, or, when the stream was closed during its start, once more after that.
         """
@@ -189,7 +189,7 @@ class Stream(ABC):
         self.driver.stalled()
 
     def drain(self) -> None:
-        """End the stream because the server stops; its client will reconnect."""
+        """End the stream because the server stops or is overloaded; its client will reconnect."""
         self._tell(self._move(DRAIN))
         if self._loop is not None:
             # The server would wait for a client that reads nothing, and some servers for ever.

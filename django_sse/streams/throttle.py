@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Throttle:
-    """Calls ``act`` at once when the last action is ``pause`` seconds ago, else when it will be.
+    """A limit on calls of ``act``: at once after a pause of ``pause`` seconds, else at its end.
 
     Everything that arrives in between shares that one action, because a write, an append or a
     wake-up of many costs more than the events that it carries. Lives on one loop.

@@ -34,8 +34,9 @@ register = template.Library()
 def event_stream_client_url(part: str = "connection") -> str:
     """Return the URL of a part of the JavaScript client, an ES module.
 
-    "connection" exports the `EventStream` that all else is built on; "page" makes of it that of a
-    page (`for await`, runs that are remembered, the watchdog); "shared" adds `SharedEventStream`.
+    "connection" exports `EventStreamConnection`, on which the others are built; "page" exports
+    `EventStream`, which has what a page needs besides (`for await`, runs that are remembered, a
+    watchdog); "shared" exports `SharedEventStream`.
 
     Raises `TemplateSyntaxError` on another part, `ValueError` where the static files storage has a
     manifest that does not name the client: run `collectstatic`.

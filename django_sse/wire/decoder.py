@@ -67,7 +67,7 @@ _set_last_event_id = MessageEvent.__dict__["last_event_id"].__set__
 
 
 class Decoder:
-    """Decodes a stream, fed in chunks of any size, into events.
+    """The decoder of one stream: chunks of bytes of any size in, events out.
 
     It never holds more than one unfinished line and one unfinished event. An event that is
     unfinished when the stream ends is dropped, as the standard requires.

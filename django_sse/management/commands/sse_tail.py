@@ -87,7 +87,7 @@ class _Tail(ChannelStream):
 
 
 class _Printer:
-    """Prints events."""
+    """A printer of events."""
 
     def __init__(self, out: OutputWrapper, *, as_json: bool, names: bool) -> None:
         self._out = out

@@ -82,7 +82,7 @@ class Command(EventStreamCommand):
 
 
 def _all(log: EventLog) -> Iterable[str]:
-    """Yield all channels except those of runs in progress.
+    """Yield all channels except the channels of runs in progress.
 
     An answer without its beginning would be useless.
     """

@@ -20,7 +20,7 @@ const LONGEST_TIMER = 2 ** 31 - 1;
 const KEY = "django_sse:";
 
 /**
- * Those of the connection, and more; what each means stands in docs/client.md.
+ * The options of the connection, and more; docs/client.md has what each means.
  * @typedef {Record<string, any> & { watchdog?: number, batch?: "frame", remember?: string, restores?: boolean
  * }} Options
  */
@@ -123,7 +123,7 @@ export class EventStream extends EventStreamConnection {
     return new this(url, { lastEventId, ...options, method: "GET", body: null, run, remember: name });
   }
 
-  /** What is remembered under the name is no longer. @param {string} name */
+  /** Forget what is remembered under the name. @param {string} name */
   static forget(name) { store(name, null); }
 
   /** @param {string | URL} url relative to the page @param {Options} [options] */
@@ -139,7 +139,7 @@ export class EventStream extends EventStreamConnection {
     if (watchdog) this.#timer = setInterval(() => this.check(), Math.min(watchdog / 4, LONGEST_TIMER));
   }
 
-  /** That of the last event that all listeners and loops were given: who begins anew after it misses nothing. */
+  /** The id of the last event that all listeners and loops were given: a stream that begins after it misses nothing. */
   get lastEventId() {
     if (this.#dropped) return this.#position;
     const behind = [...this.#loops].sort((one, other) => unread(other) - unread(one))[0];

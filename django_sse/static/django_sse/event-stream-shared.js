@@ -310,7 +310,7 @@ class Peer {
   #wake() { for (const resolve of this.#waiting.splice(0)) resolve(); }
 }
 
-/** Those of the streams that are not closed. @type {Set<Peer>} */
+/** The peers of the streams that are not closed. @type {Set<Peer>} */
 const peers = new Set();
 /** A page that sleeps or goes cannot lead. Before any connection ends, whose end would be told to the others. */
 const leave = () => { for (const peer of peers) peer.leave(); };
@@ -322,7 +322,7 @@ export class SharedEventStream extends EventStream {
 
   /**
    * @param {string | URL} url relative to the page; one that all tabs use alike
-   * @param {Record<string, any>} [options] those of EventStream
+   * @param {Record<string, any>} [options] the options of EventStream
    * @throws {TypeError} as EventStream does, and for what is no GET: an answer to a POST is not for all tabs
    */
   constructor(url, options = {}) {

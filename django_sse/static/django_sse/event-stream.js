@@ -144,7 +144,7 @@ export class EventStreamConnection extends EventTarget {
   get url() { return this.#url.href; }
   /** Where the run's events are, once known. */ get runURL() { return this.#run?.href ?? null; }
   get readyState() { return this.#readyState; }
-  /** That of the newest event that was read. */ get lastEventId() { return this.#lastEventId; }
+  /** The id of the newest event that was read. */ get lastEventId() { return this.#lastEventId; }
   /** What ended it for good. */ get error() { return this.#failure ?? null; }
   /** Milliseconds it has waited for the server; 0 when it does not. */
   get silence() { return this.#askedAt && Math.max(0, Date.now() - this.#askedAt); }
@@ -217,7 +217,7 @@ export class EventStreamConnection extends EventTarget {
     this.#request.headers.delete("Content-Type");
   }
 
-  /** Those of a request by the method, with the position and the CSRF token. */
+  /** The headers of a request by the method, with the position and the CSRF token. */
   headers(method = this.#request.method) {
     const headers = new Headers(this.#request.headers);
     const id = new TextEncoder().encode(this.#lastEventId); // a header's characters are bytes, an id's UTF-8

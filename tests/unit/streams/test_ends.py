@@ -77,7 +77,11 @@ def write(ending: Ending, events: list[Event]) -> tuple[Ending, str]:
             State.ERROR,
             "failed interrupted The server was stopped before the answer was complete.",
         ),
-        (LOST, State.ERROR, "failed interrupted The server has lost its place in the answer."),
+        (
+            LOST,
+            State.ERROR,
+            "failed interrupted The server no longer knows which part of the answer you have.",
+        ),
     ],
 )
 def test_each_end_is_one_of_the_encoders(ending: Ending, state: State, said: str) -> None:

@@ -136,7 +136,7 @@ export class Answer {
     this.#conclude(`Complete: ${count}.`, false);
   }
 
-  /** The server's last word. @param {MessageEvent<string> & { error: Error & { code: string } }} event */
+  /** The answer ended with an error. @param {MessageEvent<string> & { error: Error & { code: string } }} event */
   #broken({ data, error: { code } }) {
     const { error } = JSON.parse(data);
     const [what, why] = ENDS[code] ?? ["Failed:", error];

@@ -54,7 +54,7 @@ export class Connection {
     if (event instanceof MessageEvent) this.#frames.add(event);
     else if (event.type === "open") this.#frames.remark("connected");
     else this.#frames.remark(stream.readyState === 2 ? "closed for good" : "connection lost, coming back");
-    // The server's last word: an EventSource would ask again and be told 204.
+    // The terminal event: an EventSource would reconnect, and the server would answer with 204.
     if (event.type === "close" || (event.type === "error" && event instanceof MessageEvent)) stream.close();
     this.#listeners[event.type]?.(event);
     this.#show();
