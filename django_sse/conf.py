@@ -162,12 +162,12 @@ def problems(values: object) -> Iterator[Problem]:
         yield Problem("E001", message, f'For example {NAME} = {{"STREAMS": {{"HEARTBEAT": 20}}}}.')
 
 
-def _group_problems(group: Any, values: Mapping[Any, Any], place: str) -> Iterator[Problem]:
+def _group_problems(group: Any, values: Mapping[Any, Any], setting: str) -> Iterator[Problem]:
     hints = get_type_hints(type(group))
     for name, value in values.items():
-        here = item(place, name)
+        here = item(setting, name)
         if name not in hints:
-            yield Problem("E002", f"{here} is not a setting.", _meant(name, hints, place))
+            yield Problem("E002", f"{here} is not a setting.", _meant(name, hints, setting))
             continue
         default = getattr(group, name)
         if not is_dataclass(default):
@@ -183,33 +183,33 @@ def _group_problems(group: Any, values: Mapping[Any, Any], place: str) -> Iterat
             )
 
 
-def item(place: str, name: object) -> str:
-    """Return the entry ``name`` of the dict ``place`` as a user writes it."""
-    return f'{place}["{name}"]' if isinstance(name, str) else f"{place}[{name!r}]"
+def item(setting: str, name: object) -> str:
+    """Return the entry ``name`` of the dict ``setting`` as a user writes it."""
+    return f'{setting}["{name}"]' if isinstance(name, str) else f"{setting}[{name!r}]"
 
 
-def _meant(name: object, known: Collection[str], place: str) -> str:
+def _meant(name: object, known: Collection[str], setting: str) -> str:
     """Return a hint for the unknown ``name``: a similar one here, else one of another level."""
-    places = {each.name: item(NAME, each.name) for each in fields(Settings)}
+    written = {each.name: item(NAME, each.name) for each in fields(Settings)}
     for group in fields(Settings):
         if is_dataclass(group.default):
             outer = item(NAME, group.name)
-            places |= {each.name: item(outer, each.name) for each in fields(group.default)}
-    places |= {each: item(place, each) for each in known}
+            written |= {each.name: item(outer, each.name) for each in fields(group.default)}
+    written |= {each: item(setting, each) for each in known}
     wanted = str(name).upper()
-    here = [wanted] if wanted in places else get_close_matches(wanted, known, n=1)
-    return did_you_mean(wanted, {each: places[each] for each in here} or places, known)
+    here = [wanted] if wanted in written else get_close_matches(wanted, known, n=1)
+    return did_you_mean(wanted, {each: written[each] for each in here} or written, known)
 
 
-def did_you_mean(name: str, places: Mapping[str, str], known: Collection[str]) -> str:
-    """Return a hint: the place of the name most similar to ``name``, else the ``known`` names."""
-    if close := get_close_matches(name, places, n=1):
-        return f"Did you mean {places[close[0]]}?"
+def did_you_mean(name: str, written: Mapping[str, str], known: Collection[str]) -> str:
+    """Return a hint: the setting named most like ``name``, else the ``known`` names."""
+    if close := get_close_matches(name, written, n=1):
+        return f"Did you mean {written[close[0]]}?"
     return f"Known: {', '.join(known)}." if known else "There are none."
 
 
-def wrong_value(place: str, value: object, expected: Any) -> str | None:
-    """Return what is wrong with the ``value`` of the setting at ``place``, or None.
+def wrong_value(setting: str, value: object, expected: Any) -> str | None:
+    """Return what is wrong with the ``value`` of ``setting``, or None.
 
     ``expected`` is the setting's annotation, made of str, int, float, None and Mapping.
     """
@@ -220,12 +220,12 @@ def wrong_value(place: str, value: object, expected: Any) -> str | None:
     if isinstance(value, bool) or not isinstance(value, accepted):
         wanted = " or ".join(_NAMES.get(kind, kind.__name__) for kind in accepted)
         # An option may hold a password, in whatever form it was given.
-        found = f"a {type(value).__name__}" if "OPTIONS" in place else repr(value)
-        return f"{place} is {found}: it must be {wanted}."
+        found = f"a {type(value).__name__}" if "OPTIONS" in setting else repr(value)
+        return f"{setting} is {found}: it must be {wanted}."
     if isinstance(value, int | float) and value < 0:
-        return f"{place} is {value!r}: it must not be negative."
+        return f"{setting} is {value!r}: it must not be negative."
     if isinstance(value, float) and not math.isfinite(value):
-        return f"{place} is {value!r}: it must be a finite number."
+        return f"{setting} is {value!r}: it must be a finite number."
     return None
 
 
@@ -273,19 +273,19 @@ def current() -> Settings:
     return read[1]
 
 
-def load(place: str, path: str, base: type[T], hint: str = "") -> type[T]:
-    """The class at the dotted ``path`` that the setting ``place`` gives, a subclass of ``base``.
+def load(setting: str, path: str, base: type[T], hint: str = "") -> type[T]:
+    """The class at the dotted ``path`` that ``setting`` gives, a subclass of ``base``.
 
     Raises ``ImproperlyConfigured``, naming the setting, with ``hint`` where there is no such path.
     """
     try:
         found = import_string(path)
     except ImportError as error:
-        message = f"{place}: cannot import {path!r}: {error}{hint}"
+        message = f"{setting}: cannot import {path!r}: {error}{hint}"
         raise ImproperlyConfigured(message) from None
     if not (isinstance(found, type) and issubclass(found, base)):
         article = "an" if base.__name__[0] in "AEIOU" else "a"
-        raise ImproperlyConfigured(f"{place}: {path!r} is not {article} {base.__name__}.")
+        raise ImproperlyConfigured(f"{setting}: {path!r} is not {article} {base.__name__}.")
     return found
 
 

@@ -60,7 +60,7 @@ class OpenAIResponsesEncoder(VendorEncoder):
         self._foreign = sent > 0
         self._output: list[Object] = []
         # The index of each call's item in the output.
-        self._places: dict[str, int] = {}
+        self._indexes: dict[str, int] = {}
         self._kind: str | None = None
         self._pieces: list[str] = []
 
@@ -96,12 +96,12 @@ class OpenAIResponsesEncoder(VendorEncoder):
 
     def _add_item(self, item: Object) -> Event:
         self._output.append(item)
-        place = len(self._output) - 1
-        return self._event("response.output_item.added", output_index=place, item=item)
+        index = len(self._output) - 1
+        return self._event("response.output_item.added", output_index=index, item=item)
 
-    def _item_done(self, place: int, **fields: Any) -> Event:
-        item = self._output[place] = {**self._output[place], **fields}
-        return self._event("response.output_item.done", output_index=place, item=item)
+    def _item_done(self, index: int, **fields: Any) -> Event:
+        item = self._output[index] = {**self._output[index], **fields}
+        return self._event("response.output_item.done", output_index=index, item=item)
 
     def _open_item(self, kind: str) -> list[Event]:
         """Open an item with one part of text; it stays open until another kind of item begins."""
@@ -112,17 +112,17 @@ class OpenAIResponsesEncoder(VendorEncoder):
         item["status"] = "in_progress"
         self._kind = kind
         added = self._add_item(item)
-        self._place = {
+        self._address = {
             "item_id": item["id"],
             "output_index": len(self._output) - 1,
             "content_index": 0,
         }
-        part = self._event("response.content_part.added", **self._place, part=self._part(""))
+        part = self._event("response.content_part.added", **self._address, part=self._part(""))
         self._before = self._before_delta()
         return [*closing, added, part]
 
     def _before_delta(self) -> str:
-        fields: Object = {"type": f"response.{_PARTS[self._kind or '']}.delta", **self._place}
+        fields: Object = {"type": f"response.{_PARTS[self._kind or '']}.delta", **self._address}
         if self._kind == "text":
             fields["logprobs"] = []
         return dumps(fields)[:-1]
@@ -138,13 +138,13 @@ class OpenAIResponsesEncoder(VendorEncoder):
         part = self._part(text)
         logprobs: Object = {"logprobs": []} if self._kind == "text" else {}
         done = f"response.{_PARTS[self._kind]}.done"
-        place = self._place["output_index"]
+        index = self._address["output_index"]
         self._kind = None
         self._pieces = []
         return [
-            self._event(done, **self._place, text=text, **logprobs),
-            self._event("response.content_part.done", **self._place, part=part),
-            self._item_done(place, status=status, content=[part]),
+            self._event(done, **self._address, text=text, **logprobs),
+            self._event("response.content_part.done", **self._address, part=part),
+            self._item_done(index, status=status, content=[part]),
         ]
 
     def _write(self, kind: TextKind, text: str) -> list[Event]:
@@ -158,7 +158,7 @@ class OpenAIResponsesEncoder(VendorEncoder):
         events = []
         if first:
             events = self._close_item("completed")
-            self._places[call.id] = len(self._output)
+            self._indexes[call.id] = len(self._output)
             item = {
                 "type": "function_call",
                 "id": new_id("fc_"),
@@ -169,29 +169,29 @@ class OpenAIResponsesEncoder(VendorEncoder):
             }
             events.append(self._add_item(item))
         if arguments:
-            place = self._places[call.id]
+            index = self._indexes[call.id]
             events.append(
                 self._event(
                     "response.function_call_arguments.delta",
-                    item_id=self._output[place]["id"],
-                    output_index=place,
+                    item_id=self._output[index]["id"],
+                    output_index=index,
                     delta=arguments,
                 )
             )
         return events
 
     def _close_call(self, call: Call) -> list[Event]:
-        place = self._places[call.id]
+        index = self._indexes[call.id]
         arguments = "".join(call.pieces)
         return [
             self._event(
                 "response.function_call_arguments.done",
-                item_id=self._output[place]["id"],
-                output_index=place,
+                item_id=self._output[index]["id"],
+                output_index=index,
                 name=call.name,
                 arguments=arguments,
             ),
-            self._item_done(place, arguments=arguments, status="completed"),
+            self._item_done(index, arguments=arguments, status="completed"),
         ]
 
     def _result(self, call: Call, content: Any) -> list[Event]:
@@ -268,12 +268,12 @@ class OpenAIResponsesDecoder(VendorDecoder):
             case "response.reasoning_text.delta" | "response.reasoning_summary_text.delta":
                 return [Reasoning(text)] if (text := get_text(data, "delta")) else []
             case "response.function_call_arguments.delta":
-                place = get_key(data, "output_index")
-                self._given.add(place)
-                return self._calls.piece(place, get_text(data, "delta"))
+                index = get_key(data, "output_index")
+                self._given.add(index)
+                return self._calls.piece(index, get_text(data, "delta"))
             case "response.output_item.added" | "response.output_item.done" as kind:
-                item, place = get_object(data, "item"), get_key(data, "output_index")
-                return self._read_item(place, item, kind.endswith("done"))
+                item, index = get_object(data, "item"), get_key(data, "output_index")
+                return self._read_item(index, item, kind.endswith("done"))
             case "response.completed" | "response.incomplete":
                 return self._read_end(get_object(data, "response"))
             case "response.failed":
@@ -282,17 +282,17 @@ class OpenAIResponsesDecoder(VendorDecoder):
                 failure(data.get("error") or {"code": data.get("code")})
         return []
 
-    def _read_item(self, place: int | str | None, item: Object, done: bool) -> list[Value]:
+    def _read_item(self, index: int | str | None, item: Object, done: bool) -> list[Value]:
         id, arguments = get_text(item, "call_id"), get_text(item, "arguments")
         match item.get("type"):
-            case "function_call" if place not in self._calls:
+            case "function_call" if index not in self._calls:
                 self._waiting.add(id)
                 if arguments:
-                    self._given.add(place)
-                return [self._calls.start(place, id, get_text(item, "name"), arguments)]
-            case "function_call" if done and place not in self._given:
-                self._given.add(place)
-                return self._calls.piece(place, arguments)
+                    self._given.add(index)
+                return [self._calls.start(index, id, get_text(item, "name"), arguments)]
+            case "function_call" if done and index not in self._given:
+                self._given.add(index)
+                return self._calls.piece(index, arguments)
             case "function_call_output" if done:
                 self._waiting.discard(id)
                 return [ToolResult(id, item.get("output"))]

@@ -23,7 +23,7 @@ _NAMES = {
     "channel_layer": "django_sse.notifiers.channel_layer.ChannelLayerNotifier",
 }
 _MEMORY_LOG = "django_sse.log.memory.MemoryLog"
-_PLACE = conf.item(conf.NAME, "NOTIFIER")
+_SETTING = conf.item(conf.NAME, "NOTIFIER")
 
 
 def notifier_path(settings: conf.Settings) -> str:
@@ -40,7 +40,7 @@ def _auto(settings: conf.Settings) -> str:
     """
     if settings.NOTIFIER.OPTIONS:
         raise ImproperlyConfigured(
-            f'{_PLACE} has OPTIONS and no BACKEND. Name the BACKEND they are for: "auto" takes '
+            f'{_SETTING} has OPTIONS and no BACKEND. Name the BACKEND they are for: "auto" takes '
             "none."
         )
     if constants.LOG == _MEMORY_LOG:
@@ -69,7 +69,7 @@ def _can_listen(alias: str) -> bool:
 
 def _make(path: str, options: Mapping[str, Any]) -> Notifier:
     known = f". Known names: {', '.join(['auto', *_NAMES])}."
-    kind = conf.load(_PLACE, path, Notifier, known)  # type: ignore[type-abstract]
+    kind = conf.load(_SETTING, path, Notifier, known)  # type: ignore[type-abstract]
     _check_options(kind, options, is_ours=path in _NAMES.values())
     return kind(**options)
 
@@ -78,15 +78,15 @@ def _check_options(kind: type[Notifier], options: Mapping[str, Any], *, is_ours:
     """Raise ``ImproperlyConfigured`` for a keyword that the constructor does not take, and for a
     value of the wrong type where the constructor is one of this library's."""
     parameters = inspect.signature(kind).parameters
-    place = conf.item(_PLACE, "OPTIONS")
+    setting = conf.item(_SETTING, "OPTIONS")
     if any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
         return
     hints = get_type_hints(kind.__init__) if is_ours else {}
     for name, value in options.items():
-        here = conf.item(place, name)
+        here = conf.item(setting, name)
         if name not in parameters:
-            places = {each: conf.item(place, each) for each in parameters}
-            hint = conf.did_you_mean(str(name).lower(), places, parameters)
+            written = {each: conf.item(setting, each) for each in parameters}
+            hint = conf.did_you_mean(str(name).lower(), written, parameters)
             raise ImproperlyConfigured(f"{here}: {kind.__name__} does not take it. {hint}")
         if name in hints and (wrong := conf.wrong_value(here, value, hints[name])):
             raise ImproperlyConfigured(wrong)

@@ -40,7 +40,7 @@ _AHEAD = 100
 # Seconds before an unavailable log is tried again.
 _RETRY = 0.5
 # Seconds in which a run that is cancelled with its event loop must append its end.
-_LAST_WORDS = 2.0
+_END_TIMEOUT = 2.0
 
 
 class RunTask:
@@ -221,7 +221,7 @@ class RunTask:
             await self._note_end()
         except asyncio.CancelledError:
             # The loop ends: for example, a server ended it without a signal that reaches Python.
-            await self._last_words()
+            await self._append_end()
             raise
         except Exception:
             logger.exception("The run %s could not be written: abandoned.", self.run.pk)
@@ -294,13 +294,13 @@ class RunTask:
                 head = heads.get(self.run.channel)
                 return head is not None and head.head >= seq
 
-    async def _last_words(self) -> None:
+    async def _append_end(self) -> None:
         if self._in_users_test:
             # Only the test's thread can use the test's transaction, and it waits for this loop.
             return
         self._finish(INTERRUPTED)
         try:
-            async with asyncio.timeout(_LAST_WORDS):
+            async with asyncio.timeout(_END_TIMEOUT):
                 await self._settle_what_was_cut()
                 while entries := self._next():
                     await self._append(entries)

@@ -382,7 +382,7 @@ pool.join()
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_a_process_that_ends_says_its_last_word(end: str) -> None:
+def test_a_process_that_ends_sends_its_last_wake_up(end: str) -> None:
     assert run_python(LAST_WORDS.format(epoch=EPOCH) + ENDS[end]) == (0, "sent\n")
 
 
@@ -411,7 +411,7 @@ ThreadProducer(Nobody(), pages())
 """
 
 
-def test_the_last_words_of_generators_are_among_them() -> None:
+def test_events_that_generators_publish_as_they_end_are_announced() -> None:
     assert run_python(LAST_WORDS.format(epoch=EPOCH) + GENERATOR) == (0, "sent\nsent\n")
 
 

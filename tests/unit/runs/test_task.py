@@ -521,7 +521,7 @@ async def test_what_the_generator_does_at_its_end_is_not_broken_off(method: str)
 
 
 @pytest.mark.parametrize("method", ["interrupt", "abort"])
-async def test_what_comes_after_the_last_word_does_not_undo_it(method: str) -> None:
+async def test_nothing_undoes_an_end_that_is_in_the_log(method: str) -> None:
     async def talkative() -> AsyncIterator[str]:
         yield "one"
         try:
