@@ -158,7 +158,7 @@ def problems(values: object) -> Iterator[Problem]:
     if isinstance(values, Mapping):
         yield from _group_problems(Settings(), values, NAME)
     else:
-        message = f"settings.{NAME} is a {type(values).__name__}: it must be a dict."
+        message = f"settings.{NAME} is {_kind(values)}: it must be a dict."
         yield Problem("E001", message, f'For example {NAME} = {{"STREAMS": {{"HEARTBEAT": 20}}}}.')
 
 
@@ -177,7 +177,7 @@ def _group_problems(group: Any, values: Mapping[Any, Any], setting: str) -> Iter
             yield from _group_problems(default, value, here)
         elif not (isinstance(default, Notifier) and isinstance(value, str)):
             wanted = "a str or a dict" if isinstance(default, Notifier) else "a dict"
-            wrong = f"{here} is a {type(value).__name__}: it must be {wanted}."
+            wrong = f"{here} is {_kind(value)}: it must be {wanted}."
             yield Problem(
                 "E003", wrong, f"It may have: {', '.join(get_type_hints(type(default)))}."
             )
@@ -220,13 +220,22 @@ def wrong_value(setting: str, value: object, expected: Any) -> str | None:
     if isinstance(value, bool) or not isinstance(value, accepted):
         wanted = " or ".join(_NAMES.get(kind, kind.__name__) for kind in accepted)
         # An option may hold a password, in whatever form it was given.
-        found = f"a {type(value).__name__}" if "OPTIONS" in setting else repr(value)
+        found = _kind(value) if "OPTIONS" in setting else repr(value)
         return f"{setting} is {found}: it must be {wanted}."
     if isinstance(value, int | float) and value < 0:
         return f"{setting} is {value!r}: it must not be negative."
     if isinstance(value, float) and not math.isfinite(value):
         return f"{setting} is {value!r}: it must be a finite number."
     return None
+
+
+def _kind(value: object) -> str:
+    return _article(type(value))
+
+
+def _article(kind: type) -> str:
+    name = kind.__name__
+    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
 
 
 _NAMES: dict[Any, str] = {type(None): "None", Mapping: "a dict"}
@@ -284,8 +293,7 @@ def load(setting: str, path: str, base: type[T], hint: str = "") -> type[T]:
         message = f"{setting}: cannot import {path!r}: {error}{hint}"
         raise ImproperlyConfigured(message) from None
     if not (isinstance(found, type) and issubclass(found, base)):
-        article = "an" if base.__name__[0] in "AEIOU" else "a"
-        raise ImproperlyConfigured(f"{setting}: {path!r} is not {article} {base.__name__}.")
+        raise ImproperlyConfigured(f"{setting}: {path!r} is not {_article(base)}.")
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
@@ -71,7 +72,14 @@ class ChannelStreamView(View):
         name = f"{type(self).__name__}.has_permission()"
         if not await allows(name, self.has_permission):
             raise PermissionDenied
-        return subscribe(*await ask(self.get_channels), since=self.since)
+        channels = await ask(self.get_channels)
+        # A str would be taken for the names of its letters.
+        if isinstance(channels, str) or not isinstance(channels, Iterable):
+            raise TypeError(
+                f"{type(self).__name__}.get_channels(), or channels, must be a list of names, "
+                f'not {channels!r}. A single channel is a list, too: ["news"].'
+            )
+        return subscribe(*channels, since=self.since)
 
 
 async def _found(request: HttpRequest, run_id: UUID) -> Run:

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 from django_sse.dialects import Dialect, get_dialect
 from django_sse.dialects.plain import DONE, Plain
 from django_sse.http.endpoint import Endpoint
+from django_sse.wire.event import Event
 
 if TYPE_CHECKING:
     from django.http.response import HttpResponseBase
-
-    from django_sse.wire.event import Event
 
 View = Callable[..., Any]
 Resumable: TypeAlias = bool | Literal["while_connected"]
@@ -54,12 +53,20 @@ def event_stream(
     HEAD and OPTIONS open no stream. It also decorates methods of class-based views, directly or
     through ``method_decorator``.
     """
+    if view is not None and not callable(view):
+        raise TypeError(f"event_stream decorates a view, which is callable, not {_kind(view)}.")
+    if terminal is not None and not isinstance(terminal, Event):
+        raise TypeError(f"terminal must be an Event or None, not {_kind(terminal)}.")
     spoken = Plain(terminal) if dialect is None else get_dialect(dialect)
 
     def decorate(view: View) -> View:
         return _decorate(view, _make_endpoint(view, spoken, resumable))
 
     return decorate if view is None else decorate(view)
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
 
 
 def _make_endpoint(view: View, dialect: Dialect, resumable: object) -> Endpoint:

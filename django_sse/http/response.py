@@ -204,7 +204,8 @@ def check_source(source: object) -> None:
     if isinstance(source, str | bytes | dict) or not isinstance(source, AsyncIterable | Iterable):
         raise TypeError(
             "An event stream is made of a subscription or an iterable of events, not "
-            f"{type(source).__name__}."
+            f"{type(source).__name__}. A view must yield its events, or return their source or a "
+            "response."
         )
 
 

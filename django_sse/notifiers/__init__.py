@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any, get_type_hints
 
 from django.conf import settings as django_settings
@@ -24,6 +25,7 @@ _NAMES = {
 }
 _MEMORY_LOG = "django_sse.log.memory.MemoryLog"
 _SETTING = conf.item(conf.NAME, "NOTIFIER")
+_OPTIONS = conf.item(_SETTING, "OPTIONS")
 
 
 def notifier_path(settings: conf.Settings) -> str:
@@ -40,8 +42,7 @@ def _auto(settings: conf.Settings) -> str:
     """
     if settings.NOTIFIER.OPTIONS:
         raise ImproperlyConfigured(
-            f'{_SETTING} has OPTIONS and no BACKEND. Name the BACKEND they are for: "auto" takes '
-            "none."
+            f'{_OPTIONS}: the BACKEND "auto" takes none. Name the BACKEND that they are for.'
         )
     if constants.LOG == _MEMORY_LOG:
         # No other process can read a log in this process's memory.
@@ -68,28 +69,48 @@ def _can_listen(alias: str) -> bool:
 
 
 def _make(path: str, options: Mapping[str, Any]) -> Notifier:
-    known = f". Known names: {', '.join(['auto', *_NAMES])}."
-    kind = conf.load(_SETTING, path, Notifier, known)  # type: ignore[type-abstract]
-    _check_options(kind, options, is_ours=path in _NAMES.values())
+    is_ours = path in _NAMES.values()
+    hint = "" if is_ours else f". {_known_names(path)}"
+    kind = conf.load(_SETTING, path, Notifier, hint)  # type: ignore[type-abstract]
+    _check_options(kind, options, is_ours=is_ours)
+    _check_complete(kind, options)
     return kind(**options)
+
+
+def _known_names(path: str) -> str:
+    names = f"Known names: {', '.join(['auto', *_NAMES])}."
+    close = get_close_matches(path.lower(), ["auto", *_NAMES], n=1)
+    return f"Did you mean {close[0]!r}? {names}" if close else names
 
 
 def _check_options(kind: type[Notifier], options: Mapping[str, Any], *, is_ours: bool) -> None:
     """Raise ``ImproperlyConfigured`` for a keyword that the constructor does not take, and for a
     value of the wrong type where the constructor is one of this library's."""
     parameters = inspect.signature(kind).parameters
-    setting = conf.item(_SETTING, "OPTIONS")
     if any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
         return
     hints = get_type_hints(kind.__init__) if is_ours else {}
     for name, value in options.items():
-        here = conf.item(setting, name)
+        here = conf.item(_OPTIONS, name)
         if name not in parameters:
-            written = {each: conf.item(setting, each) for each in parameters}
+            written = {each: conf.item(_OPTIONS, each) for each in parameters}
             hint = conf.did_you_mean(str(name).lower(), written, parameters)
             raise ImproperlyConfigured(f"{here}: {kind.__name__} does not take it. {hint}")
         if name in hints and (wrong := conf.wrong_value(here, value, hints[name])):
             raise ImproperlyConfigured(wrong)
+
+
+def _check_complete(kind: type[Notifier], options: Mapping[str, Any]) -> None:
+    """Raise ``ImproperlyConfigured`` for keywords of the constructor that are missing."""
+    missing = ", ".join(
+        f'"{each.name}"'
+        for each in inspect.signature(kind).parameters.values()
+        if each.default is each.empty
+        and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+        and each.name not in options
+    )
+    if missing:
+        raise ImproperlyConfigured(f"{_OPTIONS}: {kind.__name__} also needs {missing}.")
 
 
 # One for each configuration that was in force: settings change in tests only.

@@ -144,7 +144,7 @@ class Keeper:
 
 def _end_all_lost() -> None:
     if expired := end_lost(store.expired()):
-        logger.warning("Ended %d runs whose process had died.", expired)
+        logger.warning("Ended runs whose process had died: %d.", expired)
 
 
 def end_lost(runs: Iterable[Run]) -> int:

@@ -121,9 +121,11 @@ def test_an_unknown_name_is_refused_with_the_one_that_was_meant(
 
 
 @pytest.mark.parametrize("name", list(GROUPS))
-@pytest.mark.parametrize("value", [None, 3, ["HEARTBEAT"]])
-def test_a_group_that_is_no_dict_is_refused(name: str, value: Any) -> None:
-    with pytest.raises(ImproperlyConfigured, match=rf'\["{name}"\] is a .*must be .*dict'):
+@pytest.mark.parametrize(
+    ("value", "found"), [(None, "a NoneType"), (3, "an int"), (["HEARTBEAT"], "a list")]
+)
+def test_a_group_that_is_no_dict_is_refused(name: str, value: Any, found: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=rf'\["{name}"\] is {found}: .*must be .*dict'):
         parse({name: value})
 
 

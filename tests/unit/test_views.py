@@ -255,6 +255,35 @@ async def test_a_view_without_channels_says_what_it_needs() -> None:
         await call(Forgotten.as_view(), asgi_request())
 
 
+class OneName(ChannelStreamView):
+    channels = "news"
+
+
+class ReturnsOneName(ChannelStreamView):
+    def get_channels(self) -> str:
+        return "news"
+
+
+class ReturnsNothing(ChannelStreamView):
+    def get_channels(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("view", "said"),
+    [
+        (OneName, r"OneName\.get_channels.*must be a list .*, not 'news'"),
+        (ReturnsOneName, r"ReturnsOneName\.get_channels.*must be a list .*, not 'news'"),
+        (ReturnsNothing, r"ReturnsNothing\.get_channels.*must be a list .*, not None"),
+    ],
+)
+async def test_channels_that_are_no_list_are_an_error_that_names_the_hook(
+    view: type[ChannelStreamView], said: str
+) -> None:
+    with memory_log(), pytest.raises(TypeError, match=said):
+        await call(view.as_view(), asgi_request())
+
+
 def test_it_streams_under_wsgi(settings: Any, constants: Overrides) -> None:
     constants(TOPIC_LINGER=0.0)
     settings.DJANGO_SSE = {"STREAMS": {"HEARTBEAT": 0.1}}

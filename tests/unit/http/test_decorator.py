@@ -9,7 +9,7 @@ import pytest
 from django.http import HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 
-from django_sse import EventStreamResponse, event_stream
+from django_sse import EventStreamResponse, event_stream, subscribe
 from tests.unit.http.forms import (
     FORMS,
     async_function,
@@ -48,6 +48,12 @@ async def test_the_decorated_view_is_what_the_view_was() -> None:
 
 def test_marks_of_other_decorators_are_kept() -> None:
     assert event_stream(csrf_exempt(async_function)).csrf_exempt  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("view", [5, "news", subscribe("news"), [1, 2]])
+def test_only_a_view_can_be_decorated(view: Any) -> None:
+    with pytest.raises(TypeError, match=rf"decorates a view.*not {type(view).__name__}"):
+        event_stream(view)
 
 
 async def test_arguments_from_the_url_reach_the_view() -> None:

@@ -44,6 +44,12 @@ async def test_the_end_cannot_have_an_id_that_would_be_taken_for_a_position() ->
         await ended(terminal=Event("bye", id="9"))
 
 
+@pytest.mark.parametrize("terminal", ["[DONE]", False, {"ok": True}])
+async def test_the_end_is_an_event(terminal: Any) -> None:
+    with pytest.raises(TypeError, match=rf"terminal .*Event.* None, not {type(terminal).__name__}"):
+        await ended(terminal=terminal)
+
+
 async def test_the_end_can_go_unsaid() -> None:
     assert await ended(terminal=None) == b"data: only\n\n"
 

@@ -123,6 +123,12 @@ class Flock(LocalNotifier):
         self.birds = birds
 
 
+class Dove(LocalNotifier):
+    """A project's own notifier that cannot do without its options."""
+
+    def __init__(self, name: str, *, speed: float = 1.0, home: str) -> None: ...
+
+
 def with_options(kind: type | str, **options: Any) -> dict[str, Any]:
     backend = kind if isinstance(kind, str) else f"{__name__}.{kind.__name__}"
     return {"NOTIFIER": {"BACKEND": backend, "OPTIONS": options}}
@@ -159,8 +165,10 @@ def test_other_options_are_another_instance(settings: Any) -> None:
         ("database", {"poll_interval": -1}, r"must not be negative"),
         ("postgres", {"dsn": ["s3cret"]}, r'\["dsn"\] is a list: it must be str or None\.'),
         ("channel_layer", {"alias": None}, r'\["alias"\] is a NoneType: it must be str\.'),
-        ("auto", {"dsn": "x"}, r"Name the BACKEND"),
+        ("auto", {"dsn": "x"}, r'NOTIFIER"\]\["OPTIONS"\].*auto.*Name the BACKEND'),
         (Pigeon, {"nane": "Winkie"}, r'Did you mean .*\["name"\]\?'),
+        (Dove, {}, r'NOTIFIER"\]\["OPTIONS"\].*Dove.*needs.*"name", "home"'),
+        (Dove, {"home": "Ararat"}, r'Dove.*needs.*"name"\.'),
     ],
 )
 def test_an_option_that_is_wrong_is_refused(
@@ -181,7 +189,7 @@ def test_without_channels_the_extra_is_named(
     for name in ("auto", "channel_layer"):
         monkeypatch.setattr(notifiers, "_made", [])
         settings.DJANGO_SSE = {"NOTIFIER": name}
-        with pytest.raises((ImportError, ImproperlyConfigured), match=r"event-streams\[redis\]"):
+        with pytest.raises((ImportError, ImproperlyConfigured), match=r"event-streams\[redis\]\"$"):
             get_notifier()
 
 
@@ -201,6 +209,16 @@ def test_what_cannot_be_imported_is_said_with_the_names_that_are_known(
         ImproperlyConfigured, match="auto, local, database, postgres, channel_layer"
     ):
         get_notifier()
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("postgress", "postgres"), ("Database", "database"), ("redis", None)]
+)
+def test_a_similar_name_is_said(name: str, meant: str | None, settings: Any) -> None:
+    settings.DJANGO_SSE = {"NOTIFIER": name}
+    with pytest.raises(ImproperlyConfigured, match="Known names: auto") as raised:
+        get_notifier()
+    assert (f"Did you mean '{meant}'?" in str(raised.value)) is (meant is not None)
 
 
 @pytest.mark.parametrize("name", ["django_sse.conf.Settings", "django_sse.conf.current"])

@@ -89,7 +89,7 @@ async def test_a_run_of_a_dead_process_is_ended_by_one_that_has_runs(
     (last,) = await arecords(lost)
     assert json.loads(last.data) == INTERRUPTED
     assert await astate(task.run) == ""
-    assert "Ended 1 runs whose process had died" in caplog.text
+    assert "Ended runs whose process had died: 1." in caplog.text
 
 
 async def test_a_client_of_a_run_whose_process_dies_is_told(configure: Configure) -> None:
