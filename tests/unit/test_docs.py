@@ -6,6 +6,7 @@ import ast
 import inspect
 import re
 from dataclasses import fields, is_dataclass
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,30 @@ def test_links_between_pages_lead_somewhere(page: Path):
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def resolve(expression: str) -> object:
+    """What an expression such as `django_sse.hub.hub.get_hub().topics` stands for."""
+    found: object = import_module("django_sse")
+    path = "django_sse"
+    for step in expression.split(".")[1:]:
+        name = step.removesuffix("()")
+        path = f"{path}.{name}"
+        if not hasattr(found, name):
+            import_module(path)
+        found = getattr(found, name)
+        if name != step:
+            found = found()  # type: ignore[operator]
+    return found
+
+
+# Names in the text, but not the ids of checks (django_sse.W001).
+NAMED = sorted(set(re.findall(r"`(django_sse(?:\.(?![WE]\d)\w+(?:\(\))?)+)`", EVERYTHING)))
+
+
+@pytest.mark.parametrize("expression", NAMED)
+async def test_names_in_the_text_are_there(expression: str):
+    resolve(expression)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -84,7 +84,7 @@ function lost() {
 function returned() {
   returnedAt = lostAt && connectedBefore ? Date.now() : 0;
   connectedBefore = true;
-  if (returnedAt) tell("back", "Connected again. Nothing was said meanwhile.");
+  if (returnedAt) tell("back", "Connected again.");
   lostAt = replayed = 0;
 }
 
