@@ -35,7 +35,7 @@ from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from django_sse.streams.stream import Driver
+from django_sse.streams.driver import Driver
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator

@@ -18,7 +18,7 @@ from django_sse.hub.topic import Hole
 from django_sse.log import get_log
 from django_sse.log.entries import validate_channel
 from django_sse.process import database
-from django_sse.streams.ends import COMPLETE, last_frames
+from django_sse.streams.ends import COMPLETE, UNAVAILABLE, last_frames
 from django_sse.streams.state import PARKED
 from django_sse.streams.stream import Stream
 from django_sse.wire.cursor import MAX_CHANNELS
@@ -102,7 +102,7 @@ class ChannelStream(Stream):
             await self._join(hub)
         except LogUnavailable as error:
             logger.warning("A stream of %s is sent away: %s", ", ".join(self.channels), error)
-            self.drain()
+            self.drain(UNAVAILABLE)
             return
         if self.closed:
             return

@@ -8,7 +8,7 @@ from django_sse import conf
 from django_sse.hub.channel_stream import ChannelStream
 from django_sse.runs.ends import last_events
 from django_sse.runs.keeper import end_if_lost, get_keeper
-from django_sse.streams.ends import INTERRUPTED, LOST, last_frames, retry_frame
+from django_sse.streams.ends import LOST, last_frames, retry_frame
 from django_sse.wire.encoder import encode
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class RunStream(ChannelStream):
         if self._broken_off or (self._positions and self._positions[0].ended):
             return b""
         if not (self._has_stream_events or self._reconnects):
-            events = last_events(self._run, self._sent, INTERRUPTED)
+            events = last_events(self._run, self._sent, self._drained_as)
             return b"".join([encode(event, conf.json_encoder()) for event in events])
         if not self._sent and self.last_event_id is None:
             # Without a position an EventSource would ask for a second run.

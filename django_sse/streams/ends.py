@@ -9,8 +9,9 @@ drained                 the server stops or is overloaded, and the client will r
 ======================  ====================================================================
 
 The first four are final. The last frame of each carries ``TERMINAL_ID``, so that an EventSource,
-which reconnects after every end, is told to stop. A dialect that cannot put an end into words must
-not keep a stream open: it then ends in the words of the plain dialect.
+which reconnects after every end, is told to stop. A vendor's client does not reconnect: its drained
+stream ends with an error, ``INTERRUPTED`` or ``UNAVAILABLE``. A dialect that cannot put an end into
+words must not keep a stream open: it then ends in the words of the plain dialect.
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ INTERRUPTED = Ending(
 LOST = Ending(
     State.ERROR, "The server no longer knows which part of the answer you have.", "interrupted"
 )
+UNAVAILABLE = Ending(State.ERROR, "The server cannot send the answer now. Try again later.")
 _NO_END = Ending(State.ERROR, "The answer is complete, but its end could not be sent.")
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from django_sse import conf, constants
 from django_sse.exceptions import Overloaded
-from django_sse.streams.ends import COMPLETE, INTERRUPTED, end_frames, failed, last_frames
+from django_sse.streams.ends import COMPLETE, UNAVAILABLE, end_frames, failed, last_frames
 from django_sse.streams.first_item import FirstItem
 from django_sse.streams.producers import Producer, Source, TaskProducer, ThreadProducer, produce
 from django_sse.streams.state import ENDED, NEW
@@ -114,7 +114,7 @@ class GeneratorStream(Stream):
             await self._produce()
         except Overloaded as error:
             logger.warning("A stream is sent away: %s", error)
-            self.drain()
+            self.drain(UNAVAILABLE)
 
     async def _produce(self) -> None:
         if self._producer is None:
@@ -252,4 +252,4 @@ class GeneratorStream(Stream):
         if self._has_stream_events:
             return super()._last_frame()
         # A vendor's client would take a clean end of the body for a whole answer.
-        return end_frames(INTERRUPTED, self._encoder)
+        return end_frames(self._drained_as, self._encoder)

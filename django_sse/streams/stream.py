@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from django_sse import conf
 from django_sse.process.request_thread import release_request_thread
-from django_sse.streams.ends import retry_frame
+from django_sse.streams.driver import ITERATES
+from django_sse.streams.ends import INTERRUPTED, retry_frame
 from django_sse.streams.pulse import get_pulse
 from django_sse.streams.state import (
     CLOSE,
@@ -37,6 +38,8 @@ from django_sse.wire.encoder import HEARTBEAT
 if TYPE_CHECKING:
     from typing import Self
 
+    from django_sse.streams.driver import Driver
+    from django_sse.streams.ends import Ending
     from django_sse.streams.pulse import Pulse
 
 logger = logging.getLogger("django_sse")
@@ -47,31 +50,12 @@ _DRAIN_TIMEOUT = 0.5
 _SILENT_BEATS = 2
 
 
-class Driver:
-    """A stream's way to its client. This one only iterates, as Django's handlers do."""
-
-    pushes = False
-    """Whether ``ready`` sends what a parked stream has. Only then does a stream park."""
-
-    drops = False
-    """Whether ``stalled`` ends the connection."""
-
-    def ready(self) -> None:
-        """Send what the parked stream has; called on the loop by whatever woke the stream."""
-
-    def stalled(self) -> None:
-        """Drop the client, which has taken nothing for ``SEND_TIMEOUT``. The stream is closed."""
-
-
-_ITERATES = Driver()
-
-
 class Stream(ABC):
     """An iterator of ``bytes``: whole frames, or a heartbeat between two frames."""
 
     def __init__(self) -> None:
         self.state = NEW
-        self.driver: Driver = _ITERATES
+        self.driver: Driver = ITERATES
         self.last_event_id: str | None = None
         """The position that the client brings, for a stream that can begin at one."""
         self.at_tail = False
@@ -79,6 +63,7 @@ class Stream(ABC):
         self.sending_since: float | None = None
         """The loop's time when a chunk was read that is still being sent."""
         self._settings = conf.current().STREAMS
+        self._drained_as = INTERRUPTED
         self._pulse: Pulse | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -188,8 +173,12 @@ class Stream(ABC):
         self.close()
         self.driver.stalled()
 
-    def drain(self) -> None:
-        """End the stream because the server stops or is overloaded; its client will reconnect."""
+    def drain(self, ending: Ending = INTERRUPTED) -> None:
+        """End the stream because the server stops or is overloaded; its client will reconnect.
+
+        A client that will not, a vendor's, is told ``ending``.
+        """
+        self._drained_as = ending
         self._tell(self._move(DRAIN))
         if self._loop is not None:
             # The server would wait for a client that reads nothing, and some servers for ever.

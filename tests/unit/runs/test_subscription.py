@@ -22,8 +22,9 @@ from django_sse.runs import store
 from django_sse.runs.ends import dialect_of
 from django_sse.runs.keeper import get_keeper
 from django_sse.runs.stream import RunStream
+from django_sse.streams.driver import Driver
+from django_sse.streams.ends import UNAVAILABLE
 from django_sse.streams.state import State as StreamState
-from django_sse.streams.stream import Driver
 from django_sse.wire import Event, MessageEvent
 from tests.unit.dialects.support import NAMES
 from tests.unit.hub.support import Client, eventually, texts
@@ -341,6 +342,22 @@ async def test_so_does_that_of_a_log_that_goes_away_before_the_stream_begins(
         (event,) = await client.rest()
     said = json.loads(event.data)
     assert (said["type"], said["sequence_number"]) == ("error", 5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_log_that_goes_away_is_told_as_that_and_not_as_a_server_that_stops(
+    name: str, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(LOG=f"{__name__}.FickleLog")
+    run = await finished(3, dialect=name)
+    async with watching(run, f"{run.epoch}-1", reconnects=False) as client:
+        get_hub().forget(run.channel)
+        monkeypatch.setattr(FickleLog, "away", True)
+        events = await client.rest()
+    assert failures(name, [Event(each.data, each.type) for each in events]) == 1
+    said = "".join(event.data for event in events)
+    assert UNAVAILABLE.message in said
+    assert "stopped" not in said
 
 
 @pytest.mark.parametrize("name", [None, *NAMES])

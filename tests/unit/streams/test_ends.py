@@ -18,6 +18,7 @@ from django_sse.streams.ends import (
     INTERRUPTED,
     LOST,
     TERMINAL_ID,
+    UNAVAILABLE,
     Ending,
     end_frames,
     error_message,
@@ -82,6 +83,11 @@ def write(ending: Ending, events: list[Event]) -> tuple[Ending, str]:
             State.ERROR,
             "failed interrupted The server no longer knows which part of the answer you have.",
         ),
+        (
+            UNAVAILABLE,
+            State.ERROR,
+            "failed error The server cannot send the answer now. Try again later.",
+        ),
     ],
 )
 def test_each_end_is_one_of_the_encoders(ending: Ending, state: State, said: str) -> None:
@@ -103,13 +109,16 @@ def test_the_ends_in_the_plain_dialect(ending: Ending, event: Event) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("ending", [FAILED, INTERRUPTED, ABORTED], ids=["failed", "died", "stop"])
+@pytest.mark.parametrize("said", [["Hel"], []], ids=["begun", "empty"])
+@pytest.mark.parametrize(
+    "ending", [FAILED, INTERRUPTED, ABORTED, UNAVAILABLE], ids=["failed", "died", "stop", "busy"]
+)
 def test_a_vendors_client_does_not_take_a_broken_answer_for_whole(
-    name: str, ending: Ending
+    name: str, ending: Ending, said: list[str]
 ) -> None:
     dialect = get_dialect(name)
     encoder, decoder = dialect.encoder(), dialect.decoder()
-    begun = encoder.encode("Hel")
+    begun = [event for text in said for event in encoder.encode(text)]
     body = b"".join(last_frames([each])[len(b"id: !end\n") :] for each in begun)
     body += end_frames(ending, encoder)
     events = Decoder().feed(body)
@@ -209,7 +218,7 @@ def test_one_whose_events_are_not_taken_is_passed_over_too() -> None:
     assert say(FAILED, [Noting], write_short) == 1
 
 
-@pytest.mark.parametrize("ending", [FAILED, ABORTED, INTERRUPTED, LOST])
+@pytest.mark.parametrize("ending", [FAILED, ABORTED, INTERRUPTED, LOST, UNAVAILABLE])
 def test_what_no_dialect_can_say_is_said_in_plain_words(ending: Ending) -> None:
     said, events = say(ending, [lambda: MUTE, lambda: MUTE], lambda *each: each)
     assert said is ending

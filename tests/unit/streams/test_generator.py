@@ -16,6 +16,7 @@ from django_sse.exceptions import (
     StreamError,
     UpstreamError,
 )
+from django_sse.streams.ends import INTERRUPTED, UNAVAILABLE
 from django_sse.streams.generator import GeneratorStream
 from django_sse.wire import Decoder
 from tests.generators import CLOSE, FAILED, HEARTBEAT, Errors, Walk, chunk_of, frame, make, read
@@ -397,3 +398,22 @@ async def test_told_to_stop_it_does_not_look_whole(name: str) -> None:
     assert b"stream-retry" not in body
     assert Decoder().feed(body)[-1].last_event_id == "!end"
     await walk.wait_for_end()
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_sent_away_it_says_that_the_server_is_busy_and_not_that_it_stops(
+    name: str, settings: Any
+) -> None:
+    settings.DJANGO_SSE = {"LIMITS": {"SYNC_GENERATORS": 0}}
+    body = await read(answer_in(name, iter(["never"])))
+    assert broken(name, body)
+    assert UNAVAILABLE.message.encode() in body
+    assert INTERRUPTED.message.encode() not in body
+    assert b"SYNC_GENERATORS" not in body
+    assert Decoder().feed(body)[-1].last_event_id == "!end"
+
+
+async def test_sent_away_a_client_of_the_plain_dialect_reconnects(settings: Any) -> None:
+    settings.DJANGO_SSE = {"LIMITS": {"SYNC_GENERATORS": 0}}
+    (event,) = Decoder().feed(await read(make(iter(["never"]))))
+    assert event.type == "stream-retry"

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 
+from django_sse.streams.driver import Driver
 from django_sse.streams.state import State
-from django_sse.streams.stream import Driver, Handle, Stream, stream_of
+from django_sse.streams.stream import Handle, Stream, stream_of
 from django_sse.wire import HEARTBEAT, Decoder
 from tests.unit.hub.pipe import Pipe
 from tests.unit.hub.support import TIMEOUT, eventually

@@ -1,0 +1,23 @@
+"""What a stream asks of its driver; ``django_sse.streams.state`` has the two drivers."""
+
+from __future__ import annotations
+
+
+class Driver:
+    """A stream's way to its client. This one only iterates, as Django's handlers do."""
+
+    pushes = False
+    """Whether ``ready`` sends what a parked stream has. Only then does a stream park."""
+
+    drops = False
+    """Whether ``stalled`` ends the connection."""
+
+    def ready(self) -> None:
+        """Send what the parked stream has; called on the loop by whatever woke the stream."""
+
+    def stalled(self) -> None:
+        """Drop the client, which has taken nothing for ``SEND_TIMEOUT``. The stream is closed."""
+
+
+ITERATES = Driver()
+"""The driver of a stream that nothing but its reader drives."""
