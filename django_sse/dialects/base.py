@@ -99,6 +99,9 @@ class Dialect(ABC):
     #: vendor's client would take these events for a part of the answer.
     has_stream_events: ClassVar[bool] = False
 
+    def check_resumable(self) -> None:  # noqa: B027 - a run can have nearly any dialect
+        """Raise ``TypeError`` or ``ValueError`` if an answer in this dialect cannot be a run."""
+
     @abstractmethod
     def encoder(self, sent: int = 0) -> AnswerEncoder:
         """Return an encoder for one answer.

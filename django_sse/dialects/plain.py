@@ -80,8 +80,17 @@ class Plain(Dialect):
                 "The terminal event must not have an id. The library sets the id itself, to "
                 "recognize a client that has seen the end. Remove id= from terminal."
             )
-        self.terminal = terminal
+        self._terminal = terminal
         self._encoder = PLAIN if terminal == DONE else PlainEncoder(terminal)
+
+    def check_resumable(self) -> None:
+        if self._terminal is None:
+            raise TypeError("A resumable stream must have an end: terminal must not be None.")
+        if self._terminal.retry is not None:
+            raise ValueError(
+                "The terminal event of a resumable stream must not have a retry, because the log "
+                "does not store one. Remove retry= from terminal."
+            )
 
     def encoder(self, sent: int = 0) -> AnswerEncoder:
         return self._encoder

@@ -13,7 +13,6 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http.response import HttpResponseBase
 from django.urls import NoReverseMatch, reverse
 
-from django_sse.dialects.plain import Plain
 from django_sse.exceptions import LogUnavailable
 from django_sse.http import ahead
 from django_sse.http.answers import head, no_content
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
     from django_sse.models import Run
     from django_sse.runs.task import RunTask
     from django_sse.streams.producers import Source
-    from django_sse.wire.event import Event
 
     View = Callable[..., Any]
 
@@ -64,16 +62,6 @@ def run_url(name: str, run_id: UUID) -> str:
         ) from error
 
 
-def _check_terminal(terminal: Event | None) -> None:
-    if terminal is None:
-        raise TypeError("A resumable stream must have an end: terminal must not be None.")
-    if terminal.retry is not None:
-        raise ValueError(
-            "The terminal event of a resumable stream must not have a retry, because the log does "
-            "not store one. Remove retry= from terminal."
-        )
-
-
 class ResumableEndpoint(Endpoint):
     """A view whose generator is a run: a request with a position resumes one, any other starts one.
 
@@ -82,8 +70,7 @@ class ResumableEndpoint(Endpoint):
 
     def __init__(self, view: View, dialect: Dialect, *, while_connected: bool) -> None:
         super().__init__(view, dialect)
-        if isinstance(dialect, Plain):
-            _check_terminal(dialect.terminal)
+        dialect.check_resumable()
         self._while_connected = while_connected
 
     def answer(self, request: HttpRequest) -> HttpResponseBase | None:

@@ -19,6 +19,7 @@ from django.urls import include, path
 
 from django_sse import event_stream, subscribe
 from django_sse.dialects import get_dialect
+from django_sse.dialects.plain import Plain
 from django_sse.exceptions import LogUnavailable
 from django_sse.http.resumable import run_url
 from django_sse.log import get_log
@@ -216,6 +217,22 @@ def test_an_end_that_the_log_would_refuse_is_refused_at_once(terminal: Event, me
         @event_stream(resumable=True, terminal=terminal)
         async def view(request: HttpRequest) -> AsyncIterator[str]:
             yield "one"
+
+
+def test_a_dialect_that_no_run_can_have_is_refused_by_itself() -> None:
+    class Unlogged(Plain):
+        def check_resumable(self) -> None:
+            raise TypeError("its events must not be stored")
+
+    with pytest.raises(TypeError, match="must not be stored"):
+
+        @event_stream(resumable=True, dialect=Unlogged())
+        async def view(request: HttpRequest) -> AsyncIterator[str]:
+            yield "one"
+
+    @event_stream(dialect=Unlogged())
+    async def other(request: HttpRequest) -> AsyncIterator[str]:
+        yield "one"
 
 
 @pytest.mark.parametrize("value", ["connected", "yes", 2, [True]])
