@@ -205,6 +205,11 @@ def _interruptible(connection: BaseDatabaseWrapper) -> Iterator[None]:
         raise cause  # noqa: B904 - without what only followed from it
 
 
+def _hint(error: Exception) -> str:
+    # An OperationalError on SQLite only; elsewhere a ProgrammingError, which is raised as it is.
+    return ". Did you run manage.py migrate?" if "no such table" in str(error) else ""
+
+
 def run(alias: str, work: Callable[[], T]) -> T:
     """Run ``work()``, which is one transaction or one query on ``alias``, and return its result.
 
@@ -225,7 +230,7 @@ def run(alias: str, work: Callable[[], T]) -> T:
                 if not inside:
                     connection.close_if_unusable_or_obsolete()
                 raise LogUnavailable(
-                    f"The event log's database {alias!r} failed: {error}"
+                    f"The event log's database {alias!r} failed: {error}{_hint(error)}"
                 ) from error
         time.sleep(random.uniform(0, 0.01 * 2**attempt))
     raise AssertionError("unreachable")

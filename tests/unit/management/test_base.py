@@ -29,6 +29,7 @@ def test_a_database_that_was_not_migrated_is_a_message_and_no_traceback(
 
     assert (code, out) == (1, "")
     assert err.startswith("CommandError: The event log's database")
+    assert "manage.py migrate" in err
     assert "Traceback" not in err
 
 
