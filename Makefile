@@ -17,7 +17,7 @@ ADDRESS ?= 127.0.0.1:8000
 BIN := $(VENV)/bin
 
 # A name on the PATH may be a version manager's stand-in that does not run: try, do not look.
-FIND_PYTHON = for name in python3 python3.13 python3.12 python3.11 python; do \
+FIND_PYTHON = for name in python3 python3.15 python3.14 python3.13 python3.12 python3.11 python; do \
     $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
     && { echo $$name; break; }; done
 ifndef PYTHON

@@ -155,7 +155,7 @@ def _place(*names: str) -> str:
 def _backends() -> Iterator[CheckMessage]:
     """Check that the dotted paths can be imported. The exceptions name the setting."""
     for check, hint, id in (
-        (get_notifier, "docs/notifiers.md has them, docs/settings.md their OPTIONS.", "E006"),
+        (get_notifier, "Notifiers are in docs/notifiers.md, OPTIONS in docs/settings.md.", "E006"),
         (conf.json_encoder, "It needs the dotted path of a class.", "E007"),
         (access_hook, "It needs the dotted path of a function.", "E014"),
     ):
