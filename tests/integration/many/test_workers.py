@@ -34,7 +34,7 @@ def _who_answers(running: Server) -> int | None:
 
 @pytest.mark.parametrize(
     ("kind", "env"),
-    product(["uvicorn", "granian"], [SQLITE, POSTGRES])
+    list(product(["uvicorn", "granian"], [SQLITE, POSTGRES]))
     if FULL
     else [("uvicorn", SQLITE), ("granian", POSTGRES)],
     indirect=["env"],
