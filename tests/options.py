@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import fields, is_dataclass
 from typing import Any, Protocol
+
+import pytest
 
 from django_sse.conf import NAME, Settings
 from django_sse.constants import NAMES as CONSTANTS
@@ -55,13 +58,19 @@ def constants() -> Iterator[Overrides]:
         yield lambda **values: stack.enter_context(overridden(**values))
 
 
-def configure(settings: Any, base: Mapping[str, Any]) -> Iterator[Overrides]:
-    """Overrides of settings and constants, each in the place of those before and over ``base``."""
+def configure(
+    settings: Any, base: Mapping[str, Any], request: pytest.FixtureRequest
+) -> Iterator[Overrides]:
+    """Overrides of settings and constants, each in the place of those before.
+
+    They are on top of ``base`` and of what the test asks for with ``@pytest.mark.options(...)``.
+    """
+    marked = [mark.kwargs for mark in request.node.iter_markers("options")]
     with ExitStack() as stack:
 
         def change(**values: Any) -> None:
             stack.close()
-            options = {**base, **values}
+            options = dict(ChainMap(values, *marked, dict(base)))
             setattr(settings, NAME, nested(options))
             stack.enter_context(overridden(**constants_in(options)))
 

@@ -21,9 +21,9 @@ OPTIONS = {
 
 
 @pytest.fixture
-def configure(settings: Any) -> Iterator[options.Overrides]:
+def configure(settings: Any, request: pytest.FixtureRequest) -> Iterator[options.Overrides]:
     """Changes settings and constants on top of ``OPTIONS``."""
-    yield from options.configure(settings, OPTIONS)
+    yield from options.configure(settings, OPTIONS, request)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typing import Any
 from django_sse.exceptions import LogUnavailable
 from django_sse.hub.channel_stream import ChannelStream
 from django_sse.hub.registry import announce
+from django_sse.hub.topic import Topic
 from django_sse.log import get_log
 from django_sse.log.base import Appended, Entry, Head, Kind, Record
 from django_sse.log.memory import MemoryLog
@@ -314,6 +315,17 @@ async def eventually(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(TIMEOUT):
         while not condition():  # noqa: ASYNC110 - it may be anything, so there is no event
             await asyncio.sleep(0.001)
+
+
+def in_ring(topic: Topic) -> list[str]:
+    """The data of the ring's events."""
+    frames = topic.ring.frames(topic.ring.start)
+    return [event.data for event in Decoder().feed(b"".join(frame.data for frame in frames))]
+
+
+async def read_up_to(topic: Topic, seq: int) -> None:
+    """Return once the topic has event ``seq``."""
+    await eventually(lambda: topic.ring.tail == seq)
 
 
 class Reader:

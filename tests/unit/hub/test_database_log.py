@@ -37,9 +37,9 @@ Harm = Callable[[], object]
 
 
 @pytest.fixture(autouse=True)
-def configure(settings: Any) -> Iterator[Overrides]:
+def configure(settings: Any, request: pytest.FixtureRequest) -> Iterator[Overrides]:
     """Changes settings and constants."""
-    yield from options.configure(settings, {"HEARTBEAT": 600.0, "THREAD_IDLE": 0.05})
+    yield from options.configure(settings, {"HEARTBEAT": 600.0, "THREAD_IDLE": 0.05}, request)
 
 
 @pytest.fixture(autouse=True)
@@ -121,10 +121,8 @@ async def test_another_process_is_heard_and_nothing_of_it_is_lost() -> None:
 
 
 @pytest.mark.parametrize("how", ["at the start", "safety poll"])
-async def test_events_whose_publisher_died_before_the_hook_are_delivered(
-    how: str, configure: Overrides
-) -> None:
-    configure(SAFETY_INTERVAL=0.05)
+@pytest.mark.options(SAFETY_INTERVAL=0.05)
+async def test_events_whose_publisher_died_before_the_hook_are_delivered(how: str) -> None:
 
     def die() -> None:
         orphan(log(), *entries("a", "1", "2"))
@@ -141,10 +139,8 @@ async def test_events_whose_publisher_died_before_the_hook_are_delivered(
     assert await database.run(OutboxEvent.objects.count) == 0
 
 
-async def test_orphans_of_channels_that_nobody_streams_are_sequenced_too(
-    configure: Overrides,
-) -> None:
-    configure(SAFETY_INTERVAL=0.05)
+@pytest.mark.options(SAFETY_INTERVAL=0.05)
+async def test_orphans_of_channels_that_nobody_streams_are_sequenced_too() -> None:
     async with listening("a") as client:
         await database.run(lambda: orphan(log(), *entries("b", "1"), *entries("a", "2")))
         assert texts([await client.next()]) == ["2"]
@@ -152,10 +148,10 @@ async def test_orphans_of_channels_that_nobody_streams_are_sequenced_too(
     assert heads["b"].head == 1
 
 
+@pytest.mark.options(SAFETY_INTERVAL=0.05)
 async def test_an_orphan_that_cannot_be_numbered_keeps_no_other_from_it(
-    configure: Overrides, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    configure(SAFETY_INTERVAL=0.05)
 
     def harm() -> None:
         (head,) = log().open(["b"])
@@ -284,10 +280,8 @@ async def test_a_client_that_is_there_is_told_once(harm: Harm, said: str) -> Non
         assert texts(await second.take(3)) == [f"live {number}" for number in numbers(1, 3)]
 
 
-async def test_a_slow_reader_that_trimming_overtakes_is_told_once(
-    configure: Overrides,
-) -> None:
-    configure(RING_EVENTS=5, PAGE_EVENTS=10, WRITE_BYTES=100)
+@pytest.mark.options(RING_EVENTS=5, PAGE_EVENTS=10, WRITE_BYTES=100)
+async def test_a_slow_reader_that_trimming_overtakes_is_told_once() -> None:
     await publish_all(*numbers(1, 500))
     async with listening("a", since="earliest") as client:
         assert texts(await client.take(15)) == numbers(1, 15)
@@ -300,10 +294,8 @@ async def test_a_slow_reader_that_trimming_overtakes_is_told_once(
         await assert_live(client)
 
 
-async def test_a_replay_is_trimmed_behind_its_reader_and_live_goes_on(
-    configure: Overrides,
-) -> None:
-    configure(RING_EVENTS=5, PAGE_EVENTS=20)
+@pytest.mark.options(RING_EVENTS=5, PAGE_EVENTS=20)
+async def test_a_replay_is_trimmed_behind_its_reader_and_live_goes_on() -> None:
     await publish_all(*numbers(1, 300))
     async with listening("a", since="earliest") as client:
         received: list[str] = []

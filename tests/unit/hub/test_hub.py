@@ -2,16 +2,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from django_sse.exceptions import LogUnavailable
 from django_sse.hub.hub import Hub
 from django_sse.hub.registry import get_hub
-from django_sse.hub.topic import Topic
 from django_sse.notifiers import Wakeup
-from django_sse.wire import Decoder, make_epoch
+from django_sse.wire import make_epoch
 from tests.appending import finish_in
 from tests.unit.hub.support import (
     TIMEOUT,
@@ -23,21 +22,14 @@ from tests.unit.hub.support import (
     commit_elsewhere,
     entries,
     eventually,
+    in_ring,
     listening,
     numbers,
+    read_up_to,
     texts,
 )
 
-Configure = Callable[..., None]
-
-
-def in_ring(topic: Topic) -> list[str]:
-    frames = topic.ring.frames(topic.ring.start)
-    return [event.data for event in Decoder().feed(b"".join(frame.data for frame in frames))]
-
-
-async def read_up_to(topic: Topic, seq: int) -> None:
-    await eventually(lambda: topic.ring.tail == seq)
+pytestmark = pytest.mark.usefixtures("notifier")
 
 
 # -- one a loop
@@ -75,7 +67,7 @@ def other_loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 async def test_two_loops_of_a_process_both_get_every_event(
-    log: WatchedLog, notifier: HandNotifier, other_loop: asyncio.AbstractEventLoop
+    other_loop: asyncio.AbstractEventLoop,
 ) -> None:
     async def read() -> list[str]:
         async with listening("a") as client:
@@ -93,9 +85,7 @@ async def test_two_loops_of_a_process_both_get_every_event(
     assert await there == numbers(1, 500)
 
 
-async def test_from_any_thread_every_event_arrives_in_the_order_of_the_log(
-    log: WatchedLog, notifier: HandNotifier
-) -> None:
+async def test_from_any_thread_every_event_arrives_in_the_order_of_the_log(log: WatchedLog) -> None:
     async with listening("a") as client:
         publishers = [
             asyncio.to_thread(lambda: [commit("a", "x") for _ in range(100)]) for _ in range(8)
@@ -108,9 +98,7 @@ async def test_from_any_thread_every_event_arrives_in_the_order_of_the_log(
 # -- opening topics
 
 
-async def test_streams_of_one_channel_share_its_topic(
-    log: WatchedLog, notifier: HandNotifier
-) -> None:
+async def test_streams_of_one_channel_share_its_topic(log: WatchedLog) -> None:
     with log.held("open"):
         opening = [asyncio.create_task(get_hub().topic("a", Reader())) for _ in range(50)]
         await asked(log)
@@ -133,22 +121,20 @@ async def test_the_head_is_read_after_the_notifier_listens(
 
 
 async def test_a_notifier_that_never_connects_keeps_no_stream_from_opening(
-    log: WatchedLog, notifier: HandNotifier
+    notifier: HandNotifier,
 ) -> None:
     notifier.greets = False
     async with asyncio.timeout(TIMEOUT):
         await get_hub().topic("a", Reader())
 
 
-async def test_what_is_committed_while_the_head_is_read_is_not_missed(
-    log: WatchedLog, notifier: HandNotifier
-) -> None:
+async def test_what_is_committed_while_the_head_is_read_is_not_missed(log: WatchedLog) -> None:
     with log.held("open"):
         opening = asyncio.create_task(get_hub().topic("a", Reader()))
         await asked(log)
         commit("a", "1", "2")
     topic = await opening
-    await eventually(lambda: topic.ring.tail == 2)
+    await read_up_to(topic, 2)
     assert in_ring(topic) == ["1", "2"]
 
 
@@ -164,12 +150,10 @@ async def test_a_wake_up_while_the_head_is_read_is_not_missed(
             notifier.tell(Wakeup("a", appended.epoch, 1))
             await eventually(lambda: log.head_queries > before)
         topic = await opening
-        await eventually(lambda: topic.ring.tail == 1)
+        await read_up_to(topic, 1)
 
 
-async def test_a_topic_that_could_not_be_opened_is_opened_by_the_next(
-    log: WatchedLog, notifier: HandNotifier
-) -> None:
+async def test_a_topic_that_could_not_be_opened_is_opened_by_the_next(log: WatchedLog) -> None:
     log.away = True
     opening = [asyncio.create_task(get_hub().topic("a", Reader())) for _ in range(3)]
     results = await asyncio.gather(*opening, return_exceptions=True)
@@ -179,9 +163,7 @@ async def test_a_topic_that_could_not_be_opened_is_opened_by_the_next(
     assert (await get_hub().topic("a", Reader())).epoch == log.epoch("a")
 
 
-async def test_a_client_that_leaves_while_a_topic_opens_takes_nobody_along(
-    log: WatchedLog, notifier: HandNotifier
-) -> None:
+async def test_a_client_that_leaves_while_a_topic_opens_takes_nobody_along(log: WatchedLog) -> None:
     reader = Reader()
     with log.held("open"):
         leaving, staying = (
@@ -197,11 +179,11 @@ async def test_a_client_that_leaves_while_a_topic_opens_takes_nobody_along(
 # -- wake-ups
 
 
-async def test_a_wake_up_reads_what_is_new(log: WatchedLog, notifier: HandNotifier) -> None:
+async def test_a_wake_up_reads_what_is_new(notifier: HandNotifier) -> None:
     topic = await get_hub().topic("a", Reader())
     (appended,) = commit_elsewhere("a", "1", "2")
     notifier.tell(Wakeup("a", appended.epoch, 2))
-    await eventually(lambda: topic.ring.tail == 2)
+    await read_up_to(topic, 2)
     assert in_ring(topic) == ["1", "2"]
 
 
@@ -210,7 +192,7 @@ async def test_a_wake_up_that_tells_nothing_new_asks_the_log_nothing(
 ) -> None:
     topic = await get_hub().topic("a", Reader())
     (appended,) = commit("a", "1", "2")
-    await eventually(lambda: topic.ring.tail == 2)
+    await read_up_to(topic, 2)
     queries = log.queries
     for seq in (2, 1, 0, -1):
         notifier.tell(Wakeup("a", appended.epoch, seq))
@@ -220,7 +202,7 @@ async def test_a_wake_up_that_tells_nothing_new_asks_the_log_nothing(
 
 
 async def test_a_wake_up_of_another_epoch_or_of_none_is_compared_with_the_log(
-    log: WatchedLog, notifier: HandNotifier
+    notifier: HandNotifier,
 ) -> None:
     topic = await get_hub().topic("a", Reader())
     for number, wakeup in enumerate([Wakeup("a", make_epoch(), 0), None], start=1):
@@ -245,7 +227,7 @@ async def test_a_forged_wake_up_does_not_move_the_topic(
 async def test_a_log_that_was_wiped_is_another_log(log: WatchedLog, notifier: HandNotifier) -> None:
     topic = await get_hub().topic("a", Reader())
     commit("a", "1")
-    await eventually(lambda: topic.ring.tail == 1)
+    await read_up_to(topic, 1)
     log.clear()
     notifier.tell(None)
     await eventually(lambda: topic.generation)
@@ -255,7 +237,7 @@ async def test_a_log_that_was_wiped_is_another_log(log: WatchedLog, notifier: Ha
 async def test_a_rewound_log_gets_a_new_epoch(log: WatchedLog, notifier: HandNotifier) -> None:
     topic = await get_hub().topic("a", Reader())
     (appended,) = commit("a", "1", "2", "3")
-    await eventually(lambda: topic.ring.tail == 3)
+    await read_up_to(topic, 3)
     log.restore("a", 1)
     notifier.tell(None)
     await eventually(lambda: topic.generation)
@@ -263,21 +245,17 @@ async def test_a_rewound_log_gets_a_new_epoch(log: WatchedLog, notifier: HandNot
     assert (topic.reason, topic.epoch, topic.ring.tail) == ("rewound", log.epoch("a"), 1)
 
 
-async def test_of_many_comparisons_of_a_rewound_log_one_rotates(
-    log: WatchedLog, notifier: HandNotifier
-) -> None:
+async def test_of_many_comparisons_of_a_rewound_log_one_rotates(log: WatchedLog) -> None:
     hub = get_hub()
     topic = await hub.topic("a", Reader())
     commit("a", "1", "2", "3")
-    await eventually(lambda: topic.ring.tail == 3)
+    await read_up_to(topic, 3)
     log.restore("a", 1)
     await asyncio.gather(*[hub.check(topic) for _ in range(10)])
     assert (topic.generation, topic.epoch) == (1, log.epoch("a"))
 
 
-async def test_a_commit_during_the_comparison_is_no_rewind(
-    log: WatchedLog, notifier: HandNotifier
-) -> None:
+async def test_a_commit_during_the_comparison_is_no_rewind(log: WatchedLog) -> None:
     hub = get_hub()
     topic = await hub.topic("a", Reader())
     commit_elsewhere("a", "1")
@@ -285,7 +263,7 @@ async def test_a_commit_during_the_comparison_is_no_rewind(
         checking = asyncio.create_task(hub.check(topic))
         await asked(log)
         commit("a", "2")
-        await eventually(lambda: topic.ring.tail == 2)
+        await read_up_to(topic, 2)
     await checking
     assert topic.generation == 0
 
@@ -296,7 +274,7 @@ async def test_a_redaction_in_another_process_empties_the_ring(
     reader = Reader()
     topic = await get_hub().topic("a", reader)
     commit("a", "1", "secret")
-    await eventually(lambda: topic.ring.tail == 2)
+    await read_up_to(topic, 2)
     log.redact("a", 2)
     notifier.tell(None)
     await eventually(lambda: reader.forgotten)
@@ -313,7 +291,7 @@ async def test_the_end_of_a_channel_in_another_process_is_seen(
 
 
 async def test_a_comparison_waits_for_a_log_that_is_away(
-    log: WatchedLog, notifier: HandNotifier, caplog: pytest.LogCaptureFixture
+    log: WatchedLog, caplog: pytest.LogCaptureFixture
 ) -> None:
     hub = get_hub()
     topic = await hub.topic("a", Reader())
@@ -323,15 +301,13 @@ async def test_a_comparison_waits_for_a_log_that_is_away(
     await eventually(lambda: "waits for the log" in caplog.text)
     log.away = False
     await checking
-    await eventually(lambda: topic.ring.tail == 1)
+    await read_up_to(topic, 1)
 
 
 # -- a channel that was removed
 
 
-async def test_a_channel_that_nobody_streams_can_be_forgotten(
-    log: WatchedLog, notifier: HandNotifier
-) -> None:
+async def test_a_channel_that_nobody_streams_can_be_forgotten() -> None:
     hub = get_hub()
     topic = await hub.topic("a", reader := Reader())
     hub.forget("a")
@@ -345,9 +321,7 @@ async def test_a_channel_that_nobody_streams_can_be_forgotten(
     assert await hub.topic("a", Reader()) is not topic
 
 
-async def test_a_topic_that_is_being_opened_is_not_forgotten(
-    log: WatchedLog, notifier: HandNotifier
-) -> None:
+async def test_a_topic_that_is_being_opened_is_not_forgotten(log: WatchedLog) -> None:
     hub = get_hub()
     with log.held("open"):
         opening = asyncio.create_task(hub.topic("a", reader := Reader()))

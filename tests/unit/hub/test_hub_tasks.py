@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 
 from django_sse.hub.hub import Hub
 from django_sse.hub.registry import get_hub
-from django_sse.hub.topic import Topic
 from django_sse.log import get_log
 from django_sse.log.base import Appended
 from django_sse.notifiers import Wakeup
 from django_sse.wire import make_epoch
 from tests.appending import append_to
+from tests.options import Overrides
 from tests.unit.hub.support import (
     TIMEOUT,
     HandNotifier,
@@ -27,72 +26,60 @@ from tests.unit.hub.support import (
     eventually,
     listening,
     numbers,
+    read_up_to,
     texts,
 )
 
-Configure = Callable[..., None]
+pytestmark = pytest.mark.usefixtures("notifier")
 
 
-async def read_up_to(topic: Topic, seq: int) -> None:
-    await eventually(lambda: topic.ring.tail == seq)
-
-
-async def others() -> set[asyncio.Task[object]]:
-    """The tasks of this loop besides the test's own."""
+async def alone() -> None:
+    """Return once no other task of this loop is left."""
     current = asyncio.current_task()
-    assert current is not None
-    return asyncio.all_tasks() - {current}
+    async with asyncio.timeout(TIMEOUT):
+        while others := asyncio.all_tasks() - {current}:
+            await asyncio.wait(others)
 
 
 # -- the safety poll
 
 
-async def test_the_safety_poll_finds_what_nobody_told_and_says_so(
-    log: WatchedLog,
-    notifier: HandNotifier,
-    configure: Configure,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    configure(SAFETY_INTERVAL=0.01)
-    topic = await get_hub().topic("a", Reader())
-    commit_elsewhere("a", "1")
-    await eventually(lambda: topic.ring.tail == 1)
-    assert "events of channel 'a' that HandNotifier did not tell of" in caplog.text
-
-
 @pytest.mark.parametrize(
-    "path", ["tests.unit.hub.support.PollingNotifier", "django_sse.notifiers.local.LocalNotifier"]
+    ("path", "complains"),
+    [
+        ("tests.unit.hub.support.HandNotifier", True),
+        ("tests.unit.hub.support.PollingNotifier", False),
+        ("django_sse.notifiers.local.LocalNotifier", False),
+    ],
 )
-async def test_of_a_notifier_that_is_not_told_the_safety_poll_does_not_complain(
-    log: WatchedLog, configure: Configure, path: str, caplog: pytest.LogCaptureFixture
+async def test_the_safety_poll_finds_what_nobody_told_and_says_so_where_that_is_a_fault(
+    configure: Overrides, path: str, complains: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     configure(SAFETY_INTERVAL=0.01, NOTIFIER=path)
     topic = await get_hub().topic("a", Reader())
     commit_elsewhere("a", "1")
-    await eventually(lambda: topic.ring.tail == 1)
-    assert "did not tell of" not in caplog.text
+    await read_up_to(topic, 1)
+    complaint = "events of channel 'a' that HandNotifier did not tell of"
+    assert (complaint in caplog.text, "did not tell of" in caplog.text) == (complains, complains)
 
 
+@pytest.mark.options(SAFETY_INTERVAL=0.01)
 async def test_a_wake_up_that_comes_after_the_safety_poll_is_no_repair(
-    log: WatchedLog,
-    notifier: HandNotifier,
-    configure: Configure,
-    caplog: pytest.LogCaptureFixture,
+    log: WatchedLog, notifier: HandNotifier, caplog: pytest.LogCaptureFixture
 ) -> None:
-    configure(SAFETY_INTERVAL=0.01)
     topic = await get_hub().topic("a", Reader())
     queries = log.head_queries
     (appended,) = commit_elsewhere("a", "1")
     await eventually(lambda: log.head_queries > queries + 1)
     notifier.tell(Wakeup("a", appended.epoch, 1))
-    await eventually(lambda: topic.ring.tail == 1)
+    await read_up_to(topic, 1)
     assert "did not tell of" not in caplog.text
 
 
+@pytest.mark.options(SAFETY_INTERVAL=0.05)
 async def test_the_safety_poll_is_one_query_for_all_topics_and_one_for_all_orphans(
-    log: WatchedLog, notifier: HandNotifier, configure: Configure
+    log: WatchedLog,
 ) -> None:
-    configure(SAFETY_INTERVAL=0.05)
     for channel in numbers(1, 50):
         await get_hub().topic(channel, Reader())
     heads, orphans = log.head_queries, log.orphan_queries
@@ -104,71 +91,51 @@ async def test_the_safety_poll_is_one_query_for_all_topics_and_one_for_all_orpha
 # -- tasks that die
 
 
+@pytest.mark.parametrize(
+    "failure",
+    [RuntimeError("the transport is away"), asyncio.CancelledError("the transport is away")],
+    ids=["error", "cancellation"],
+)
 async def test_a_notifier_that_fails_is_listened_to_again(
-    log: WatchedLog, notifier: HandNotifier, caplog: pytest.LogCaptureFixture
+    failure: BaseException, notifier: HandNotifier, caplog: pytest.LogCaptureFixture
 ) -> None:
-    notifier.failures = [RuntimeError("the transport is away")]
+    notifier.failures = [failure]
     topic = await get_hub().topic("a", Reader())
     await eventually(lambda: notifier.listeners)
     assert "_listen died. It will be restarted" in caplog.text
     assert "the transport is away" in caplog.text
     commit_elsewhere("a", "1")
     notifier.tell(None)
-    await eventually(lambda: topic.ring.tail == 1)
-
-
-async def test_a_cancellation_that_a_notifier_lets_escape_does_not_end_the_listening(
-    log: WatchedLog, notifier: HandNotifier, caplog: pytest.LogCaptureFixture
-) -> None:
-    notifier.failures = [asyncio.CancelledError("of a task of the transport's")]
-    topic = await get_hub().topic("a", Reader())
-    await eventually(lambda: notifier.listeners)
-    assert "_listen died. It will be restarted" in caplog.text
-    commit_elsewhere("a", "1")
-    notifier.tell(None)
-    await eventually(lambda: topic.ring.tail == 1)
+    await read_up_to(topic, 1)
 
 
 async def test_what_came_while_the_notifier_was_away_is_found_when_it_is_back(
-    log: WatchedLog, notifier: HandNotifier
+    notifier: HandNotifier,
 ) -> None:
     topic = await get_hub().topic("a", Reader())
     notifier.fail(RuntimeError("the transport is away"))
     notifier.greets = False
     commit_elsewhere("a", "1")
-    await eventually(lambda: topic.ring.tail == 1)
+    await read_up_to(topic, 1)
     assert notifier.listens == 2
 
 
-async def test_a_comparison_that_fails_is_logged_and_the_next_is_made(
+async def test_a_comparison_that_fails_is_logged_and_made_again(
     log: WatchedLog, notifier: HandNotifier, caplog: pytest.LogCaptureFixture
 ) -> None:
     topic = await get_hub().topic("a", Reader())
-    log.failures = [ValueError("a row that makes no sense")]
-    notifier.tell(None)
-    await eventually(lambda: "_check died. It will be restarted" in caplog.text)
-    commit_elsewhere("a", "1")
-    notifier.tell(None)
-    await eventually(lambda: topic.ring.tail == 1)
+    for seq in (1, 2):
+        commit_elsewhere("a", "x")
+        log.failures = [ValueError("a row that makes no sense")]
+        notifier.tell(None)
+        await read_up_to(topic, seq)
+        assert caplog.text.count("_check died. It will be restarted") == seq
 
 
-async def test_a_comparison_that_failed_is_made_up_for(
-    log: WatchedLog, notifier: HandNotifier
-) -> None:
-    topic = await get_hub().topic("a", Reader())
-    commit_elsewhere("a", "1")
-    log.failures = [ValueError("a row that makes no sense")]
-    notifier.tell(None)
-    await eventually(lambda: topic.ring.tail == 1)
-
-
+@pytest.mark.options(SAFETY_INTERVAL=0.01)
 async def test_a_safety_poll_that_fails_is_started_again(
-    log: WatchedLog,
-    notifier: HandNotifier,
-    configure: Configure,
-    caplog: pytest.LogCaptureFixture,
+    log: WatchedLog, caplog: pytest.LogCaptureFixture
 ) -> None:
-    configure(SAFETY_INTERVAL=0.01)
     await get_hub().topic("a", Reader())
     log.failures = [ValueError("a row that makes no sense")]
     await eventually(lambda: "_safety_poll died. It will be restarted" in caplog.text)
@@ -176,38 +143,31 @@ async def test_a_safety_poll_that_fails_is_started_again(
     await eventually(lambda: log.orphan_queries > before)
 
 
+@pytest.mark.options(SAFETY_INTERVAL=0.01)
 async def test_a_log_that_is_away_is_a_warning_without_a_traceback(
-    log: WatchedLog,
-    notifier: HandNotifier,
-    configure: Configure,
-    caplog: pytest.LogCaptureFixture,
+    log: WatchedLog, caplog: pytest.LogCaptureFixture
 ) -> None:
-    configure(SAFETY_INTERVAL=0.01)
     topic = await get_hub().topic("a", Reader())
     log.away = True
     await eventually(lambda: "_safety_poll waits for the log" in caplog.text)
     assert [each for each in caplog.records if each.levelname != "WARNING" or each.exc_info] == []
     log.away = False
     commit_elsewhere("a", "1")
-    await eventually(lambda: topic.ring.tail == 1)
+    await read_up_to(topic, 1)
 
 
 # -- when nothing is left
 
 
-async def test_a_topic_without_streams_is_dropped_after_a_while(
-    log: WatchedLog, notifier: HandNotifier, configure: Configure
-) -> None:
-    configure(HEARTBEAT=0.02, TOPIC_LINGER=0.05)
+@pytest.mark.options(HEARTBEAT=0.02, TOPIC_LINGER=0.05)
+async def test_a_topic_without_streams_is_dropped_after_a_while() -> None:
     async with listening("b"):
         async with listening("a"):
             pass
         await eventually(lambda: list(get_hub().topics) == ["b"])
 
 
-async def test_a_stream_that_comes_back_in_time_finds_the_ring(
-    log: WatchedLog, notifier: HandNotifier
-) -> None:
+async def test_a_stream_that_comes_back_in_time_finds_the_ring(log: WatchedLog) -> None:
     async with listening("a") as client:
         commit("a", *numbers(1, 100))
         (*_, last) = await client.take(100)
@@ -218,34 +178,26 @@ async def test_a_stream_that_comes_back_in_time_finds_the_ring(
     assert len(log.reads) == reads
 
 
-async def test_with_the_last_stream_the_hub_stops(
-    log: WatchedLog, notifier: HandNotifier, configure: Configure
-) -> None:
-    configure(HEARTBEAT=0.02, TOPIC_LINGER=0.0)
+@pytest.mark.options(HEARTBEAT=0.02, TOPIC_LINGER=0.0)
+async def test_with_the_last_stream_the_hub_stops(notifier: HandNotifier) -> None:
     async with listening("a", "b"):
-        assert len(await others()) >= 4
+        assert len(asyncio.all_tasks()) >= 5
     await eventually(lambda: not get_hub().topics)
-    async with asyncio.timeout(TIMEOUT):
-        while tasks := await others():
-            await asyncio.wait(tasks)
+    await alone()
     assert notifier.listeners == []
 
 
-async def test_after_it_has_stopped_the_next_stream_starts_it_again(
-    log: WatchedLog, notifier: HandNotifier, configure: Configure
-) -> None:
-    configure(HEARTBEAT=0.02, TOPIC_LINGER=0.0)
+@pytest.mark.options(HEARTBEAT=0.02, TOPIC_LINGER=0.0)
+async def test_after_it_has_stopped_the_next_stream_starts_it_again(notifier: HandNotifier) -> None:
     for number in numbers(1, 3):
         async with listening("a") as client:
             (appended,) = commit_elsewhere("a", number)
             notifier.tell(Wakeup("a", appended.epoch, int(number)))
             assert texts([await client.next()]) == [number]
-        async with asyncio.timeout(TIMEOUT):
-            while tasks := await others():
-                await asyncio.wait(tasks)
+        await alone()
 
 
-async def test_what_nobody_streams_is_not_kept(log: WatchedLog, notifier: HandNotifier) -> None:
+async def test_what_nobody_streams_is_not_kept() -> None:
     hub = get_hub()
     async with listening("a"):
         hub.deliver(
@@ -254,9 +206,7 @@ async def test_what_nobody_streams_is_not_kept(log: WatchedLog, notifier: HandNo
         assert not hub._inbox
 
 
-async def test_the_hub_of_a_closed_loop_takes_everything_in_silence(
-    log: WatchedLog, notifier: HandNotifier
-) -> None:
+async def test_the_hub_of_a_closed_loop_takes_everything_in_silence() -> None:
     async def use() -> Hub:
         await get_hub().topic("a", Reader())
         return get_hub()
@@ -266,10 +216,8 @@ async def test_the_hub_of_a_closed_loop_takes_everything_in_silence(
     hub.check_soon()
 
 
-async def test_a_finished_channel_costs_no_topic_for_ever(
-    log: WatchedLog, notifier: HandNotifier, configure: Configure
-) -> None:
-    configure(HEARTBEAT=0.02, TOPIC_LINGER=0.0)
+@pytest.mark.options(HEARTBEAT=0.02, TOPIC_LINGER=0.0)
+async def test_a_finished_channel_costs_no_topic_for_ever() -> None:
     async with listening("a") as client:
         end("a")
         assert texts(await client.rest()) == ["[DONE]"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import tracemalloc
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -15,7 +15,6 @@ from django_sse.hub.channel_stream import ChannelStream
 from django_sse.wire import HEARTBEAT
 from tests.unit.hub.support import TIMEOUT, WatchedLog, commit, eventually
 
-Configure = Callable[..., None]
 T = TypeVar("T")
 
 STREAMS = 200
@@ -65,7 +64,7 @@ async def idle(count: int) -> AsyncIterator[list[asyncio.Task[bytes]]]:
     await asyncio.gather(*reads, return_exceptions=True)
 
 
-def test_idle_streams_set_no_timer(log: WatchedLog) -> None:
+def test_idle_streams_set_no_timer() -> None:
     async def timers_of_the_streams() -> int:
         async with idle(1):
             before = timers()
@@ -75,10 +74,8 @@ def test_idle_streams_set_no_timer(log: WatchedLog) -> None:
     assert run(timers_of_the_streams()) == 0
 
 
-def test_a_heartbeat_of_all_streams_takes_no_timer_of_each(
-    log: WatchedLog, configure: Configure
-) -> None:
-    configure(HEARTBEAT=0.05)
+@pytest.mark.options(HEARTBEAT=0.05)
+def test_a_heartbeat_of_all_streams_takes_no_timer_of_each() -> None:
 
     async def timers_of_the_ticks() -> int:
         async with idle(STREAMS) as reads:
@@ -90,10 +87,8 @@ def test_a_heartbeat_of_all_streams_takes_no_timer_of_each(
     assert run(timers_of_the_ticks()) < STREAMS / 4
 
 
-def test_idle_streams_ask_the_log_as_often_as_one_does(
-    log: WatchedLog, configure: Configure
-) -> None:
-    configure(SAFETY_INTERVAL=0.05)
+@pytest.mark.options(SAFETY_INTERVAL=0.05)
+def test_idle_streams_ask_the_log_as_often_as_one_does(log: WatchedLog) -> None:
 
     async def safety_polls_and_queries(streams: int) -> tuple[int, int]:
         async with idle(streams):
@@ -108,8 +103,8 @@ def test_idle_streams_ask_the_log_as_often_as_one_does(
     assert log.reads == []
 
 
-def test_idle_streams_hold_no_thread(log: WatchedLog, configure: Configure) -> None:
-    configure(THREAD_IDLE=0.02)
+@pytest.mark.options(THREAD_IDLE=0.02)
+def test_idle_streams_hold_no_thread() -> None:
 
     before = set(threading.enumerate())
 
@@ -128,7 +123,7 @@ def test_idle_streams_hold_no_thread(log: WatchedLog, configure: Configure) -> N
     run(threads_end_and_events_come())
 
 
-def test_idle_streams_get_the_next_event_as_the_same_bytes(log: WatchedLog) -> None:
+def test_idle_streams_get_the_next_event_as_the_same_bytes() -> None:
     async def different_chunks() -> int:
         async with idle(STREAMS) as reads:
             commit("a", "one")
@@ -137,7 +132,7 @@ def test_idle_streams_get_the_next_event_as_the_same_bytes(log: WatchedLog) -> N
     assert run(different_chunks()) == 1
 
 
-def test_an_idle_stream_costs_little_memory(log: WatchedLog) -> None:
+def test_an_idle_stream_costs_little_memory() -> None:
     async def bytes_of_a_stream() -> float:
         async with idle(1):
             tracemalloc.start()

@@ -1,24 +1,19 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from django_sse.exceptions import LogUnavailable
 from django_sse.hub.orphans import Orphans, catch_up
 from django_sse.hub.registry import get_hub
-from tests.unit.hub.support import HandNotifier, Reader, WatchedLog, commit_elsewhere, eventually
+from tests.unit.hub.support import Reader, WatchedLog, commit_elsewhere, eventually
 
-Configure = Callable[..., None]
+pytestmark = pytest.mark.usefixtures("notifier")
 
 
+@pytest.mark.options(SAFETY_INTERVAL=0.01)
 async def test_what_cannot_be_sequenced_keeps_nothing_from_the_others_and_is_said_once(
-    log: WatchedLog,
-    notifier: HandNotifier,
-    configure: Configure,
-    caplog: pytest.LogCaptureFixture,
+    log: WatchedLog, caplog: pytest.LogCaptureFixture
 ) -> None:
-    configure(SAFETY_INTERVAL=0.01)
     topic = await get_hub().topic("a", Reader())
 
     async def read_up_to(seq: int) -> None:

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from django_sse.hub.registry import get_hub
 from django_sse.wire import MessageEvent, make_epoch
+from tests.options import Overrides
 from tests.unit.hub.support import (
     Client,
     HandNotifier,
@@ -27,7 +28,6 @@ from tests.unit.hub.support import (
     texts,
 )
 
-Configure = Callable[..., None]
 Harm = Callable[[WatchedLog], object]
 
 pytestmark = pytest.mark.usefixtures("notifier")
@@ -73,19 +73,17 @@ async def assert_live(client: Client, log: WatchedLog) -> None:
         assert event.last_event_id == f"{log.epoch('a')}-{appended.records[-1].seq}"
 
 
+OTHER_LOGS = [
+    (wiped, "unknown"),
+    (wiped_and_written, "unknown"),
+    (restored, "rewound"),
+    (rotated, "unknown"),
+]
+
 # -- a client that comes back
 
 
-@pytest.mark.parametrize(
-    ("harm", "reason"),
-    [
-        (wiped, "unknown"),
-        (wiped_and_written, "unknown"),
-        (restored, "rewound"),
-        (rotated, "unknown"),
-        (trimmed, "trimmed"),
-    ],
-)
+@pytest.mark.parametrize(("harm", "reason"), [*OTHER_LOGS, (trimmed, "trimmed")])
 @pytest.mark.parametrize("alone", [True, False], ids=["alone", "beside a live client"])
 async def test_a_client_that_comes_back_to_another_log_is_told_once(
     alone: bool, harm: Harm, reason: str, log: WatchedLog, notifier: HandNotifier
@@ -136,7 +134,7 @@ async def test_a_position_that_is_not_there_is_told_once(
         await assert_live(client, log)
 
 
-async def test_the_reset_comes_before_the_position_it_leads_to(log: WatchedLog) -> None:
+async def test_the_reset_comes_before_the_position_it_leads_to() -> None:
     # In the other order, a client that is cut between the two would come back with the new
     # position and never hear that there is a gap.
     commit_elsewhere("a", *numbers(1, 10))
@@ -144,7 +142,7 @@ async def test_the_reset_comes_before_the_position_it_leads_to(log: WatchedLog) 
         assert [(await client.next()).type for _ in range(2)] == ["stream-reset", "stream-open"]
 
 
-async def test_who_was_told_is_not_told_again_at_the_next_connection(log: WatchedLog) -> None:
+async def test_who_was_told_is_not_told_again_at_the_next_connection() -> None:
     commit_elsewhere("a", *numbers(1, 10))
     async with connected("a", last_event_id="nonsense") as client:
         position = (await client.next()).last_event_id
@@ -154,16 +152,14 @@ async def test_who_was_told_is_not_told_again_at_the_next_connection(log: Watche
         assert texts([await client.next()]) == ["11"]
 
 
-async def test_who_was_cut_before_the_reset_arrived_is_told_at_the_next_connection(
-    log: WatchedLog,
-) -> None:
+async def test_who_was_cut_before_the_reset_arrived_is_told_at_the_next_connection() -> None:
     commit_elsewhere("a", *numbers(1, 10))
     for _ in range(2):
         async with connected("a", last_event_id="nonsense") as client:
             assert said(await client.next()) == ("malformed", [0])
 
 
-async def test_a_finished_channel_tells_of_the_reset_and_ends(log: WatchedLog) -> None:
+async def test_a_finished_channel_tells_of_the_reset_and_ends() -> None:
     commit_elsewhere("a", *numbers(1, 10))
     end("a")
     async with connected("a", last_event_id="nonsense") as client:
@@ -175,15 +171,7 @@ async def test_a_finished_channel_tells_of_the_reset_and_ends(log: WatchedLog) -
 # -- a client that is there
 
 
-@pytest.mark.parametrize(
-    ("harm", "reason"),
-    [
-        (wiped, "unknown"),
-        (wiped_and_written, "unknown"),
-        (restored, "rewound"),
-        (rotated, "unknown"),
-    ],
-)
+@pytest.mark.parametrize(("harm", "reason"), OTHER_LOGS)
 @pytest.mark.parametrize("how", ["told", "safety poll", "own publish"])
 async def test_a_client_that_is_there_is_told_once(
     how: str,
@@ -191,7 +179,7 @@ async def test_a_client_that_is_there_is_told_once(
     reason: str,
     log: WatchedLog,
     notifier: HandNotifier,
-    configure: Configure,
+    configure: Overrides,
 ) -> None:
     configure(SAFETY_INTERVAL=0.02 if how == "safety poll" else 3600.0)
     async with listening("a") as first, listening("a") as second:
@@ -261,10 +249,10 @@ async def replaying(client: Client) -> None:
     ],
     ids=["trimmed", "trimmed to its end", "a hole in the middle", "restored", "wiped", "rotated"],
 )
+@pytest.mark.options(RING_EVENTS=10, PAGE_EVENTS=30, WRITE_BYTES=200)
 async def test_a_slow_reader_whose_log_changes_is_told_once_and_goes_on_live(
-    harm: Harm, reason: str, log: WatchedLog, notifier: HandNotifier, configure: Configure
+    harm: Harm, reason: str, log: WatchedLog, notifier: HandNotifier
 ) -> None:
-    configure(RING_EVENTS=10, PAGE_EVENTS=30, WRITE_BYTES=200)
     commit_elsewhere("a", *numbers(1, 1000))
     async with connected("a", since="earliest") as client:
         await replaying(client)
@@ -280,10 +268,8 @@ async def test_a_slow_reader_whose_log_changes_is_told_once_and_goes_on_live(
         await assert_live(client, log)
 
 
-async def test_a_reader_that_trimming_does_not_overtake_notices_nothing(
-    log: WatchedLog, configure: Configure
-) -> None:
-    configure(RING_EVENTS=10, PAGE_EVENTS=20)
+@pytest.mark.options(RING_EVENTS=10, PAGE_EVENTS=20)
+async def test_a_reader_that_trimming_does_not_overtake_notices_nothing(log: WatchedLog) -> None:
     commit_elsewhere("a", *numbers(1, 1000))
     async with connected("a", since="earliest") as client:
         await client.opened()
@@ -460,10 +446,10 @@ async def test_a_log_that_is_rotated_while_the_stream_joins_is_told_of_once(
         assert "stream-reset" not in [event.type for event in rest]
 
 
+@pytest.mark.options(RING_EVENTS=10, PAGE_EVENTS=30)
 async def test_a_page_that_was_asked_for_before_the_reset_is_not_sent_after_it(
-    log: WatchedLog, configure: Configure
+    log: WatchedLog,
 ) -> None:
-    configure(RING_EVENTS=10, PAGE_EVENTS=30)
     commit_elsewhere("a", *numbers(1, 1000))
     async with listening("a", since="earliest") as client:
         (position,) = client.stream._positions
@@ -480,10 +466,10 @@ async def test_a_page_that_was_asked_for_before_the_reset_is_not_sent_after_it(
         await assert_live(client, log)
 
 
+@pytest.mark.options(RING_EVENTS=10, PAGE_EVENTS=30)
 async def test_a_hole_that_was_found_before_the_reset_is_not_told_of_after_it(
-    log: WatchedLog, configure: Configure
+    log: WatchedLog,
 ) -> None:
-    configure(RING_EVENTS=10, PAGE_EVENTS=30)
     commit_elsewhere("a", *numbers(1, 1000))
     async with listening("a", since="earliest") as client:
         await client.take(30)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 
 import pytest
 
 from django_sse.wire import MessageEvent
 from django_sse.wire.cursor import MAX_LENGTH
 from tests.unit.hub.support import (
-    HandNotifier,
     WatchedLog,
     commit,
     commit_elsewhere,
@@ -20,8 +18,6 @@ from tests.unit.hub.support import (
     numbers,
     texts,
 )
-
-Configure = Callable[..., None]
 
 pytestmark = pytest.mark.usefixtures("notifier")
 
@@ -54,7 +50,7 @@ async def test_the_id_says_the_position_in_each_channel(log: WatchedLog) -> None
         assert (await client.next()).last_event_id == f"{log.epoch('a')}-4.{log.epoch('b')}-6"
 
 
-async def test_each_channels_events_come_once_and_in_order(log: WatchedLog) -> None:
+async def test_each_channels_events_come_once_and_in_order() -> None:
     async with listening(*CHANNELS) as client:
         publish_at_random(600, seed=1)
         events = await client.take(600)
@@ -63,7 +59,7 @@ async def test_each_channels_events_come_once_and_in_order(log: WatchedLog) -> N
         assert received == [f"{channel}{number}" for number in range(1, len(received) + 1)]
 
 
-async def test_from_every_id_each_channel_goes_on_where_it_was(log: WatchedLog) -> None:
+async def test_from_every_id_each_channel_goes_on_where_it_was() -> None:
     async with listening(*CHANNELS) as client:
         publish_at_random(40, seed=2)
         events = await client.take(40)
@@ -76,10 +72,8 @@ async def test_from_every_id_each_channel_goes_on_where_it_was(log: WatchedLog) 
             assert of(channel, before) + of(channel, received) == of(channel, events)
 
 
-async def test_a_replay_of_several_channels_comes_once_and_in_order(
-    log: WatchedLog, configure: Configure
-) -> None:
-    configure(RING_EVENTS=10, PAGE_EVENTS=30, WRITE_BYTES=500)
+@pytest.mark.options(RING_EVENTS=10, PAGE_EVENTS=30, WRITE_BYTES=500)
+async def test_a_replay_of_several_channels_comes_once_and_in_order() -> None:
     publish_at_random(1500, seed=3)
     async with listening(*CHANNELS, since="earliest") as client:
         publish_at_random(0, seed=3)
@@ -89,8 +83,8 @@ async def test_a_replay_of_several_channels_comes_once_and_in_order(
         assert received == [f"{channel}{number}" for number in range(1, len(received) + 1)]
 
 
-async def test_many_cuts_lose_and_double_nothing(log: WatchedLog, configure: Configure) -> None:
-    configure(RING_EVENTS=20, PAGE_EVENTS=10)
+@pytest.mark.options(RING_EVENTS=20, PAGE_EVENTS=10)
+async def test_many_cuts_lose_and_double_nothing() -> None:
     chance = random.Random(4)
     async with listening(*CHANNELS) as client:
         position = client.last_event_id
@@ -131,9 +125,7 @@ async def test_the_end_of_the_last_channel_ends_the_stream_once(log: WatchedLog)
     assert events[-1].last_event_id == f"{log.epoch('a')}-1.{log.epoch('b')}-2"
 
 
-async def test_channels_that_have_finished_together_are_replayed_to_one_end(
-    log: WatchedLog,
-) -> None:
+async def test_channels_that_have_finished_together_are_replayed_to_one_end() -> None:
     for channel in CHANNELS:
         commit(channel, f"{channel}1")
         end(channel)
@@ -142,7 +134,7 @@ async def test_channels_that_have_finished_together_are_replayed_to_one_end(
     assert [event.type for event in events] == ["message"] * 3 + ["close"]
 
 
-async def test_a_client_that_had_only_one_end_is_replayed_the_other(log: WatchedLog) -> None:
+async def test_a_client_that_had_only_one_end_is_replayed_the_other() -> None:
     async with listening("a", "b") as client:
         end("a")
         commit("b", "b1")
@@ -161,10 +153,8 @@ async def test_redacted_events_are_skipped(log: WatchedLog) -> None:
         assert sorted(texts(await client.take(3))) == ["a1", "a3", "b1"]
 
 
-async def test_behind_a_page_of_redacted_events_nothing_waits(
-    log: WatchedLog, configure: Configure
-) -> None:
-    configure(PAGE_EVENTS=5, RING_EVENTS=10, HEARTBEAT=3600.0)
+@pytest.mark.options(PAGE_EVENTS=5, RING_EVENTS=10, HEARTBEAT=3600.0)
+async def test_behind_a_page_of_redacted_events_nothing_waits(log: WatchedLog) -> None:
     commit("a", *numbers(1, 15))
     for seq in range(1, 6):
         log.redact("a", seq)
@@ -174,10 +164,8 @@ async def test_behind_a_page_of_redacted_events_nothing_waits(
             assert texts(await client.take(10)) == numbers(6, 15)
 
 
-async def test_a_write_is_bounded_but_for_a_single_event(
-    log: WatchedLog, configure: Configure
-) -> None:
-    configure(WRITE_BYTES=10_000)
+@pytest.mark.options(WRITE_BYTES=10_000)
+async def test_a_write_is_bounded_but_for_a_single_event() -> None:
     sizes = [100, 6000, 6000, 25_000, 100, 100, 9000]
     async with listening("a", "b") as client:
         for channel in ("a", "b"):
@@ -187,10 +175,8 @@ async def test_a_write_is_bounded_but_for_a_single_event(
         assert [len(chunk) > 10_000 for chunk in client.chunks].count(True) == 2
 
 
-async def test_a_channel_with_much_to_say_does_not_silence_the_others(
-    log: WatchedLog, configure: Configure
-) -> None:
-    configure(WRITE_BYTES=1000)
+@pytest.mark.options(WRITE_BYTES=1000)
+async def test_a_channel_with_much_to_say_does_not_silence_the_others() -> None:
     async with listening(*CHANNELS) as client:
         for channel in CHANNELS:
             commit(channel, *[f"{channel}".ljust(400, ".")] * 20)
@@ -200,7 +186,7 @@ async def test_a_channel_with_much_to_say_does_not_silence_the_others(
     assert min(heard.values()) >= 2, heard
 
 
-async def test_as_many_channels_as_may_be_have_an_id_that_comes_back(log: WatchedLog) -> None:
+async def test_as_many_channels_as_may_be_have_an_id_that_comes_back() -> None:
     channels = numbers(1, 32)
     for channel in channels:
         commit_elsewhere(channel, *[channel] * 3)
@@ -213,7 +199,7 @@ async def test_as_many_channels_as_may_be_have_an_id_that_comes_back(log: Watche
     assert sorted(texts(events[:21]) + texts(received)) == sorted(channels * 2)
 
 
-async def test_bodies_are_shared_with_streams_of_one_channel(log: WatchedLog) -> None:
+async def test_bodies_are_shared_with_streams_of_one_channel() -> None:
     async with listening("a") as single, listening("a", "b") as several:
         commit("a", "x" * 1000)
         own, joined = await single.chunk(), await several.chunk()
@@ -221,7 +207,7 @@ async def test_bodies_are_shared_with_streams_of_one_channel(log: WatchedLog) ->
 
 
 async def test_the_order_of_the_channels_may_change_between_two_connections(
-    log: WatchedLog, notifier: HandNotifier
+    log: WatchedLog,
 ) -> None:
     async with listening("a", "b") as client:
         commit("a", "a1")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -14,7 +14,8 @@ from django_sse.hub.subscription import subscribe
 from django_sse.process import database
 from django_sse.streams.pulse import get_pulse
 from django_sse.streams.stream import stream_of
-from django_sse.wire import HEARTBEAT, Cursor
+from django_sse.wire import HEARTBEAT, Cursor, MessageEvent
+from tests.options import Overrides
 from tests.unit.hub.support import (
     TIMEOUT,
     Client,
@@ -31,7 +32,7 @@ from tests.unit.hub.support import (
     texts,
 )
 
-Configure = Callable[..., None]
+Waiting = tuple[Client, asyncio.Task[list[MessageEvent]]]
 
 pytestmark = pytest.mark.usefixtures("notifier")
 
@@ -76,8 +77,8 @@ async def test_a_subscription_iterates_its_stream_and_closes_it(log: WatchedLog)
 # -- the beginning
 
 
-async def test_a_stream_opens_with_its_position(log: WatchedLog, configure: Configure) -> None:
-    configure(RETRY=1234)
+@pytest.mark.options(RETRY=1234)
+async def test_a_stream_opens_with_its_position(log: WatchedLog) -> None:
     commit_elsewhere("a", *numbers(1, 3))
     async with connected("a") as client:
         event = await client.opened()
@@ -92,12 +93,7 @@ async def test_a_client_is_let_in_though_what_waits_cannot_be_sequenced(log: Wat
         assert texts(await client.take(1)) == ["1"]
 
 
-async def test_a_channel_without_events_has_a_position_too(log: WatchedLog) -> None:
-    async with connected("a") as client:
-        assert (await client.opened()).last_event_id == f"{log.epoch('a')}-0"
-
-
-async def test_a_client_that_is_cut_before_its_first_event_misses_nothing(log: WatchedLog) -> None:
+async def test_a_client_that_is_cut_before_its_first_event_misses_nothing() -> None:
     async with listening("a") as client:
         position = client.last_event_id
     commit("a", *numbers(1, 3))
@@ -143,10 +139,10 @@ async def test_a_position_in_since_is_where_the_stream_begins(log: WatchedLog) -
         assert texts(await client.take(2)) == ["4", "5"]
 
 
+@pytest.mark.options(RETRY=1000, RETRY_JITTER=500)
 async def test_a_log_that_is_away_at_the_start_sends_the_client_away_for_a_while(
-    log: WatchedLog, configure: Configure
+    log: WatchedLog,
 ) -> None:
-    configure(RETRY=1000, RETRY_JITTER=500)
     log.away = True
     async with connected("a") as client:
         assert [event.type for event in await client.rest()] == ["stream-retry"]
@@ -184,7 +180,7 @@ async def hooks_called() -> None:
     await asyncio.wrap_future(database.run_later(lambda: None))
 
 
-async def test_the_hooks_are_called_once_each(log: WatchedLog) -> None:
+async def test_the_hooks_are_called_once_each() -> None:
     hooks = Hooks()
     async with listening("a", **hooks.subscribe()) as client:
         await eventually(lambda: hooks.calls == ["open"])
@@ -194,12 +190,12 @@ async def test_the_hooks_are_called_once_each(log: WatchedLog) -> None:
     await eventually(lambda: hooks.calls == ["open", "close"])
 
 
-async def test_what_the_hook_publishes_reaches_its_own_stream(log: WatchedLog) -> None:
+async def test_what_the_hook_publishes_reaches_its_own_stream() -> None:
     async with listening("a", on_open=lambda: commit("a", "somebody came")) as client:
         assert texts([await client.next()]) == ["somebody came"]
 
 
-async def test_a_client_that_leaves_at_once_is_closed_after_it_was_opened(log: WatchedLog) -> None:
+async def test_a_client_that_leaves_at_once_is_closed_after_it_was_opened() -> None:
     hooks = Hooks()
     hooks.go_on.clear()
     async with listening("a", **hooks.subscribe()):
@@ -230,7 +226,7 @@ async def test_a_stream_that_never_opened_calls_no_hook(log: WatchedLog) -> None
 
 
 async def test_a_hook_that_fails_is_logged_and_the_stream_goes_on(
-    log: WatchedLog, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     def fail() -> None:
         raise ValueError("no such room")
@@ -258,7 +254,7 @@ async def test_every_event_comes_once_and_in_order(log: WatchedLog) -> None:
     assert log.reads == []
 
 
-async def test_a_burst_is_one_write(log: WatchedLog) -> None:
+async def test_a_burst_is_one_write() -> None:
     async with listening("a") as client:
         for number in numbers(1, 100):
             commit("a", number)
@@ -267,16 +263,14 @@ async def test_a_burst_is_one_write(log: WatchedLog) -> None:
         assert len(client.chunks) == 2
 
 
-async def test_clients_at_one_place_share_the_bytes(log: WatchedLog) -> None:
+async def test_clients_at_one_place_share_the_bytes() -> None:
     async with listening("a") as first, listening("a") as second:
         commit("a", *numbers(1, 10))
         assert await first.chunk() is await second.chunk()
 
 
-async def test_a_write_is_bounded_but_for_a_single_event(
-    log: WatchedLog, configure: Configure
-) -> None:
-    configure(WRITE_BYTES=10_000)
+@pytest.mark.options(WRITE_BYTES=10_000)
+async def test_a_write_is_bounded_but_for_a_single_event() -> None:
     sizes = [100, 6000, 6000, 25_000, 100, 100, 9000]
     async with listening("a") as client:
         commit("a", *["x" * size for size in sizes])
@@ -285,7 +279,7 @@ async def test_a_write_is_bounded_but_for_a_single_event(
         assert [len(chunk) > 10_000 for chunk in client.chunks].count(True) == 1
 
 
-async def test_an_event_type_arrives(log: WatchedLog) -> None:
+async def test_an_event_type_arrives() -> None:
     async with listening("a") as client:
         end("a", "bye")
         event = await client.next()
@@ -295,20 +289,16 @@ async def test_an_event_type_arrives(log: WatchedLog) -> None:
 # -- replay
 
 
-async def test_a_replay_of_any_length_comes_once_and_in_order(
-    log: WatchedLog, configure: Configure
-) -> None:
-    configure(RING_EVENTS=10, PAGE_EVENTS=100)
+@pytest.mark.options(RING_EVENTS=10, PAGE_EVENTS=100)
+async def test_a_replay_of_any_length_comes_once_and_in_order(log: WatchedLog) -> None:
     commit_elsewhere("a", *numbers(1, 5000))
     async with listening("a", since="earliest") as client:
         assert texts(await client.take(5000)) == numbers(1, 5000)
     assert len(log.reads) <= 5000 // 64 + 5
 
 
-async def test_a_replay_joins_live_without_a_gap_or_a_double(
-    log: WatchedLog, configure: Configure
-) -> None:
-    configure(RING_EVENTS=20, PAGE_EVENTS=10)
+@pytest.mark.options(RING_EVENTS=20, PAGE_EVENTS=10)
+async def test_a_replay_joins_live_without_a_gap_or_a_double() -> None:
     commit("a", *numbers(1, 500))
     async with listening("a", since="earliest") as client:
         events = []
@@ -319,10 +309,8 @@ async def test_a_replay_joins_live_without_a_gap_or_a_double(
     assert texts(events) == numbers(1, 1000)
 
 
-async def test_a_replay_holds_one_page_and_not_the_whole_log(
-    log: WatchedLog, configure: Configure
-) -> None:
-    configure(RING_EVENTS=10, PAGE_EVENTS=50, WRITE_BYTES=300)
+@pytest.mark.options(RING_EVENTS=10, PAGE_EVENTS=50, WRITE_BYTES=300)
+async def test_a_replay_holds_one_page_and_not_the_whole_log() -> None:
     commit_elsewhere("a", *numbers(1, 1000))
     async with listening("a", since="earliest") as client:
         for _ in range(100):
@@ -344,10 +332,10 @@ async def test_clients_who_come_back_at_once_share_the_reads(log: WatchedLog) ->
     assert len(log.reads) <= 1 + 1000 // 64
 
 
+@pytest.mark.options(RING_EVENTS=10)
 async def test_clients_who_come_back_to_one_place_far_behind_share_its_pages(
-    log: WatchedLog, configure: Configure
+    log: WatchedLog,
 ) -> None:
-    configure(RING_EVENTS=10)
     commit_elsewhere("a", *numbers(1, 640))
     epoch = log.epoch("a")
 
@@ -360,10 +348,8 @@ async def test_clients_who_come_back_to_one_place_far_behind_share_its_pages(
     assert len(log.reads) <= 40
 
 
-async def test_a_slow_reader_catches_up_from_the_log_and_holds_up_nobody(
-    log: WatchedLog, configure: Configure
-) -> None:
-    configure(RING_EVENTS=10, PAGE_EVENTS=50, COALESCE=0)
+@pytest.mark.options(RING_EVENTS=10, PAGE_EVENTS=50, COALESCE=0)
+async def test_a_slow_reader_catches_up_from_the_log_and_holds_up_nobody() -> None:
     async with listening("a") as slow, listening("a") as fast:
         for number in numbers(1, 500):
             commit("a", number)
@@ -386,10 +372,10 @@ async def test_redacted_events_are_skipped_live_and_in_replay(log: WatchedLog) -
         assert texts([await client.next()]) == ["2"]
 
 
+@pytest.mark.options(RING_EVENTS=1, WRITE_BYTES=120)
 async def test_what_was_read_before_a_redaction_is_not_sent_after_it(
-    log: WatchedLog, configure: Configure, notifier: HandNotifier
+    log: WatchedLog, notifier: HandNotifier
 ) -> None:
-    configure(RING_EVENTS=1, WRITE_BYTES=120)
     commit("a", *numbers(1, 3), "secret", *numbers(5, 10))
     # On a stream of several channels a frame is longer, so that not all of the page is sent.
     async with listening("a", "b", since="earliest") as client:
@@ -406,7 +392,7 @@ async def test_what_was_read_before_a_redaction_is_not_sent_after_it(
 # -- the end
 
 
-async def test_the_terminal_event_ends_the_stream(log: WatchedLog) -> None:
+async def test_the_terminal_event_ends_the_stream() -> None:
     async with listening("a") as client:
         commit("a", "1")
         end("a")
@@ -417,10 +403,8 @@ async def test_the_terminal_event_ends_the_stream(log: WatchedLog) -> None:
         assert get_pulse().streams == set()
 
 
-async def test_a_finished_channel_is_replayed_to_its_end(
-    log: WatchedLog, configure: Configure
-) -> None:
-    configure(RING_EVENTS=2, PAGE_EVENTS=3)
+@pytest.mark.options(RING_EVENTS=2, PAGE_EVENTS=3)
+async def test_a_finished_channel_is_replayed_to_its_end() -> None:
     commit("a", *numbers(1, 10))
     end("a")
     for since, expected in ((11, [*numbers(1, 10), "[DONE]"]), (1, ["[DONE]"])):
@@ -428,7 +412,7 @@ async def test_a_finished_channel_is_replayed_to_its_end(
             assert texts(await client.rest()) == expected
 
 
-async def test_a_stream_that_begins_at_the_end_says_so(log: WatchedLog) -> None:
+async def test_a_stream_that_begins_at_the_end_says_so() -> None:
     # A 204 would be better, but whoever reads a stream without settle() has sent the headers.
     commit("a", "1")
     end("a")
@@ -447,7 +431,7 @@ async def test_who_has_the_end_is_told_that_nothing_can_come(log: WatchedLog) ->
         assert await asyncio.to_thread(stream.open_in_thread) is goes_on
 
 
-async def test_a_stream_that_ended_leaves_nothing_behind(log: WatchedLog) -> None:
+async def test_a_stream_that_ended_leaves_nothing_behind() -> None:
     async with listening("a", "b") as client:
         topics = list(get_hub().topics.values())
         assert [client.stream in topic.waiters for topic in topics] == [True, True]
@@ -487,10 +471,8 @@ async def test_streams_stay_open_while_the_log_is_away_and_catch_up(
         assert texts(await second.take(100)) == numbers(1, 100)
 
 
-async def test_a_replay_goes_on_after_the_log_was_away(
-    log: WatchedLog, configure: Configure
-) -> None:
-    configure(RING_EVENTS=10, PAGE_EVENTS=20, HEARTBEAT=0.05)
+@pytest.mark.options(RING_EVENTS=10, PAGE_EVENTS=20, HEARTBEAT=0.05)
+async def test_a_replay_goes_on_after_the_log_was_away(log: WatchedLog) -> None:
     commit_elsewhere("a", *numbers(1, 1000))
     async with listening("a", since="earliest") as client:
         assert texts(await client.take(30)) == numbers(1, 30)
@@ -503,54 +485,47 @@ async def test_a_replay_goes_on_after_the_log_was_away(
         assert texts(await client.take(970)) == numbers(31, 1000)
 
 
-async def test_a_stream_that_waits_for_the_log_ends_when_the_server_stops(
-    log: WatchedLog, configure: Configure, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.fixture
+async def waiting(
+    log: WatchedLog, configure: Overrides, caplog: pytest.LogCaptureFixture
+) -> AsyncIterator[Waiting]:
+    """A client, and its read that waits for a log that is away."""
     configure(RING_EVENTS=10)
     commit_elsewhere("a", *numbers(1, 1000))
     async with listening("a", since="earliest") as client:
         log.away = True
         reading = asyncio.create_task(client.rest())
         await eventually(lambda: "wait for the log" in caplog.text)
-        get_pulse().drain()
-        assert (await reading)[-1].type == "stream-retry"
+        yield client, reading
 
 
-async def test_a_stream_that_waits_for_the_log_ends_when_it_is_closed(
-    log: WatchedLog, configure: Configure, caplog: pytest.LogCaptureFixture
-) -> None:
-    configure(RING_EVENTS=10)
-    commit_elsewhere("a", *numbers(1, 1000))
-    async with listening("a", since="earliest") as client:
-        log.away = True
-        reading = asyncio.create_task(client.rest())
-        await eventually(lambda: "wait for the log" in caplog.text)
-        await asyncio.to_thread(client.stream.close)
-        assert await reading == []
+async def test_a_stream_that_waits_for_the_log_ends_when_the_server_stops(waiting: Waiting) -> None:
+    _, reading = waiting
+    get_pulse().drain()
+    assert (await reading)[-1].type == "stream-retry"
+
+
+async def test_a_stream_that_waits_for_the_log_ends_when_it_is_closed(waiting: Waiting) -> None:
+    client, reading = waiting
+    await asyncio.to_thread(client.stream.close)
+    assert await reading == []
 
 
 async def test_a_client_that_leaves_while_it_waits_for_the_log_leaves_nothing_behind(
-    log: WatchedLog, configure: Configure, caplog: pytest.LogCaptureFixture
+    waiting: Waiting,
 ) -> None:
-    configure(RING_EVENTS=10)
-    commit_elsewhere("a", *numbers(1, 1000))
-    async with listening("a", since="earliest") as client:
-        log.away = True
-        reading = asyncio.create_task(client.rest())
-        await eventually(lambda: "wait for the log" in caplog.text)
-        reading.cancel()
-        await asyncio.wait([reading])
-        assert get_pulse().streams == set()
-        assert client.stream._fetching is None or client.stream._fetching.cancelling()
+    client, reading = waiting
+    reading.cancel()
+    await asyncio.wait([reading])
+    assert get_pulse().streams == set()
+    assert client.stream._fetching is None or client.stream._fetching.cancelling()
 
 
 # -- heartbeats
 
 
-async def test_an_idle_subscription_has_heartbeats_between_its_events(
-    log: WatchedLog, configure: Configure
-) -> None:
-    configure(HEARTBEAT=0.02)
+@pytest.mark.options(HEARTBEAT=0.02)
+async def test_an_idle_subscription_has_heartbeats_between_its_events() -> None:
     async with listening("a") as client:
         for number in numbers(1, 3):
             assert await client.chunk() == HEARTBEAT

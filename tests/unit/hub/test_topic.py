@@ -9,7 +9,8 @@ from django_sse.exceptions import LogUnavailable
 from django_sse.hub.registry import get_hub
 from django_sse.hub.topic import Hole, Topic
 from django_sse.log.base import Appended
-from django_sse.wire import Decoder, make_epoch
+from django_sse.wire import make_epoch
+from tests.options import Overrides
 from tests.unit.hub.support import (
     Reader,
     WatchedLog,
@@ -17,10 +18,12 @@ from tests.unit.hub.support import (
     commit_elsewhere,
     end,
     eventually,
+    in_ring,
     numbers,
+    read_up_to,
 )
 
-Configure = Callable[..., None]
+pytestmark = pytest.mark.usefixtures("notifier")
 
 
 async def open_topic(reader: Reader | None = None) -> Topic:
@@ -28,20 +31,10 @@ async def open_topic(reader: Reader | None = None) -> Topic:
     return await get_hub().topic("a", reader or Reader())
 
 
-def in_ring(topic: Topic) -> list[str]:
-    """The data of the ring's events."""
-    frames = topic.ring.frames(topic.ring.start)
-    return [event.data for event in Decoder().feed(b"".join(frame.data for frame in frames))]
-
-
 def append(*data: str) -> Appended:
     """A commit of this process that is on its way to the topic."""
     (appended,) = commit_elsewhere("a", *data)
     return appended
-
-
-async def read_up_to(topic: Topic, seq: int) -> None:
-    await eventually(lambda: topic.ring.tail == seq)
 
 
 async def due_timers() -> None:
@@ -62,7 +55,7 @@ async def test_a_new_topic_stands_at_the_head_and_has_read_no_event(log: Watched
     assert (topic.known, topic.terminal, log.reads) == (3, None, [])
 
 
-async def test_a_new_topic_of_a_finished_channel_knows_its_end(log: WatchedLog) -> None:
+async def test_a_new_topic_of_a_finished_channel_knows_its_end() -> None:
     append("1")
     end("a")
     assert (await open_topic()).terminal == 2
@@ -80,10 +73,10 @@ async def test_what_is_delivered_is_not_read_from_the_log(log: WatchedLog) -> No
     assert (reader.wakes, log.reads) == (1, [])
 
 
+@pytest.mark.options(GAP_WAIT=600.0)
 async def test_two_threads_whose_commits_arrive_in_the_other_order_cost_no_read(
-    log: WatchedLog, configure: Configure
+    log: WatchedLog,
 ) -> None:
-    configure(GAP_WAIT=600.0)
     topic = await open_topic()
     first, second, third = append("1"), append("2", "3"), append("4")
     for late in (third, second):
@@ -167,6 +160,15 @@ async def test_a_false_hint_costs_one_read_and_nothing_else(log: WatchedLog) -> 
     assert (topic.ring.tail, topic.generation, reader.wakes) == (1, 0, 0)
 
 
+async def test_a_hint_that_is_true_costs_one_read(log: WatchedLog) -> None:
+    topic = await open_topic()
+    append("1", "2", "3")
+    topic.look(3)
+    await eventually(lambda: topic._catching_up is None)
+    assert in_ring(topic) == ["1", "2", "3"]
+    assert log.reads == [0]
+
+
 async def test_hints_during_a_read_are_one_more_read(log: WatchedLog) -> None:
     topic = await open_topic()
     with log.held():
@@ -178,10 +180,8 @@ async def test_hints_during_a_read_are_one_more_read(log: WatchedLog) -> None:
     assert log.reads == [0, 0]
 
 
-async def test_events_that_the_ring_cannot_hold_are_not_read_to_fill_it(
-    log: WatchedLog, configure: Configure
-) -> None:
-    configure(RING_EVENTS=10)
+@pytest.mark.options(RING_EVENTS=10)
+async def test_events_that_the_ring_cannot_hold_are_not_read_to_fill_it(log: WatchedLog) -> None:
     topic = await open_topic()
     append(*numbers(1, 1000))
     topic.expect(1000)
@@ -190,10 +190,8 @@ async def test_events_that_the_ring_cannot_hold_are_not_read_to_fill_it(
     assert log.reads[0] == 990
 
 
-async def test_pages_that_the_log_cuts_short_are_followed_by_the_next(
-    log: WatchedLog, configure: Configure
-) -> None:
-    configure(PAGE_EVENTS=100)
+@pytest.mark.options(PAGE_EVENTS=100)
+async def test_pages_that_the_log_cuts_short_are_followed_by_the_next(log: WatchedLog) -> None:
     topic = await open_topic()
     append(*["x" * (100 << 10)] * 20)
     topic.look()
@@ -260,10 +258,8 @@ async def test_a_hole_in_the_middle_is_stepped_over(
 # -- replay
 
 
-async def test_all_who_wait_for_a_page_share_one_read(
-    log: WatchedLog, configure: Configure
-) -> None:
-    configure(RING_EVENTS=1)
+@pytest.mark.options(RING_EVENTS=1)
+async def test_all_who_wait_for_a_page_share_one_read(log: WatchedLog) -> None:
     append(*numbers(1, 10))
     topic = await open_topic()
     with log.held():
@@ -275,10 +271,8 @@ async def test_all_who_wait_for_a_page_share_one_read(
     assert log.reads == [3]
 
 
-async def test_a_client_that_leaves_does_not_cancel_the_read_of_the_others(
-    log: WatchedLog, configure: Configure
-) -> None:
-    configure(RING_EVENTS=1)
+@pytest.mark.options(RING_EVENTS=1)
+async def test_a_client_that_leaves_does_not_cancel_the_read_of_the_others(log: WatchedLog) -> None:
     append(*numbers(1, 10))
     topic = await open_topic()
     with log.held():
@@ -289,17 +283,8 @@ async def test_a_client_that_leaves_does_not_cancel_the_read_of_the_others(
     assert log.reads == [3]
 
 
-async def test_a_hint_that_is_true_costs_one_read(log: WatchedLog) -> None:
-    topic = await open_topic()
-    append("1", "2", "3")
-    topic.look(3)
-    await eventually(lambda: topic._catching_up is None)
-    assert in_ring(topic) == ["1", "2", "3"]
-    assert log.reads == [0]
-
-
 @pytest.mark.parametrize("hint", [0, 1, 2, 2**63 - 1])
-async def test_a_hint_that_is_wrong_hides_nothing_for_long(log: WatchedLog, hint: int) -> None:
+async def test_a_hint_that_is_wrong_hides_nothing_for_long(hint: int) -> None:
     topic = await open_topic()
     append("1", "2", "3")
     topic.look(hint)
@@ -307,10 +292,8 @@ async def test_a_hint_that_is_wrong_hides_nothing_for_long(log: WatchedLog, hint
     await eventually(lambda: in_ring(topic) == ["1", "2", "3"])
 
 
-async def test_a_page_that_another_way_was_faster_than_is_not_the_end(
-    log: WatchedLog, configure: Configure
-) -> None:
-    configure(RING_BYTES=1 << 24)
+@pytest.mark.options(RING_BYTES=1 << 24)
+async def test_a_page_that_another_way_was_faster_than_is_not_the_end(log: WatchedLog) -> None:
     topic = await open_topic()
     first = append(*["x" * 100_000] * 10)
     append(*["y" * 100_000] * 10)
@@ -319,10 +302,10 @@ async def test_a_page_that_another_way_was_faster_than_is_not_the_end(
         await asked(log)
         # The page that is read has but the first few, for their size.
         topic.deliver(first)
-    await eventually(lambda: topic.ring.tail == 20)
+    await read_up_to(topic, 20)
 
 
-async def test_a_new_topic_fills_its_ring_first(log: WatchedLog) -> None:
+async def test_a_new_topic_fills_its_ring_first() -> None:
     append(*numbers(1, 200))
     topic = await open_topic()
     assert await topic.page(150) == []
@@ -338,10 +321,8 @@ async def test_a_thousand_readers_at_different_places_are_a_few_reads(log: Watch
     assert len(log.reads) <= 1 + 1000 // 64
 
 
-async def test_a_ring_is_filled_with_the_newest_that_it_can_hold(
-    log: WatchedLog, configure: Configure
-) -> None:
-    configure(RING_BYTES=10_000, PAGE_EVENTS=500)
+@pytest.mark.options(RING_BYTES=10_000, PAGE_EVENTS=500)
+async def test_a_ring_is_filled_with_the_newest_that_it_can_hold(log: WatchedLog) -> None:
     append(*["x" * 970] * 1000)
     topic = await open_topic()
     page = await topic.page(980)
@@ -350,10 +331,8 @@ async def test_a_ring_is_filled_with_the_newest_that_it_can_hold(
     assert len(log.reads) <= 3
 
 
-async def test_a_reader_far_behind_does_not_wait_for_the_ring(
-    log: WatchedLog, configure: Configure
-) -> None:
-    configure(RING_EVENTS=10)
+@pytest.mark.options(RING_EVENTS=10)
+async def test_a_reader_far_behind_does_not_wait_for_the_ring(log: WatchedLog) -> None:
     append(*numbers(1, 1000))
     topic = await open_topic()
     assert (await topic.page(500))[0].seq == 501
@@ -367,10 +346,10 @@ async def test_a_page_is_not_read_where_the_ring_reaches(log: WatchedLog) -> Non
     assert log.reads == []
 
 
+@pytest.mark.options(RING_EVENTS=1)
 async def test_a_page_is_read_however_long_the_log_is_away(
-    log: WatchedLog, configure: Configure, caplog: pytest.LogCaptureFixture
+    log: WatchedLog, caplog: pytest.LogCaptureFixture
 ) -> None:
-    configure(RING_EVENTS=1)
     append(*numbers(1, 10))
     topic = await open_topic()
     log.away = True
@@ -391,10 +370,10 @@ async def test_a_page_is_read_however_long_the_log_is_away(
         ("the log was wiped", lambda log: log.clear()),
     ],
 )
+@pytest.mark.options(RING_EVENTS=1)
 async def test_a_page_that_is_not_dense_is_a_hole(
-    log: WatchedLog, configure: Configure, name: str, harm: Callable[[WatchedLog], object]
+    log: WatchedLog, name: str, harm: Callable[[WatchedLog], object]
 ) -> None:
-    configure(RING_EVENTS=1)
     append(*numbers(1, 10))
     topic = await open_topic()
     harm(log)
@@ -434,10 +413,8 @@ async def test_a_read_of_the_old_log_does_not_reach_the_new_one(log: WatchedLog)
     assert in_ring(topic) == ["new"]
 
 
-async def test_a_late_commit_of_the_old_log_does_not_rewind_the_new_one(
-    log: WatchedLog, configure: Configure
-) -> None:
-    configure(GAP_WAIT=0.0)
+@pytest.mark.options(GAP_WAIT=0.0)
+async def test_a_late_commit_of_the_old_log_does_not_rewind_the_new_one(log: WatchedLog) -> None:
     topic = await open_topic()
     append(*numbers(1, 10))
     topic.deliver(append("11"))
@@ -482,10 +459,8 @@ async def test_what_was_being_read_for_the_ring_before_a_redaction_stays_out(
     assert "secret" not in in_ring(topic)
 
 
-async def test_a_page_that_was_being_read_before_a_redaction_is_read_again(
-    log: WatchedLog, configure: Configure
-) -> None:
-    configure(RING_EVENTS=1)
+@pytest.mark.options(RING_EVENTS=1)
+async def test_a_page_that_was_being_read_before_a_redaction_is_read_again(log: WatchedLog) -> None:
     append(*numbers(1, 10), "secret", "12")
     topic = await open_topic()
     with log.held():
@@ -513,24 +488,20 @@ async def test_a_gap_that_was_being_read_before_a_redaction_is_read_again(log: W
 # -- waking
 
 
-async def test_a_quiet_topic_wakes_at_once(log: WatchedLog) -> None:
-    reader = Reader()
-    topic = await open_topic(reader)
-    topic.deliver(append("1"))
-    assert reader.wakes == 1
-
-
-async def test_under_load_wakes_are_one_per_interval(log: WatchedLog, configure: Configure) -> None:
-    configure(COALESCE=600.0)
+@pytest.mark.parametrize(("interval", "wakes"), [(600.0, 1), (0.0, 100)])
+async def test_under_load_wakes_are_one_per_interval(
+    interval: float, wakes: int, constants: Overrides
+) -> None:
+    constants(COALESCE=interval)
     reader = Reader()
     topic = await open_topic(reader)
     for number in numbers(1, 100):
         topic.deliver(append(number))
     assert in_ring(topic) == numbers(1, 100)
-    assert reader.wakes == 1
+    assert reader.wakes == wakes
 
 
-async def test_the_last_of_a_burst_is_not_forgotten(log: WatchedLog) -> None:
+async def test_the_last_of_a_burst_is_not_forgotten() -> None:
     reader = Reader()
     topic = await open_topic(reader)
     for number in numbers(1, 100):
@@ -538,17 +509,6 @@ async def test_the_last_of_a_burst_is_not_forgotten(log: WatchedLog) -> None:
     assert reader.wakes == 1
     await reader.woken()
     assert reader.wakes == 2
-
-
-async def test_without_coalescing_every_delivery_wakes(
-    log: WatchedLog, configure: Configure
-) -> None:
-    configure(COALESCE=0)
-    reader = Reader()
-    topic = await open_topic(reader)
-    for number in numbers(1, 10):
-        topic.deliver(append(number))
-    assert reader.wakes == 10
 
 
 async def test_a_topic_cannot_be_opened_while_the_log_is_away(log: WatchedLog) -> None:

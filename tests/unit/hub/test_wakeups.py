@@ -21,8 +21,6 @@ from tests.unit.hub.support import (
     texts,
 )
 
-Configure = Callable[..., None]
-
 Lie = Callable[[random.Random, HandNotifier, list[Wakeup]], None]
 
 
@@ -98,10 +96,10 @@ async def read(client: Client, count: int) -> list[str]:
 
 
 @pytest.mark.parametrize("lie", LIES)
+@pytest.mark.options(SAFETY_INTERVAL=0.05)
 async def test_every_event_comes_once_and_in_order_and_the_epoch_stays(
-    lie: Lie, log: WatchedLog, notifier: HandNotifier, configure: Configure
+    lie: Lie, log: WatchedLog, notifier: HandNotifier
 ) -> None:
-    configure(SAFETY_INTERVAL=0.05)
     async with listening("a") as client:
         epoch = log.epoch("a")
         _, received = await asyncio.gather(
@@ -112,10 +110,10 @@ async def test_every_event_comes_once_and_in_order_and_the_epoch_stays(
 
 
 @pytest.mark.parametrize("seed", range(5))
+@pytest.mark.options(SAFETY_INTERVAL=0.05, RING_EVENTS=20, PAGE_EVENTS=7, COALESCE=0.001)
 async def test_all_lies_together_and_clients_that_come_and_go(
-    seed: int, log: WatchedLog, notifier: HandNotifier, configure: Configure
+    seed: int, log: WatchedLog, notifier: HandNotifier
 ) -> None:
-    configure(SAFETY_INTERVAL=0.05, RING_EVENTS=20, PAGE_EVENTS=7, COALESCE=0.001)
     chance = random.Random(seed)
 
     def lie(chance: random.Random, notifier: HandNotifier, sent: list[Wakeup]) -> None:

@@ -20,9 +20,9 @@ OPTIONS = {"HEARTBEAT": 600.0, "THREAD_IDLE": 0.05, "NOTIFIER": "local"}
 
 
 @pytest.fixture
-def configure(settings: Any) -> Iterator[options.Overrides]:
+def configure(settings: Any, request: pytest.FixtureRequest) -> Iterator[options.Overrides]:
     """Changes settings and constants on top of ``OPTIONS``."""
-    for change in options.configure(settings, OPTIONS):
+    for change in options.configure(settings, OPTIONS, request):
         change()
         yield change
 
