@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
+from contextlib import closing, suppress
 from typing import Any
 
 from django_sse import Event
@@ -48,6 +49,24 @@ async def chunk_of(stream: GeneratorStream) -> bytes:
 
 def frame(text: object) -> bytes:
     return b"data: %s\n\n" % str(text).encode()
+
+
+async def as_async(source: Generator[Any]) -> AsyncIterator[Any]:
+    """The same generator, async: an error at its yield is raised in ``source``."""
+    with closing(source), suppress(StopIteration):
+        item = next(source)
+        while True:
+            try:
+                yield item
+            except Exception as error:
+                item = source.throw(error)
+            else:
+                item = next(source)
+
+
+def in_form(sync: bool, source: Generator[Any]) -> Any:
+    """A generator as it is, or as an async one."""
+    return source if sync else as_async(source)
 
 
 class Walk:

@@ -58,14 +58,22 @@ class Delivered:
 
 @pytest.fixture(params=["pushed", "pulled"])
 async def delivered(request: pytest.FixtureRequest) -> AsyncIterator[Delivered]:
-    running = Delivered(request.param)
-    yield running
-    if running.task is not None:
-        running.task.cancel()
-        await asyncio.wait({running.task})
+    delivered = Delivered(request.param)
+    yield delivered
+    if delivered.task is not None:
+        delivered.task.cancel()
+        await asyncio.wait({delivered.task})
     # Whatever happened, nothing of it goes on.
     await eventually(lambda: len(asyncio.all_tasks()) == 1)
-    assert running.stream.streams.open == []
+    assert delivered.stream.streams.open == []
+
+
+@pytest.fixture
+async def running(delivered: Delivered) -> Delivered:
+    """One that has begun, and waits for the first chunk."""
+    delivered.start()
+    await delivered.reached()
+    return delivered
 
 
 async def test_chunks_are_sent_in_order_and_the_body_ends(delivered: Delivered) -> None:
@@ -101,13 +109,11 @@ async def test_a_pushed_chunk_is_sent_by_whoever_puts_it() -> None:
     await delivered.end()
 
 
-async def test_a_client_that_leaves_ends_it(delivered: Delivered) -> None:
-    delivered.start()
-    await delivered.reached()
-    delivered.connection.leave()
-    await delivered.end()
-    assert delivered.stream.ends == 1
-    assert not delivered.connection.ended
+async def test_a_client_that_leaves_ends_it(running: Delivered) -> None:
+    running.connection.leave()
+    await running.end()
+    assert running.stream.ends == 1
+    assert not running.connection.ended
 
 
 async def test_a_client_that_is_gone_already_ends_it(delivered: Delivered) -> None:
@@ -118,16 +124,14 @@ async def test_a_client_that_is_gone_already_ends_it(delivered: Delivered) -> No
     assert delivered.stream.ends == 1
 
 
-async def test_a_client_that_leaves_while_a_send_waits_ends_it(delivered: Delivered) -> None:
-    delivered.start()
-    await delivered.reached()
-    delivered.connection.room.clear()
-    delivered.stream.put(b"one")
-    await eventually(lambda: delivered.connection.waiting == 1)
-    delivered.connection.leave()
-    await delivered.end()
-    await eventually(lambda: delivered.connection.cancelled == 1)
-    assert (delivered.connection.chunks, delivered.stream.ends) == ([], 1)
+async def test_a_client_that_leaves_while_a_send_waits_ends_it(running: Delivered) -> None:
+    running.connection.room.clear()
+    running.stream.put(b"one")
+    await eventually(lambda: running.connection.waiting == 1)
+    running.connection.leave()
+    await running.end()
+    await eventually(lambda: running.connection.cancelled == 1)
+    assert (running.connection.chunks, running.stream.ends) == ([], 1)
 
 
 async def test_a_send_that_suspends_before_it_takes_the_chunk_is_waited_for(
@@ -144,32 +148,28 @@ async def test_a_send_that_suspends_before_it_takes_the_chunk_is_waited_for(
 
 
 async def test_while_there_is_no_room_nothing_is_sent_and_nothing_is_lost(
-    delivered: Delivered,
+    running: Delivered,
 ) -> None:
-    delivered.start()
-    await delivered.reached()
-    delivered.gate.block()
+    running.gate.block()
     for number in range(50):
-        delivered.stream.put(b"%d " % number)
+        running.stream.put(b"%d " % number)
     await asyncio.sleep(0)
-    assert delivered.connection.chunks == []
-    delivered.gate.unblock()
-    await delivered.reached(*(b"%d " % number for number in range(50)))
-    delivered.stream.put(b"after")
-    await eventually(lambda: delivered.connection.chunks[-1] == b"after")
-    delivered.connection.leave()
-    await delivered.end()
+    assert running.connection.chunks == []
+    running.gate.unblock()
+    await running.reached(*(b"%d " % number for number in range(50)))
+    running.stream.put(b"after")
+    await eventually(lambda: running.connection.chunks[-1] == b"after")
+    running.connection.leave()
+    await running.end()
 
 
-async def test_a_client_that_leaves_while_there_is_no_room_ends_it(delivered: Delivered) -> None:
-    delivered.start()
-    await delivered.reached()
-    delivered.gate.block()
-    delivered.stream.put(b"one")
-    await eventually(lambda: not delivered.idle)
-    delivered.connection.leave()
-    await delivered.end()
-    assert (delivered.connection.chunks, delivered.stream.ends) == ([], 1)
+async def test_a_client_that_leaves_while_there_is_no_room_ends_it(running: Delivered) -> None:
+    running.gate.block()
+    running.stream.put(b"one")
+    await eventually(lambda: not running.idle)
+    running.connection.leave()
+    await running.end()
+    assert (running.connection.chunks, running.stream.ends) == ([], 1)
 
 
 async def test_a_chunk_larger_than_the_room_goes_in_parts(delivered: Delivered) -> None:
@@ -183,79 +183,65 @@ async def test_a_chunk_larger_than_the_room_goes_in_parts(delivered: Delivered) 
 
 
 async def test_an_error_of_send_is_the_servers_to_hear_and_ends_the_stream(
-    delivered: Delivered,
+    running: Delivered,
 ) -> None:
-    delivered.start()
-    await delivered.reached()
-    delivered.connection.error = RuntimeError("the server is broken")
+    running.connection.error = RuntimeError("the server is broken")
     # Nobody else may suffer from it.
-    delivered.stream.put(b"one")
+    running.stream.put(b"one")
     with pytest.raises(RuntimeError, match="the server is broken"):
-        await delivered.end()
-    assert delivered.stream.ends == 1
+        await running.end()
+    assert running.stream.ends == 1
 
 
-async def test_an_error_of_the_stream_is_the_servers_to_hear(delivered: Delivered) -> None:
-    delivered.start()
-    await delivered.reached()
-    delivered.stream._error = ValueError("broken")
-    delivered.stream.wake()
+async def test_an_error_of_the_stream_is_the_servers_to_hear(running: Delivered) -> None:
+    running.stream._error = ValueError("broken")
+    running.stream.wake()
     with pytest.raises(ValueError, match="broken"):
-        await delivered.end()
-    assert delivered.stream.ends == 1
-    assert not delivered.connection.ended
+        await running.end()
+    assert running.stream.ends == 1
+    assert not running.connection.ended
 
 
-async def test_a_server_that_cancels_the_application_ends_it(delivered: Delivered) -> None:
-    delivered.start()
-    await delivered.reached()
-    assert delivered.task is not None
-    delivered.task.cancel("by the server")
+async def test_a_server_that_cancels_the_application_ends_it(running: Delivered) -> None:
+    assert running.task is not None
+    running.task.cancel("by the server")
     with pytest.raises(asyncio.CancelledError):
-        await delivered.end()
-    assert delivered.stream.ends == 1
+        await running.end()
+    assert running.stream.ends == 1
 
 
-async def test_a_drained_stream_says_goodbye_and_its_body_ends(delivered: Delivered) -> None:
-    delivered.start()
-    await delivered.reached()
-    delivered.stream.drain()
-    await delivered.end()
-    assert b"stream-retry" in delivered.connection.body
-    assert delivered.connection.ended
+async def test_a_drained_stream_says_goodbye_and_its_body_ends(running: Delivered) -> None:
+    running.stream.drain()
+    await running.end()
+    assert b"stream-retry" in running.connection.body
+    assert running.connection.ended
 
 
 async def test_a_stream_that_is_drained_while_its_client_does_not_read_says_goodbye_later(
-    delivered: Delivered,
+    running: Delivered,
 ) -> None:
-    delivered.start()
-    await delivered.reached()
-    delivered.gate.block()
-    delivered.stream.put(b"one")
-    await eventually(lambda: not delivered.idle)
-    delivered.stream.drain()
-    delivered.gate.unblock()
-    await delivered.end()
-    assert delivered.connection.chunks[0] == b"one"
-    assert b"stream-retry" in delivered.connection.body
+    running.gate.block()
+    running.stream.put(b"one")
+    await eventually(lambda: not running.idle)
+    running.stream.drain()
+    running.gate.unblock()
+    await running.end()
+    assert running.connection.chunks[0] == b"one"
+    assert b"stream-retry" in running.connection.body
 
 
-async def test_it_beats(delivered: Delivered) -> None:
-    delivered.start()
-    await delivered.reached()
+async def test_it_beats(running: Delivered) -> None:
     for _ in range(2):
-        delivered.stream.beat()
-    await delivered.reached(HEARTBEAT)
-    delivered.connection.leave()
-    await delivered.end()
+        running.stream.beat()
+    await running.reached(HEARTBEAT)
+    running.connection.leave()
+    await running.end()
 
 
-async def test_a_stream_that_is_closed_ends_its_body(delivered: Delivered) -> None:
-    delivered.start()
-    await delivered.reached()
-    delivered.stream.close()
-    await delivered.end()
-    assert delivered.connection.ended
+async def test_a_stream_that_is_closed_ends_its_body(running: Delivered) -> None:
+    running.stream.close()
+    await running.end()
+    assert running.connection.ended
 
 
 async def test_a_client_that_takes_nothing_is_dropped(delivered: Delivered, settings: Any) -> None:
@@ -303,19 +289,17 @@ async def test_a_stream_that_cannot_be_polled_fails_once(delivered: Delivered) -
 
 
 async def test_a_server_that_stops_waits_only_a_moment_for_a_client_that_takes_nothing(
-    delivered: Delivered,
+    running: Delivered,
 ) -> None:
-    delivered.start()
-    await delivered.reached()
-    delivered.gate.block()
-    delivered.stream.put(b"one")
-    await eventually(lambda: delivered.stream.sending_since is not None)
-    delivered.stream.drain()
-    await eventually(lambda: delivered.gate.dropped == 1)
-    delivered.connection.leave()
-    await delivered.end()
-    assert delivered.connection.chunks == []
-    assert delivered.stream.ends == 1
+    running.gate.block()
+    running.stream.put(b"one")
+    await eventually(lambda: running.stream.sending_since is not None)
+    running.stream.drain()
+    await eventually(lambda: running.gate.dropped == 1)
+    running.connection.leave()
+    await running.end()
+    assert running.connection.chunks == []
+    assert running.stream.ends == 1
 
 
 async def test_an_end_of_the_body_that_is_not_taken_in_time_drops_the_client(

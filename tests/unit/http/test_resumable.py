@@ -332,10 +332,8 @@ async def test_an_error_behind_it_is_in_the_stream_and_in_every_replay(
 
 
 @live
-async def test_a_run_too_many_is_429_and_says_when_to_come_back(
-    client: AsyncClient, configure: Configure
-) -> None:
-    configure(RUNS_PER_OWNER=3)
+@pytest.mark.options(RUNS_PER_OWNER=3)
+async def test_a_run_too_many_is_429_and_says_when_to_come_back(client: AsyncClient) -> None:
     responses = [await client.post("/answer/?count=2&pause=600") for _ in range(4)]
     *begun, refused = responses
     assert [each.status_code for each in begun] == [200] * 3
@@ -350,10 +348,8 @@ async def test_a_run_too_many_is_429_and_says_when_to_come_back(
 
 
 @live
-async def test_of_a_hundred_at_once_as_many_as_allowed_begin(
-    client: AsyncClient, configure: Configure
-) -> None:
-    configure(RUNS_PER_OWNER=5)
+@pytest.mark.options(RUNS_PER_OWNER=5)
+async def test_of_a_hundred_at_once_as_many_as_allowed_begin(client: AsyncClient) -> None:
     # The session is there before.
     await aread(await client.post("/answer/?count=1"))
     await eventually(lambda: not get_keeper().tasks)
@@ -633,8 +629,8 @@ async def test_without_a_dialect_everybody_is_told_when_to_come_back(
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("name", ["answer", "sync_answer"])
-def test_under_wsgi_a_run_lives_on_the_background_loop(configure: Configure, name: str) -> None:
-    configure(LEASE=0.3, TOPIC_LINGER=0.0, HEARTBEAT=0.1)
+@pytest.mark.options(LEASE=0.3, TOPIC_LINGER=0.0, HEARTBEAT=0.1)
+def test_under_wsgi_a_run_lives_on_the_background_loop(name: str) -> None:
     view = {"answer": answer, "sync_answer": sync_answer}[name]
     response = call_in_thread(view, with_user(wsgi_request("POST", "/?count=6&pause=0.01")))
     chunks = iter(response)

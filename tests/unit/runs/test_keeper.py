@@ -64,8 +64,8 @@ async def test_there_is_one_keeper_a_loop() -> None:
     assert await asyncio.to_thread(lambda: asyncio.run(another())) is not keeper
 
 
-async def test_the_lease_of_a_run_is_renewed_for_as_long_as_it_runs(configure: Configure) -> None:
-    configure(**OFTEN)
+@pytest.mark.options(**OFTEN)
+async def test_the_lease_of_a_run_is_renewed_for_as_long_as_it_runs() -> None:
     answer = Answer()
     task = await begin(answer.items(1))
     first = (await Run.objects.aget(pk=task.run.pk)).lease
@@ -78,10 +78,10 @@ async def test_the_lease_of_a_run_is_renewed_for_as_long_as_it_runs(configure: C
     assert await astate(task.run) == "done"
 
 
+@pytest.mark.options(**OFTEN)
 async def test_a_run_of_a_dead_process_is_ended_by_one_that_has_runs(
-    configure: Configure, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    configure(**OFTEN)
     lost = await dead()
     answer = Answer()
     task = await begin(answer.items())
@@ -92,8 +92,8 @@ async def test_a_run_of_a_dead_process_is_ended_by_one_that_has_runs(
     assert "Ended runs whose process had died: 1." in caplog.text
 
 
-async def test_a_client_of_a_run_whose_process_dies_is_told(configure: Configure) -> None:
-    configure(**OFTEN)
+@pytest.mark.options(**OFTEN)
+async def test_a_client_of_a_run_whose_process_dies_is_told() -> None:
     run = await database.run(
         lambda: store.create("user:9", dialect="plain", while_connected=False),
     )
@@ -105,8 +105,8 @@ async def test_a_client_of_a_run_whose_process_dies_is_told(configure: Configure
         assert await client.rest() == []
 
 
-async def test_of_several_processes_that_find_it_one_ends_it(configure: Configure) -> None:
-    configure(**OFTEN)
+@pytest.mark.options(**OFTEN)
+async def test_of_several_processes_that_find_it_one_ends_it() -> None:
     lost = await dead()
 
     def process() -> None:
@@ -121,8 +121,8 @@ async def test_of_several_processes_that_find_it_one_ends_it(configure: Configur
     assert terminals(records) == records
 
 
-async def test_without_runs_and_clients_it_stops(configure: Configure) -> None:
-    configure(**OFTEN)
+@pytest.mark.options(**OFTEN)
+async def test_without_runs_and_clients_it_stops() -> None:
     answer = Answer()
     task = await begin(answer.items(1))
     keeper = get_keeper()
@@ -161,8 +161,8 @@ async def test_each_client_that_leaves_is_one_less() -> None:
 # -- runs that only go on for somebody
 
 
-async def test_a_run_that_nobody_watches_is_cancelled(configure: Configure) -> None:
-    configure(LEASE=0.6, UNWATCHED=0.6)
+@pytest.mark.options(LEASE=0.6, UNWATCHED=0.6)
+async def test_a_run_that_nobody_watches_is_cancelled() -> None:
     answer = Answer()
     task = await begin(answer.items(), while_connected=True)
     await over(task)
@@ -172,8 +172,8 @@ async def test_a_run_that_nobody_watches_is_cancelled(configure: Configure) -> N
     assert await astate(task.run) == "aborted"
 
 
-async def test_one_that_may_go_on_alone_does(configure: Configure) -> None:
-    configure(LEASE=0.6, UNWATCHED=0.6)
+@pytest.mark.options(LEASE=0.6, UNWATCHED=0.6)
+async def test_one_that_may_go_on_alone_does() -> None:
     alone, connected = Answer(), Answer()
     task = await begin(alone.items())
     other = await begin(connected.items(), while_connected=True)
@@ -182,8 +182,8 @@ async def test_one_that_may_go_on_alone_does(configure: Configure) -> None:
     assert await astate(task.run) == ""
 
 
-async def test_one_that_is_watched_here_goes_on(configure: Configure) -> None:
-    configure(LEASE=0.6, UNWATCHED=0.6)
+@pytest.mark.options(LEASE=0.6, UNWATCHED=0.6)
+async def test_one_that_is_watched_here_goes_on() -> None:
     watched, alone = Answer(), Answer()
     task = await begin(watched.items(), while_connected=True)
     async with watching(task.run) as client:
@@ -194,8 +194,8 @@ async def test_one_that_is_watched_here_goes_on(configure: Configure) -> None:
     assert watched.notes == ["cancelled", "ended"]
 
 
-async def test_one_that_is_watched_in_another_process_goes_on(configure: Configure) -> None:
-    configure(LEASE=0.6, UNWATCHED=0.6)
+@pytest.mark.options(LEASE=0.6, UNWATCHED=0.6)
+async def test_one_that_is_watched_in_another_process_goes_on() -> None:
     answer = Answer()
     task = await begin(answer.items(), while_connected=True)
     other = Keeper(asyncio.get_running_loop())
@@ -225,8 +225,8 @@ async def test_a_database_that_is_away_is_asked_again(
     assert answer.notes == []
 
 
-async def test_after_an_outage_others_have_a_moment_to_renew_theirs(configure: Configure) -> None:
-    configure(**OFTEN)
+@pytest.mark.options(**OFTEN)
+async def test_after_an_outage_others_have_a_moment_to_renew_theirs() -> None:
     lost = await dead()
     keeper = Keeper(asyncio.get_running_loop())
     keeper._trust_later()
@@ -251,8 +251,8 @@ async def test_interrupted_from_any_thread_all_runs_say_so_and_end() -> None:
         assert json.loads(last.data) == INTERRUPTED
 
 
-async def test_the_server_is_told_that_there_is_work_to_finish(configure: Configure) -> None:
-    configure(GRACE=7.5)
+@pytest.mark.options(GRACE=7.5)
+async def test_the_server_is_told_that_there_is_work_to_finish() -> None:
     (work,) = stopping._work
     assert isinstance(work, keeper_module._Grace)
     assert work.seconds == 7.5
@@ -278,10 +278,8 @@ async def test_the_keeper_of_a_closed_loop_takes_everything_in_silence() -> None
 # -- a database that keeps everybody waiting
 
 
-async def test_while_it_waits_to_renew_its_own_it_believes_nothing_of_others(
-    configure: Configure,
-) -> None:
-    configure(**OFTEN)
+@pytest.mark.options(**OFTEN)
+async def test_while_it_waits_to_renew_its_own_it_believes_nothing_of_others() -> None:
     keeper = Keeper(asyncio.get_running_loop())
     assert keeper._trusts()
     keeper._renewing_since = keeper.loop.time() - 10
@@ -294,8 +292,8 @@ async def test_while_it_waits_to_renew_its_own_it_believes_nothing_of_others(
     assert await astate(lost) == "error"
 
 
-async def test_a_renewal_that_took_long_is_no_reason_to_end_others(configure: Configure) -> None:
-    configure(**OFTEN)
+@pytest.mark.options(**OFTEN)
+async def test_a_renewal_that_took_long_is_no_reason_to_end_others() -> None:
     await begin(Answer().items())
     keeper = Keeper(asyncio.get_running_loop())
     keeper.tasks = get_keeper().tasks
@@ -307,10 +305,8 @@ async def test_a_renewal_that_took_long_is_no_reason_to_end_others(configure: Co
     assert not keeper._trusts()
 
 
-async def test_one_that_could_not_be_claimed_in_time_is_looked_at_again_later(
-    configure: Configure,
-) -> None:
-    configure(**OFTEN)
+@pytest.mark.options(**OFTEN)
+async def test_one_that_could_not_be_claimed_in_time_is_looked_at_again_later() -> None:
     lost = await dead()
     with a_write_lock() as release:
         ending = asyncio.create_task(database.run(keeper_module.end_if_lost, lost))

@@ -186,8 +186,8 @@ async def test_a_sync_hook_may_use_the_database(configure: Any) -> None:
     assert await may_access(request_of(), Run(owner="user:1"))
 
 
-async def test_the_owner_is_not_asked_for(configure: Any) -> None:
-    configure(ACCESS="no.such.thing")
+@pytest.mark.options(ACCESS="no.such.thing")
+async def test_the_owner_is_not_asked_for() -> None:
     request = request_of()
     assert await may_access(request, Run(owner=owner_of(request)))
 

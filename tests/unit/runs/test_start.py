@@ -81,8 +81,8 @@ async def test_a_first_value_that_the_log_refuses_is_raised_after_all_that_is_do
     assert await nothing_is_left()
 
 
-async def test_a_thread_too_many_begins_no_run(configure: Configure) -> None:
-    configure(SYNC_GENERATORS=0)
+@pytest.mark.options(SYNC_GENERATORS=0)
+async def test_a_thread_too_many_begins_no_run() -> None:
     with pytest.raises(Overloaded, match="SYNC_GENERATORS"):
         await begin(iter(["never"]))
     assert await nothing_is_left()
@@ -218,8 +218,8 @@ async def test_with_its_end_the_process_lets_go_of_it() -> None:
 # -- as many as one owner may have
 
 
-async def test_a_run_too_many_is_not_begun(configure: Configure) -> None:
-    configure(RUNS_PER_OWNER=2)
+@pytest.mark.options(RUNS_PER_OWNER=2)
+async def test_a_run_too_many_is_not_begun() -> None:
     answers = [Answer() for _ in range(3)]
     tasks = [await begin(answer.items()) for answer in answers[:2]]
     with pytest.raises(TooManyRuns):
@@ -232,8 +232,8 @@ async def test_a_run_too_many_is_not_begun(configure: Configure) -> None:
     assert answers[2].began.is_set()
 
 
-async def test_the_dead_do_not_count(configure: Configure) -> None:
-    configure(RUNS_PER_OWNER=1)
+@pytest.mark.options(RUNS_PER_OWNER=1)
+async def test_the_dead_do_not_count() -> None:
     dead = await database.run(
         lambda: store.create(OWNER, dialect="plain", while_connected=False),
     )

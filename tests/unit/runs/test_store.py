@@ -77,8 +77,8 @@ def test_what_was_asked_for_is_kept() -> None:
     assert found.ended is None
 
 
-def test_its_times_are_the_databases(configure: Configure) -> None:
-    configure(LEASE=100.0)
+@pytest.mark.options(LEASE=100.0)
+def test_its_times_are_the_databases() -> None:
     before = elsewhere(database_now)
     run = create()
     after = elsewhere(database_now)
@@ -99,15 +99,15 @@ def test_a_run_that_never_was_is_not_found() -> None:
 # -- as many as one owner may have
 
 
-def test_of_a_hundred_that_begin_at_once_as_many_as_allowed_do(configure: Configure) -> None:
-    configure(RUNS_PER_OWNER=5)
+@pytest.mark.options(RUNS_PER_OWNER=5)
+def test_of_a_hundred_that_begin_at_once_as_many_as_allowed_do() -> None:
     begun = [run for run in in_threads(*[created_or_refused] * 100) if run is not None]
     assert len(begun) == 5
     assert slots() == [0, 1, 2, 3, 4]
     assert Channel.objects.count() == 5
 
 
-def test_two_processes_together_begin_no_more_than_one_may(configure: Configure) -> None:
+def test_two_processes_together_begin_no_more_than_one_may() -> None:
     code = """
         from django_sse.exceptions import TooManyRuns
         from django_sse.runs import store
@@ -139,23 +139,23 @@ def test_two_processes_together_begin_no_more_than_one_may(configure: Configure)
     assert slots() == list(range(7))
 
 
-def test_the_refusal_names_the_setting(configure: Configure) -> None:
-    configure(RUNS_PER_OWNER=1)
+@pytest.mark.options(RUNS_PER_OWNER=1)
+def test_the_refusal_names_the_setting() -> None:
     create()
     with pytest.raises(TooManyRuns, match=r"1 runs .* RUNS_PER_OWNER"):
         create()
     assert Run.objects.count() == Channel.objects.count() == 1
 
 
-def test_each_owner_has_places_of_its_own(configure: Configure) -> None:
-    configure(RUNS_PER_OWNER=1)
+@pytest.mark.options(RUNS_PER_OWNER=1)
+def test_each_owner_has_places_of_its_own() -> None:
     create("user:1")
     create("user:2")
     assert slots("user:1") == slots("user:2") == [0]
 
 
-def test_a_run_that_ended_leaves_its_place(configure: Configure) -> None:
-    configure(RUNS_PER_OWNER=2)
+@pytest.mark.options(RUNS_PER_OWNER=2)
+def test_a_run_that_ended_leaves_its_place() -> None:
     first, second = create(), create()
     store.ended([first.pk])
     third = create()
@@ -199,8 +199,8 @@ def test_the_state_is_that_of_the_channel() -> None:
 # -- leases
 
 
-def test_a_run_is_expired_when_its_lease_is_over_and_not_before(configure: Configure) -> None:
-    configure(LEASE=100.0)
+@pytest.mark.options(LEASE=100.0)
+def test_a_run_is_expired_when_its_lease_is_over_and_not_before() -> None:
     early, late = create(), create()
     later(99, early)
     assert store.expired() == []
@@ -225,8 +225,8 @@ def test_the_expired_can_be_asked_for_by_owner_and_by_run() -> None:
     assert store.expired(owner="user:3") == []
 
 
-def test_renewed_a_lease_begins_again(configure: Configure) -> None:
-    configure(LEASE=100.0)
+@pytest.mark.options(LEASE=100.0)
+def test_renewed_a_lease_begins_again() -> None:
     mine, other = create(), create()
     later(1000, mine, other)
     store.renew([mine.pk], [])
@@ -258,8 +258,8 @@ def test_many_runs_are_renewed_at_once() -> None:
 # -- clients
 
 
-def test_a_run_is_unwatched_when_nobody_said_so_for_a_while(configure: Configure) -> None:
-    configure(UNWATCHED=30.0)
+@pytest.mark.options(UNWATCHED=30.0)
+def test_a_run_is_unwatched_when_nobody_said_so_for_a_while() -> None:
     alone, watched, not_asked_for = (create(while_connected=True) for _ in range(3))
     both = [alone.pk, watched.pk]
     later(29, alone, watched, not_asked_for)

@@ -115,8 +115,8 @@ async def test_who_is_at_the_head_of_a_run_that_goes_on_waits() -> None:
         assert texts(await client.rest()) == ["token 1", "[DONE]"]
 
 
-async def test_a_replay_of_any_length_is_whole(configure: Configure) -> None:
-    configure(PAGE_EVENTS=7, RING_EVENTS=10)
+@pytest.mark.options(PAGE_EVENTS=7, RING_EVENTS=10)
+async def test_a_replay_of_any_length_is_whole() -> None:
     run = await finished(100)
     async with watching(run) as client:
         await client.opened()
@@ -167,8 +167,8 @@ async def test_of_a_trimmed_run_nothing_more_is_given_to_who_lacks_that_part() -
         assert texts(await client.rest()) == ["token 7", "token 8", "token 9", "[DONE]"]
 
 
-async def test_trimmed_while_it_is_read_the_client_is_told(configure: Configure) -> None:
-    configure(PAGE_EVENTS=2, RING_EVENTS=2, WRITE_BYTES=40)
+@pytest.mark.options(PAGE_EVENTS=2, RING_EVENTS=2, WRITE_BYTES=40)
+async def test_trimmed_while_it_is_read_the_client_is_told() -> None:
     run = await finished(30)
     async with watching(run) as client:
         await client.opened()
@@ -451,8 +451,8 @@ async def test_a_parked_client_hears_it_too() -> None:
             await client.stream.__anext__()
 
 
-async def test_a_hole_in_the_middle_breaks_it_off_too(configure: Configure) -> None:
-    configure(PAGE_EVENTS=2, RING_EVENTS=2, WRITE_BYTES=40)
+@pytest.mark.options(PAGE_EVENTS=2, RING_EVENTS=2, WRITE_BYTES=40)
+async def test_a_hole_in_the_middle_breaks_it_off_too() -> None:
     run = await finished(30, dialect="openai-chat")
     async with watching(run) as client:
         events = await client.take(1)

@@ -228,11 +228,11 @@ async def test_an_error_in_finally_after_a_stop_is_reported_and_changes_no_end()
     assert [str(error) for error in errors] == ["secret"]
 
 
+@pytest.mark.options(MAX_EVENT_BYTES=2000)
 async def test_an_end_that_is_too_large_to_be_said_is_an_error(
-    configure: Configure, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     # It repeats the whole text, of which each part was small enough.
-    configure(MAX_EVENT_BYTES=2000)
     task = await begin(["x" * 500] * 4, dialect="openai-responses")
     await over(task)
     records = await arecords(task.run)
@@ -289,10 +289,8 @@ def shapes(events: Sequence[Any]) -> list[Any]:
     ]
 
 
-async def test_without_a_dialect_such_a_value_is_left_out_where_it_is_caught(
-    configure: Configure,
-) -> None:
-    configure(MAX_EVENT_BYTES=1000)
+@pytest.mark.options(MAX_EVENT_BYTES=1000)
+async def test_without_a_dialect_such_a_value_is_left_out_where_it_is_caught() -> None:
 
     async def answer() -> AsyncIterator[Any]:
         yield "one"
@@ -559,7 +557,7 @@ async def test_nor_does_what_a_thread_says_meanwhile() -> None:
     assert json.loads(records[-1].data) == INTERRUPTED
 
 
-def test_the_end_of_the_loop_is_told_to_the_log(transactional_db: None, configure: Any) -> None:
+def test_the_end_of_the_loop_is_told_to_the_log(transactional_db: None) -> None:
     """As where a server ends without a signal that could be heard."""
     runs: list[Run] = []
     notes: list[str] = []
@@ -699,9 +697,7 @@ async def test_what_others_say_in_its_channel_does_it_no_harm() -> None:
     assert await atexts(task.run) == ["token 0", "a word from elsewhere", "token 1", "[DONE]"]
 
 
-async def test_one_that_is_given_up_is_not_kept_alive(
-    configure: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_one_that_is_given_up_is_not_kept_alive(caplog: pytest.LogCaptureFixture) -> None:
     left, go_on = threading.Event(), threading.Event()
 
     def stubborn() -> Iterator[str]:
@@ -724,7 +720,7 @@ async def refuse(entries: Any) -> None:
 
 
 async def test_an_append_that_was_cut_with_its_loop_leaves_no_gap(
-    configure: Any, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for committed in (True, False):
         task = await begin(tokens_and_wait())

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from datetime import date
 from typing import Any
 
@@ -19,7 +19,18 @@ from django_sse.exceptions import (
 from django_sse.streams.ends import INTERRUPTED, UNAVAILABLE
 from django_sse.streams.generator import GeneratorStream
 from django_sse.wire import Decoder
-from tests.generators import CLOSE, FAILED, HEARTBEAT, Errors, Walk, chunk_of, frame, make, read
+from tests.generators import (
+    CLOSE,
+    FAILED,
+    HEARTBEAT,
+    Errors,
+    Walk,
+    chunk_of,
+    frame,
+    in_form,
+    make,
+    read,
+)
 from tests.options import Overrides
 from tests.unit.dialects.support import NAMES
 
@@ -169,32 +180,24 @@ async def test_a_generator_that_never_awaits_leaves_others_their_turn() -> None:
 # -- heartbeats
 
 
-async def test_heartbeats_go_out_while_an_item_is_made_and_do_not_cancel_it(settings: Any) -> None:
+@pytest.mark.parametrize("sync", [False, True])
+async def test_heartbeats_go_out_while_an_item_is_made_and_do_not_cancel_it(
+    sync: bool, settings: Any
+) -> None:
     settings.DJANGO_SSE = {"STREAMS": {"HEARTBEAT": 0.02}}
-    gate = asyncio.Event()
+    gate: Any = threading.Event() if sync else asyncio.Event()
 
     async def slow() -> AsyncIterator[str]:
         yield "before"
         await gate.wait()
         yield "after"
 
-    stream = make(slow())
-    assert await chunk_of(stream) == frame("before")
-    assert [await anext(stream) for _ in range(3)] == [HEARTBEAT] * 3
-    gate.set()
-    assert await read(stream) == frame("after") + CLOSE
-
-
-async def test_the_same_of_a_sync_generator(settings: Any) -> None:
-    settings.DJANGO_SSE = {"STREAMS": {"HEARTBEAT": 0.02}}
-    gate = threading.Event()
-
-    def slow() -> Iterator[str]:
+    def slow_sync() -> Iterator[str]:
         yield "before"
         gate.wait(30)
         yield "after"
 
-    stream = make(slow())
+    stream = make(slow_sync() if sync else slow())
     assert await chunk_of(stream) == frame("before")
     assert [await anext(stream) for _ in range(3)] == [HEARTBEAT] * 3
     gate.set()
@@ -214,15 +217,17 @@ async def test_open_returns_with_the_first_item() -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("early"), SystemExit(3)])
+@pytest.mark.parametrize("in_thread", [False, True])
 async def test_open_raises_what_comes_before_the_first_item_and_reports_nothing(
-    error: BaseException, errors: Errors
+    in_thread: bool, error: BaseException, errors: Errors
 ) -> None:
     def failing() -> Iterator[str]:
         raise error
         yield "never"
 
+    stream = make(failing(), errors)
     with pytest.raises(type(error)) as raised:
-        await make(failing(), errors).open()
+        await (asyncio.to_thread(stream.open_in_thread) if in_thread else stream.open())
     assert raised.value is error
     assert errors == []
 
@@ -243,37 +248,24 @@ async def test_open_raises_overloaded(settings: Any) -> None:
     assert closed == [True]
 
 
-async def test_open_gives_up_waiting_but_not_the_item(settings: Any, errors: Errors) -> None:
+@pytest.mark.parametrize("error", [None, ValueError("late")])
+async def test_open_gives_up_waiting_but_not_the_item(
+    error: ValueError | None, settings: Any, errors: Errors
+) -> None:
     settings.DJANGO_SSE = {"STREAMS": {"OPEN_TIMEOUT": 0.01}}
     gate = asyncio.Event()
 
     async def late() -> AsyncIterator[str]:
         await gate.wait()
+        if error is not None:
+            raise error
         yield "late"
 
     stream = make(late(), errors)
     await stream.open()
     gate.set()
-    assert await read(stream) == frame("late") + CLOSE
-
-
-async def test_an_error_that_open_did_not_wait_for_is_reported_and_sent(
-    settings: Any, errors: Errors
-) -> None:
-    settings.DJANGO_SSE = {"STREAMS": {"OPEN_TIMEOUT": 0.01}}
-    gate = asyncio.Event()
-    error = ValueError("late")
-
-    async def late() -> AsyncIterator[str]:
-        await gate.wait()
-        raise error
-        yield "never"
-
-    stream = make(late(), errors)
-    await stream.open()
-    gate.set()
-    assert await read(stream) == FAILED
-    assert errors == [error]
+    assert await read(stream) == (frame("late") + CLOSE if error is None else FAILED)
+    assert errors == ([] if error is None else [error])
 
 
 async def test_cancelling_open_ends_the_generator() -> None:
@@ -291,16 +283,6 @@ def test_opened_in_a_thread_it_streams_on_a_loop_later() -> None:
     stream = make(iter(["one", "two"]))
     stream.open_in_thread()
     assert asyncio.run(read(stream)) == frame("one") + frame("two") + CLOSE
-
-
-def test_opened_in_a_thread_it_raises_what_comes_before_the_first_item(errors: Errors) -> None:
-    def failing() -> Iterator[str]:
-        raise ValueError("early")
-        yield "never"
-
-    with pytest.raises(ValueError, match="early"):
-        make(failing(), errors).open_in_thread()
-    assert errors == []
 
 
 def test_opened_in_a_thread_and_never_read_it_can_be_closed() -> None:
@@ -372,18 +354,12 @@ async def test_an_error_is_told_in_the_dialect_and_reported(name: str, errors: E
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("sync", [False, True])
 async def test_a_value_that_cannot_be_is_an_error_at_its_yield(name: str, sync: bool) -> None:
-    async def answer() -> AsyncIterator[Any]:
+    def answer() -> Generator[Any]:
         with pytest.raises(InexpressibleValue, match=name):
             yield {1, 2}
         yield "instead"
 
-    def answer_sync() -> Iterator[Any]:
-        with pytest.raises(InexpressibleValue, match=name):
-            yield {1, 2}
-        yield "instead"
-
-    stream = answer_in(name, answer_sync() if sync else answer())
-    values = heard(name, await read(stream))
+    values = heard(name, await read(answer_in(name, in_form(sync, answer()))))
     assert [value for value in values if isinstance(value, str)] == ["instead"]
 
 

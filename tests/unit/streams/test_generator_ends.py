@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from typing import Any
 
 import pytest
@@ -15,12 +15,35 @@ from django_sse.dialects.plain import PLAIN
 from django_sse.exceptions import StreamError
 from django_sse.streams.ends import INTERRUPTED, end_frames
 from django_sse.streams.generator import GeneratorStream
-from tests.generators import FAILED, HEARTBEAT, Errors, Walk, chunk_of, frame, make, read
+from tests.generators import (
+    FAILED,
+    HEARTBEAT,
+    Errors,
+    Walk,
+    as_async,
+    chunk_of,
+    frame,
+    in_form,
+    make,
+    read,
+)
 
 
 @pytest.fixture
 def errors() -> Errors:
     return Errors()
+
+
+@pytest.fixture
+def soon_abandoned(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.DJANGO_SSE = {"STREAMS": {"HEARTBEAT": 0.02}}
+    monkeypatch.setattr("django_sse.streams.generator._ABANDONED_AFTER", 0.05)
+    monkeypatch.setattr("django_sse.streams.producers._LOOK", 0.02)
+
+
+def failing(error: BaseException | type[BaseException]) -> Generator[str]:
+    yield "first"
+    raise error
 
 
 # -- a client that leaves
@@ -105,21 +128,25 @@ async def test_the_body_of_a_drained_stream_ends_after_its_generator() -> None:
 # -- errors
 
 
-@pytest.mark.parametrize("sync", [False, True])
-async def test_an_error_is_reported_before_it_is_sent(sync: bool, errors: Errors) -> None:
-    error = ValueError("secret")
+class Odd(BaseException):
+    """No Exception, as of a framework that ends its own tasks with one."""
 
-    async def failing() -> AsyncIterator[str]:
-        yield "first"
-        raise error
 
-    def failing_sync() -> Iterator[str]:
-        yield "first"
-        raise error
-
-    assert await read(make(failing_sync() if sync else failing(), errors)) == (
-        frame("first") + FAILED
-    )
+@pytest.mark.parametrize(
+    ("sync", "error"),
+    [
+        (False, ValueError("secret")),
+        (True, ValueError("secret")),
+        (False, Odd()),
+        (True, SystemExit()),
+    ],
+)
+async def test_an_error_is_reported_before_it_is_sent(
+    sync: bool, error: BaseException, errors: Errors
+) -> None:
+    async with asyncio.timeout(30):
+        sent = await read(make(in_form(sync, failing(error)), errors))
+    assert sent == frame("first") + FAILED
     assert errors == [error]
 
 
@@ -159,15 +186,6 @@ async def test_an_answer_that_was_cancelled_from_within_does_not_look_complete(
     assert await read(make(generator(), errors)) == frame("half an") + FAILED
     (error,) = errors
     assert isinstance(error.__cause__, asyncio.CancelledError)
-
-
-async def test_a_sync_generator_that_exits_fails_its_stream_only(errors: Errors) -> None:
-    def generator() -> Iterator[str]:
-        yield "first"
-        raise SystemExit(1)
-
-    assert await read(make(generator(), errors)) == frame("first") + FAILED
-    assert [type(error) for error in errors] == [SystemExit]
 
 
 async def test_an_item_that_cannot_be_encoded_ends_the_generator(errors: Errors) -> None:
@@ -279,46 +297,22 @@ async def test_a_last_frame_that_the_dialect_cannot_say_is_plain(
     await walk.wait_for_end()
 
 
-class Odd(BaseException):
-    """No Exception, as of a framework that ends its own tasks with one."""
-
-
-async def test_an_exception_of_any_kind_ends_the_stream(errors: Errors) -> None:
-    error = Odd()
-
-    async def odd() -> AsyncIterator[str]:
-        yield "first"
-        raise error
-
-    async with asyncio.timeout(30):
-        assert await read(make(odd(), errors)) == frame("first") + FAILED
-    assert errors == [error]
-
-
-async def test_one_without_a_text_ends_it_too(errors: Errors) -> None:
+async def test_an_error_without_a_text_ends_the_stream_too(errors: Errors) -> None:
     class Textless(StreamError):
         def __str__(self) -> str:
             raise AttributeError("detail")
 
-    async def textless() -> AsyncIterator[str]:
-        yield "first"
-        raise Textless
-
     async with asyncio.timeout(30):
-        assert await read(make(textless(), errors)) == frame("first") + FAILED
+        assert await read(make(as_async(failing(Textless)), errors)) == frame("first") + FAILED
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()], ids=repr)
 def test_an_async_generator_that_exits_ends_the_loop_and_its_stream(
     error: BaseException, errors: Errors
 ) -> None:
-    async def exits() -> AsyncIterator[str]:
-        yield "first"
-        raise error
-
     with asyncio.Runner() as runner:
         loop = runner.get_loop()
-        reading = loop.create_task(read(make(exits(), errors)))
+        reading = loop.create_task(read(make(as_async(failing(error)), errors)))
         with pytest.raises(type(error)):
             loop.run_until_complete(reading)
         # Whoever runs the loop on finds the stream complete.
@@ -330,29 +324,22 @@ def test_an_async_generator_that_exits_ends_the_loop_and_its_stream(
 # -- a response that a middleware put another one in the place of
 
 
-async def test_a_stream_that_was_opened_and_is_never_read_ends_its_generator(
-    settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings.DJANGO_SSE = {"STREAMS": {"HEARTBEAT": 0.02}}
-    monkeypatch.setattr("django_sse.streams.generator._ABANDONED_AFTER", 0.05)
+@pytest.mark.usefixtures("soon_abandoned")
+async def test_a_stream_that_was_opened_and_is_never_read_ends_its_generator() -> None:
     walk = Walk()
     await make(walk.waiting()).open()
     await walk.wait_for_end()
 
 
-def test_the_same_of_one_that_was_opened_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("django_sse.streams.generator._ABANDONED_AFTER", 0.05)
-    monkeypatch.setattr("django_sse.streams.producers._LOOK", 0.02)
+@pytest.mark.usefixtures("soon_abandoned")
+def test_the_same_of_one_that_was_opened_in_a_thread() -> None:
     walk = Walk()
     make(walk.endless_sync()).open_in_thread()
     assert walk.ended.wait(30)
 
 
-async def test_a_stream_that_is_read_is_never_abandoned(
-    settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings.DJANGO_SSE = {"STREAMS": {"HEARTBEAT": 0.02}}
-    monkeypatch.setattr("django_sse.streams.generator._ABANDONED_AFTER", 0.05)
+@pytest.mark.usefixtures("soon_abandoned")
+async def test_a_stream_that_is_read_is_never_abandoned() -> None:
     walk = Walk()
     stream = make(walk.waiting())
     await stream.open()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -22,6 +22,7 @@ from django_sse.exceptions import (
 )
 from django_sse.streams.producers import TaskProducer, ThreadProducer
 from django_sse.streams.producers import produce as make_producer
+from tests.generators import as_async
 from tests.options import Overrides
 
 
@@ -91,14 +92,25 @@ def numbers_sync(ended: list[str], count: int = 5) -> Iterator[int]:
         ended.append("ended")
 
 
-def produce(sync: bool, sink: Basket, ended: list[str], count: int = 5) -> Any:
+def produce(sync: bool, sink: Basket, ended: list[str]) -> Any:
+    """The producer of five numbers."""
     if sync:
-        return ThreadProducer(sink, numbers_sync(ended, count))
-    return TaskProducer(sink, numbers(ended, count), own_thread=True)
+        return ThreadProducer(sink, numbers_sync(ended))
+    return task_producer(sink, numbers(ended))
 
 
 def task_producer(sink: Basket, source: AsyncIterator[Any]) -> TaskProducer:
     return TaskProducer(sink, source, own_thread=True)
+
+
+def produce_of(sync: bool, sink: Basket, source: Generator[Any]) -> Any:
+    """The producer of a generator: as it is in a thread, as an async generator in a task."""
+    return ThreadProducer(sink, source) if sync else task_producer(sink, as_async(source))
+
+
+def failing(error: BaseException) -> Generator[str]:
+    yield "first"
+    raise error
 
 
 both = pytest.mark.parametrize("sync", [False, True], ids=["task", "thread"])
@@ -183,28 +195,6 @@ async def test_stopped_at_its_own_await_the_generator_is_cancelled_there() -> No
 
 
 @both
-async def test_a_failure_is_told_reported_and_then_final(sync: bool) -> None:
-    error = ValueError()
-
-    async def failing() -> AsyncIterator[str]:
-        yield "first"
-        raise error
-
-    def failing_sync() -> Iterator[str]:
-        yield "first"
-        raise error
-
-    sink = Basket()
-    if sync:
-        ThreadProducer(sink, failing_sync())
-    else:
-        TaskProducer(sink, failing(), own_thread=True)
-    await sink.wait_for_end()
-    assert sink.errors == [error]
-    assert sink.calls == ["fail", "report", "complete with error"]
-
-
-@both
 async def test_a_failure_that_somebody_will_raise_is_not_reported(sync: bool) -> None:
     ended: list[str] = []
     sink = Basket()
@@ -225,18 +215,12 @@ class Odd(BaseException):
 
 
 @both
-@pytest.mark.parametrize("error", [Odd(), GeneratorExit()], ids=repr)
-async def test_an_exception_of_any_kind_ends_the_source(sync: bool, error: BaseException) -> None:
-    async def odd() -> AsyncIterator[str]:
-        yield "first"
-        raise error
-
-    def odd_sync() -> Iterator[str]:
-        yield "first"
-        raise error
-
+@pytest.mark.parametrize("error", [ValueError(), Odd(), GeneratorExit()], ids=repr)
+async def test_an_exception_of_any_kind_is_told_reported_and_then_final(
+    sync: bool, error: BaseException
+) -> None:
     sink = Basket()
-    producer = ThreadProducer(sink, odd_sync()) if sync else task_producer(sink, odd())
+    producer = produce_of(sync, sink, failing(error))
     await sink.wait_for_end()
     await producer.ended(30)
     assert sink.errors == [error]
@@ -247,12 +231,8 @@ async def test_an_exception_of_any_kind_ends_the_source(sync: bool, error: BaseE
 def test_an_async_generator_that_exits_ends_the_loop_but_its_sink_is_told_before(
     error: BaseException,
 ) -> None:
-    async def exits() -> AsyncIterator[str]:
-        yield "first"
-        raise error
-
     async def wait(sink: Basket) -> None:
-        await task_producer(sink, exits()).ended(30)
+        await task_producer(sink, as_async(failing(error))).ended(30)
 
     sink = Basket()
     with pytest.raises(type(error)):
@@ -288,16 +268,8 @@ async def test_an_error_that_cannot_be_reported_ends_the_source_all_the_same(
         def report(self, error: BaseException) -> None:
             raise RuntimeError("can't start new thread")
 
-    async def failing() -> AsyncIterator[str]:
-        yield "first"
-        raise ValueError("the cause")
-
-    def failing_sync() -> Iterator[str]:
-        yield "first"
-        raise ValueError("the cause")
-
     sink = Deaf()
-    producer = ThreadProducer(sink, failing_sync()) if sync else task_producer(sink, failing())
+    producer = produce_of(sync, sink, failing(ValueError("the cause")))
     await sink.wait_for_end()
     await producer.ended(30)
     assert sink.calls == ["fail", "complete with error"]
@@ -322,18 +294,12 @@ async def test_an_end_that_cannot_be_said_is_an_error(sync: bool) -> None:
 
 @both
 async def test_the_generator_sees_the_language_of_its_request(sync: bool) -> None:
-    async def language() -> AsyncIterator[str]:
-        yield translation.get_language()
-
-    def language_sync() -> Iterator[str]:
+    def language() -> Generator[str]:
         yield translation.get_language()
 
     sink = Basket()
     with translation.override("de"):
-        if sync:
-            ThreadProducer(sink, language_sync())
-        else:
-            TaskProducer(sink, language(), own_thread=True)
+        produce_of(sync, sink, language())
     await sink.wait_for_end()
     assert sink.items == ["de"]
 
@@ -428,16 +394,7 @@ async def test_an_item_that_is_refused_is_an_error_at_its_yield(
 ) -> None:
     caught: list[BaseException] = []
 
-    async def careful() -> AsyncIterator[str]:
-        yield "one"
-        try:
-            yield "bad"
-        except type(refusal) as error:
-            caught.append(error)
-            yield "instead"
-        yield "two"
-
-    def careful_sync() -> Iterator[str]:
+    def careful() -> Generator[str]:
         yield "one"
         try:
             yield "bad"
@@ -447,10 +404,7 @@ async def test_an_item_that_is_refused_is_an_error_at_its_yield(
         yield "two"
 
     sink = picky(refusal)
-    if sync:
-        ThreadProducer(sink, careful_sync())
-    else:
-        TaskProducer(sink, careful(), own_thread=True)
+    produce_of(sync, sink, careful())
     await sink.wait_for_end()
     assert caught == [refusal]
     assert sink.items == ["one", "instead", "two"]
@@ -461,14 +415,7 @@ async def test_an_item_that_is_refused_is_an_error_at_its_yield(
 async def test_not_caught_it_ends_the_generator_at_that_line(sync: bool) -> None:
     lines: list[str] = []
 
-    async def careless() -> AsyncIterator[str]:
-        try:
-            yield "bad"
-            yield "never"
-        finally:
-            lines.append("left")
-
-    def careless_sync() -> Iterator[str]:
+    def careless() -> Generator[str]:
         try:
             yield "bad"
             yield "never"
@@ -477,34 +424,23 @@ async def test_not_caught_it_ends_the_generator_at_that_line(sync: bool) -> None
 
     refusal = InexpressibleValue("no form for it")
     sink = picky(refusal)
-    if sync:
-        ThreadProducer(sink, careless_sync())
-    else:
-        TaskProducer(sink, careless(), own_thread=True)
+    produce_of(sync, sink, careless())
     await sink.wait_for_end()
     assert (sink.items, lines, sink.errors) == ([], ["left"], [refusal])
     assert sink.calls == ["fail", "report", "complete with error"]
     names = [frame.name for frame in traceback.extract_tb(refusal.__traceback__)]
-    assert ("careless_sync" if sync else "careless") in names
+    assert "careless" in names
 
 
 @both
 async def test_who_answers_a_refusal_with_the_end_has_ended(sync: bool) -> None:
-    async def gives_up() -> AsyncIterator[str]:
-        yield "one"
-        with suppress(InexpressibleValue):
-            yield "bad"
-
-    def gives_up_sync() -> Iterator[str]:
+    def gives_up() -> Generator[str]:
         yield "one"
         with suppress(InexpressibleValue):
             yield "bad"
 
     sink = picky(InexpressibleValue("no form for it"))
-    if sync:
-        ThreadProducer(sink, gives_up_sync())
-    else:
-        TaskProducer(sink, gives_up(), own_thread=True)
+    produce_of(sync, sink, gives_up())
     await sink.wait_for_end()
     assert (sink.items, sink.calls) == (["one"], ["complete"])
 
@@ -513,15 +449,7 @@ async def test_who_answers_a_refusal_with_the_end_has_ended(sync: bool) -> None:
 async def test_who_answers_a_refusal_with_another_bad_item_hears_of_that_too(sync: bool) -> None:
     caught: list[BaseException] = []
 
-    async def stubborn() -> AsyncIterator[str]:
-        for _ in range(3):
-            try:
-                yield "bad"
-            except InexpressibleValue as error:
-                caught.append(error)
-        yield "good"
-
-    def stubborn_sync() -> Iterator[str]:
+    def stubborn() -> Generator[str]:
         for _ in range(3):
             try:
                 yield "bad"
@@ -530,10 +458,7 @@ async def test_who_answers_a_refusal_with_another_bad_item_hears_of_that_too(syn
         yield "good"
 
     sink = picky(InexpressibleValue("no form for it"))
-    if sync:
-        ThreadProducer(sink, stubborn_sync())
-    else:
-        TaskProducer(sink, stubborn(), own_thread=True)
+    produce_of(sync, sink, stubborn())
     await sink.wait_for_end()
     assert len(caught) == 3
     assert (sink.items, sink.calls) == (["good"], ["complete"])
@@ -550,7 +475,7 @@ async def test_an_iterable_that_can_be_told_nothing_ends(sync: bool) -> None:
     if sync:
         ThreadProducer(sink, ["one", "bad", "never"])
     else:
-        TaskProducer(sink, Items(), own_thread=True)
+        task_producer(sink, Items())
     await sink.wait_for_end()
     assert (sink.items, sink.calls) == (["one"], ["fail", "report", "complete with error"])
 
@@ -612,6 +537,12 @@ class InsideAUsersTestCase(TestCase):
 # -- as many threads as allowed
 
 
+@pytest.fixture
+def one_place(settings: Any) -> None:
+    settings.DJANGO_SSE = {"LIMITS": {"SYNC_GENERATORS": 1}}
+    _join_generator_threads()
+
+
 async def test_a_thread_too_many_is_refused_and_a_place_that_is_left_is_free_again(
     settings: Any,
 ) -> None:
@@ -634,27 +565,21 @@ async def test_a_thread_too_many_is_refused_and_a_place_that_is_left_is_free_aga
     await last.wait_for_end()
 
 
-async def test_a_generator_that_fails_gives_its_place_back(settings: Any) -> None:
-    settings.DJANGO_SSE = {"LIMITS": {"SYNC_GENERATORS": 1}}
-    await asyncio.to_thread(_join_generator_threads)
-
-    def failing() -> Iterator[str]:
-        raise SystemExit
-        yield "never"
+@pytest.mark.usefixtures("one_place")
+async def test_a_generator_that_fails_gives_its_place_back() -> None:
 
     for _ in range(3):
         sink = Basket()
-        ThreadProducer(sink, failing())
+        ThreadProducer(sink, failing(SystemExit()))
         await sink.wait_for_end()
         await asyncio.to_thread(_join_generator_threads)
         assert [type(error) for error in sink.errors] == [SystemExit]
 
 
+@pytest.mark.usefixtures("one_place")
 async def test_a_thread_that_the_system_refuses_is_a_server_that_is_full(
-    settings: Any, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    settings.DJANGO_SSE = {"LIMITS": {"SYNC_GENERATORS": 1}}
-    await asyncio.to_thread(_join_generator_threads)
 
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -671,11 +596,10 @@ async def test_a_thread_that_the_system_refuses_is_a_server_that_is_full(
     assert sink.items == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.usefixtures("one_place")
 async def test_a_connection_that_cannot_be_closed_does_not_keep_the_generators_place(
-    settings: Any, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    settings.DJANGO_SSE = {"LIMITS": {"SYNC_GENERATORS": 1}}
-    await asyncio.to_thread(_join_generator_threads)
 
     def fail() -> None:
         raise DatabaseError("closing a closed connection")

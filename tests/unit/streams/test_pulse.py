@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextvars import ContextVar, copy_context
 from types import SimpleNamespace
 from typing import Any
@@ -14,21 +14,15 @@ from django_sse.streams import pulse
 from django_sse.streams.pulse import Pulse, get_pulse
 from django_sse.streams.stream import Stream
 from django_sse.wire import HEARTBEAT, Decoder
-from tests.options import nested
+from tests import options
 from tests.unit.hub.support import TIMEOUT, eventually
 
-NEVER = 3600.0
 
-Configure = Callable[..., None]
-
-
-@pytest.fixture
-def configure(settings: Any) -> Configure:
-    def change(**options: Any) -> None:
-        settings.DJANGO_SSE = nested({"HEARTBEAT": NEVER, **options})
-
-    change()
-    return change
+@pytest.fixture(autouse=True)
+def configure(settings: Any, request: pytest.FixtureRequest) -> Iterator[None]:
+    for change in options.configure(settings, {"HEARTBEAT": 3600.0}, request):
+        change()
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -80,9 +74,7 @@ def others() -> set[asyncio.Task[object]]:
 # -- one a loop
 
 
-async def test_a_loop_has_one_pulse_and_its_streams_are_registered_once(
-    configure: Configure,
-) -> None:
+async def test_a_loop_has_one_pulse_and_its_streams_are_registered_once() -> None:
     assert get_pulse() is get_pulse()
     stream = Silent()
     stream.attach()
@@ -92,7 +84,7 @@ async def test_a_loop_has_one_pulse_and_its_streams_are_registered_once(
     assert get_pulse().streams == set()
 
 
-async def test_the_running_loops_have_their_pulses(configure: Configure) -> None:
+async def test_the_running_loops_have_their_pulses() -> None:
     loop = asyncio.get_running_loop()
     here = get_pulse()
 
@@ -112,8 +104,8 @@ async def test_the_running_loops_have_their_pulses(configure: Configure) -> None
 
 # The second are more than are beaten in one turn of the loop.
 @pytest.mark.parametrize("count", [20, 1201])
-async def test_silent_streams_get_a_heartbeat(configure: Configure, count: int) -> None:
-    configure(HEARTBEAT=0.02)
+@pytest.mark.options(HEARTBEAT=0.02)
+async def test_silent_streams_get_a_heartbeat(count: int) -> None:
     streams = [Silent() for _ in range(count)]
     chunks = await asyncio.gather(*[anext(stream) for stream in streams])
     assert chunks == [HEARTBEAT] * count
@@ -121,8 +113,8 @@ async def test_silent_streams_get_a_heartbeat(configure: Configure, count: int) 
         stream.close()
 
 
-async def test_a_stream_that_leaves_during_the_beat_disturbs_nobody(configure: Configure) -> None:
-    configure(HEARTBEAT=0.02)
+@pytest.mark.options(HEARTBEAT=0.02)
+async def test_a_stream_that_leaves_during_the_beat_disturbs_nobody() -> None:
     streams = [Silent() for _ in range(1201)]
     reads = [asyncio.create_task(chunk(stream)) for stream in streams]
     await asyncio.wait(reads, return_when=asyncio.FIRST_COMPLETED)
@@ -134,8 +126,8 @@ async def test_a_stream_that_leaves_during_the_beat_disturbs_nobody(configure: C
         stream.close()
 
 
-async def test_many_streams_are_not_beaten_in_one_turn_of_the_loop(configure: Configure) -> None:
-    configure(HEARTBEAT=0.02)
+@pytest.mark.options(HEARTBEAT=0.02)
+async def test_many_streams_are_not_beaten_in_one_turn_of_the_loop() -> None:
     turn = 0
     beaten_in: list[int] = []
 
@@ -170,10 +162,10 @@ class Broken(Silent):
         super().beat()
 
 
+@pytest.mark.options(HEARTBEAT=0.02)
 async def test_a_beat_that_fails_is_logged_and_the_pulse_goes_on(
-    configure: Configure, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    configure(HEARTBEAT=0.02)
     stream = Broken()
     assert await chunk(stream) == HEARTBEAT
     assert "The task _beat died" in caplog.text
@@ -181,10 +173,10 @@ async def test_a_beat_that_fails_is_logged_and_the_pulse_goes_on(
     stream.close()
 
 
+@pytest.mark.options(HEARTBEAT=0.02)
 async def test_at_every_beat_the_server_is_asked_whether_it_stops(
-    configure: Configure, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    configure(HEARTBEAT=0.02)
     calls: list[asyncio.AbstractEventLoop] = []
     monkeypatch.setattr(signals, "look", lambda: calls.append(asyncio.get_running_loop()))
     stream = Silent()
@@ -206,8 +198,8 @@ class Attendant:
         return self.beats < self.wants
 
 
-async def test_an_attendant_is_beaten_until_it_wants_no_more(configure: Configure) -> None:
-    configure(HEARTBEAT=0.02)
+@pytest.mark.options(HEARTBEAT=0.02)
+async def test_an_attendant_is_beaten_until_it_wants_no_more() -> None:
     one, three = Attendant(1), Attendant(3)
     for each in (one, three, three):
         get_pulse().attend(each)
@@ -216,10 +208,8 @@ async def test_an_attendant_is_beaten_until_it_wants_no_more(configure: Configur
     assert (one.beats, three.beats) == (1, 3)
 
 
-async def test_without_streams_and_attendants_nothing_runs_and_the_next_starts_it_again(
-    configure: Configure,
-) -> None:
-    configure(HEARTBEAT=0.02)
+@pytest.mark.options(HEARTBEAT=0.02)
+async def test_without_streams_and_attendants_nothing_runs_and_the_next_starts_it_again() -> None:
     for _ in range(2):
         stream = Silent()
         assert await chunk(stream) == HEARTBEAT
@@ -230,9 +220,7 @@ async def test_without_streams_and_attendants_nothing_runs_and_the_next_starts_i
         assert others() == set()
 
 
-async def test_the_pulse_keeps_nothing_of_the_request_that_started_it(
-    configure: Configure,
-) -> None:
+async def test_the_pulse_keeps_nothing_of_the_request_that_started_it() -> None:
     class Request:
         """What a context variable holds on to."""
 
@@ -257,7 +245,7 @@ async def test_the_pulse_keeps_nothing_of_the_request_that_started_it(
 # -- when the server stops
 
 
-async def test_draining_ends_every_stream(configure: Configure) -> None:
+async def test_draining_ends_every_stream() -> None:
     streams = [Silent() for _ in range(3)]
     reads = await reading(*streams)
     await asyncio.to_thread(get_pulse().drain)
@@ -267,7 +255,7 @@ async def test_draining_ends_every_stream(configure: Configure) -> None:
     assert [stream.ended for stream in streams] == [1, 1, 1]
 
 
-async def test_draining_one_loop_leaves_the_process_to_go_on(configure: Configure) -> None:
+async def test_draining_one_loop_leaves_the_process_to_go_on() -> None:
     get_pulse().drain()
     assert not pulse.is_draining()
 
@@ -280,7 +268,7 @@ def other_loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 async def test_the_process_drains_the_streams_of_all_loops(
-    configure: Configure, other_loop: asyncio.AbstractEventLoop
+    other_loop: asyncio.AbstractEventLoop,
 ) -> None:
     streams = [Silent(), Silent()]
     begun = asyncio.Event()
@@ -301,7 +289,7 @@ async def test_the_process_drains_the_streams_of_all_loops(
     assert [stream.ended for stream in streams] == [1, 1]
 
 
-async def test_while_the_process_drains_a_new_stream_ends_at_once(configure: Configure) -> None:
+async def test_while_the_process_drains_a_new_stream_ends_at_once() -> None:
     pulse.drain()
     stream = Silent()
     assert types(await chunk(stream)) == ["stream-retry"]
@@ -318,7 +306,7 @@ def test_after_a_minute_new_streams_live_again(monkeypatch: pytest.MonkeyPatch) 
     assert [pulse.is_draining() for _ in range(3)] == [True, True, False]
 
 
-async def test_the_pulse_of_a_closed_loop_drains_in_silence(configure: Configure) -> None:
+async def test_the_pulse_of_a_closed_loop_drains_in_silence() -> None:
     async def use() -> Pulse:
         return get_pulse()
 
