@@ -17,6 +17,7 @@ from django_sse.process import database, stopping
 from django_sse.runs import keeper as keeper_module
 from django_sse.runs import store
 from django_sse.runs.keeper import Keeper, get_keeper
+from tests.options import Overrides
 from tests.unit.hub.support import eventually
 from tests.unit.runs.support import (
     ABORTED,
@@ -34,7 +35,6 @@ from tests.unit.runs.support import (
 
 pytestmark = pytest.mark.usefixtures("live")
 
-Configure = Callable[..., None]
 OFTEN: dict[str, Any] = {"LEASE": 0.6, "UNWATCHED": 3600.0}
 
 
@@ -211,7 +211,7 @@ async def test_one_that_is_watched_in_another_process_goes_on() -> None:
 
 
 async def test_a_database_that_is_away_is_asked_again(
-    configure: Configure, caplog: pytest.LogCaptureFixture, settings: Any
+    configure: Overrides, caplog: pytest.LogCaptureFixture, settings: Any
 ) -> None:
     configure(**OFTEN)
     answer = Answer()

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -21,12 +21,11 @@ from django_sse.runs import store
 from django_sse.runs.keeper import get_keeper
 from django_sse.runs.start import find_by_position
 from django_sse.streams import pulse
+from tests.options import Overrides
 from tests.unit.hub.support import eventually
 from tests.unit.runs.support import OWNER, Answer, aage, astate, atexts, begin, over, tokens
 
 pytestmark = pytest.mark.usefixtures("live")
-
-Configure = Callable[..., None]
 
 
 async def nothing_is_left() -> bool:
@@ -65,7 +64,7 @@ async def test_a_first_value_that_cannot_be_is_raised_too() -> None:
 
 
 async def test_a_first_value_that_the_log_refuses_is_raised_after_all_that_is_done_about_it(
-    configure: Configure,
+    configure: Overrides,
 ) -> None:
     async def careful() -> AsyncIterator[str]:
         try:
@@ -110,7 +109,7 @@ class AwayLog(ModelLog):
 
 
 @pytest.mark.parametrize("may", [0, 1])
-async def test_without_its_log_a_run_does_not_begin(configure: Configure, may: int) -> None:
+async def test_without_its_log_a_run_does_not_begin(configure: Overrides, may: int) -> None:
     began: list[bool] = []
 
     async def answer() -> AsyncIterator[str]:
@@ -135,7 +134,7 @@ async def test_it_is_begun_when_there_is_a_first_item() -> None:
     assert task.run.owner == OWNER
 
 
-async def test_a_first_item_that_takes_its_time_is_not_waited_for(configure: Configure) -> None:
+async def test_a_first_item_that_takes_its_time_is_not_waited_for(configure: Overrides) -> None:
     async def late() -> AsyncIterator[str]:
         await go_on.wait()
         yield "late"
@@ -149,7 +148,7 @@ async def test_a_first_item_that_takes_its_time_is_not_waited_for(configure: Con
     assert await atexts(task.run) == ["late", "[DONE]"]
 
 
-async def test_an_error_that_comes_later_than_that_is_the_runs(configure: Configure) -> None:
+async def test_an_error_that_comes_later_than_that_is_the_runs(configure: Overrides) -> None:
     async def late() -> AsyncIterator[str]:
         await go_on.wait()
         raise Http404
@@ -165,7 +164,7 @@ async def test_an_error_that_comes_later_than_that_is_the_runs(configure: Config
     assert [type(error) for error in reported] == [Http404]
 
 
-async def test_the_run_of_a_client_that_left_meanwhile_goes_on(configure: Configure) -> None:
+async def test_the_run_of_a_client_that_left_meanwhile_goes_on(configure: Overrides) -> None:
     async def slow() -> AsyncIterator[str]:
         began.set()
         await go_on.wait()
@@ -185,7 +184,7 @@ async def test_the_run_of_a_client_that_left_meanwhile_goes_on(configure: Config
     assert await atexts(task.run) == ["one", "[DONE]"]
 
 
-async def test_what_it_raises_then_is_reported_and_there_was_no_run(configure: Configure) -> None:
+async def test_what_it_raises_then_is_reported_and_there_was_no_run(configure: Overrides) -> None:
     async def fails() -> AsyncIterator[str]:
         began.set()
         await go_on.wait()
@@ -243,7 +242,7 @@ async def test_the_dead_do_not_count() -> None:
     assert (await astate(dead), await astate(task.run)) == ("error", "done")
 
 
-async def test_one_that_failed_at_once_leaves_its_place(configure: Configure) -> None:
+async def test_one_that_failed_at_once_leaves_its_place(configure: Overrides) -> None:
     async def failing() -> AsyncIterator[str]:
         raise Http404
         yield "never"

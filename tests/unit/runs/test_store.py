@@ -29,8 +29,6 @@ pytestmark = [
     pytest.mark.django_db(transaction=True),
 ]
 
-Configure = Callable[..., None]
-
 
 def create(owner: str = "user:1", *, while_connected: bool = False) -> Run:
     return store.create(owner, dialect="plain", while_connected=while_connected)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -26,6 +25,7 @@ from django_sse.streams.driver import Driver
 from django_sse.streams.ends import UNAVAILABLE
 from django_sse.streams.state import State as StreamState
 from django_sse.wire import Event, MessageEvent
+from tests.options import Overrides
 from tests.unit.dialects.support import NAMES
 from tests.unit.hub.support import Client, eventually, texts
 from tests.unit.runs.support import (
@@ -42,8 +42,6 @@ from tests.unit.runs.support import (
 )
 
 pytestmark = pytest.mark.usefixtures("live")
-
-Configure = Callable[..., None]
 
 
 async def finished(count: int = 5, **options: Any) -> Run:
@@ -332,7 +330,7 @@ class FickleLog(ModelLog):
 
 
 async def test_so_does_that_of_a_log_that_goes_away_before_the_stream_begins(
-    configure: Configure, monkeypatch: pytest.MonkeyPatch
+    configure: Overrides, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     configure(LOG=f"{__name__}.FickleLog")
     run = await finished(3, dialect="openai-responses")
@@ -346,7 +344,7 @@ async def test_so_does_that_of_a_log_that_goes_away_before_the_stream_begins(
 
 @pytest.mark.parametrize("name", NAMES)
 async def test_a_log_that_goes_away_is_told_as_that_and_not_as_a_server_that_stops(
-    name: str, configure: Configure, monkeypatch: pytest.MonkeyPatch
+    name: str, configure: Overrides, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     configure(LOG=f"{__name__}.FickleLog")
     run = await finished(3, dialect=name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -26,6 +26,7 @@ from django_sse.runs import ends, store
 from django_sse.runs.keeper import get_keeper
 from django_sse.runs.task import RunTask
 from tests.appending import append_to
+from tests.options import Overrides
 from tests.unit.dialects.support import NAMES
 from tests.unit.hub.support import eventually
 from tests.unit.log.support import everything
@@ -46,8 +47,6 @@ from tests.unit.runs.support import (
 )
 
 pytestmark = pytest.mark.usefixtures("live")
-
-Configure = Callable[..., None]
 
 
 async def noted(run: Run) -> bool:
@@ -130,7 +129,7 @@ class SlowLog(ModelLog):
 
 @pytest.mark.parametrize("sync", [False, True])
 async def test_a_generator_is_a_bounded_number_of_items_ahead_of_the_log(
-    configure: Configure, sync: bool
+    configure: Overrides, sync: bool
 ) -> None:
     configure(LOG=f"{__name__}.SlowLog")
     log = get_log()
@@ -250,7 +249,7 @@ async def test_an_end_that_is_too_large_to_be_said_is_an_error(
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("caught", [False, True])
 async def test_a_value_that_the_log_refuses_ends_the_answer_in_its_dialect(
-    configure: Configure, name: str, caught: bool
+    configure: Overrides, name: str, caught: bool
 ) -> None:
     """The encoder has said what nobody will hear: nothing that it says next would fit."""
     configure(MAX_EVENT_BYTES=1000)
@@ -619,7 +618,7 @@ class FlakyLog(ModelLog):
 
 
 @pytest.fixture
-def flaky(configure: Configure) -> FlakyLog:
+def flaky(configure: Overrides) -> FlakyLog:
     configure(LOG=f"{__name__}.FlakyLog")
     log = get_log()
     assert isinstance(log, FlakyLog)

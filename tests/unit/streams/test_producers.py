@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import traceback
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -99,7 +99,7 @@ def produce(sync: bool, sink: Basket, ended: list[str]) -> Any:
     return task_producer(sink, numbers(ended))
 
 
-def task_producer(sink: Basket, source: AsyncIterator[Any]) -> TaskProducer:
+def task_producer(sink: Basket, source: AsyncIterable[Any]) -> TaskProducer:
     return TaskProducer(sink, source, own_thread=True)
 
 
