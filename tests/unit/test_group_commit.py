@@ -27,7 +27,10 @@ from django_sse.notifiers.local import LocalNotifier
 from tests.appending import append_to
 from tests.options import Overrides
 from tests.unit.hub.support import eventually
+from tests.unit.log.conftest import memory_log
 from tests.unit.log.support import elsewhere, entry, run_python, start_python, terminal, texts
+
+__all__ = ["memory_log"]
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -437,16 +440,6 @@ async def test_a_forked_child_has_a_writer_of_its_own() -> None:
 
 
 # -- a log in memory
-
-
-@pytest.fixture
-def memory_log(constants: Overrides) -> Iterator[MemoryLog]:
-    constants(LOG="django_sse.log.memory.MemoryLog")
-    found = get_log()
-    assert isinstance(found, MemoryLog)
-    found.clear()
-    yield found
-    found.clear()
 
 
 async def test_a_log_in_memory_needs_no_thread(memory_log: MemoryLog) -> None:

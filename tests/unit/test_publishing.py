@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -50,6 +50,7 @@ from django_sse.testing import apublished, published
 from django_sse.wire.cursor import Cursor
 from django_sse.wire.decoder import Decoder, MessageEvent
 from tests.appending import append_to
+from tests.unit.log.conftest import database, other
 from tests.unit.log.support import (
     assert_dense,
     dropped,
@@ -60,21 +61,20 @@ from tests.unit.log.support import (
     publish_and_die,
     rolled_back,
     run_python,
-    second_database,
     texts,
 )
+
+__all__ = ["database", "other"]
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 TIMEOUT = 60
-
-
-@pytest.fixture(scope="module")
-def other(
-    django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
-    with django_db_blocker.unblock(), second_database(tmp_path_factory.mktemp("other")) as alias:
-        yield alias
+CALL_NAMES = ("publish", "publish_many", "finish")
+CALLS: tuple[Callable[[], object], ...] = (
+    lambda: publish("c", "x"),
+    lambda: publish_many([("c", "x")]),
+    lambda: finish("c"),
+)
 
 
 def stored(channel: str = "c") -> list[str]:
@@ -326,18 +326,13 @@ async def test_a_client_never_sees_what_is_rolled_back() -> None:
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "other"])
-@pytest.mark.parametrize("call", ["publish", "publish_many", "finish"])
+@pytest.mark.parametrize("call", CALLS, ids=CALL_NAMES)
 def test_inside_a_transaction_of_another_database_the_callers_line_is_warned_of(
-    other: str, call: str
+    other: str, call: Callable[[], object]
 ) -> None:
-    calls: dict[str, Callable[[], object]] = {
-        "publish": lambda: publish("c", "1"),
-        "publish_many": lambda: publish_many([("c", "1")]),
-        "finish": lambda: finish("c"),
-    }
     with rolled_back(other):
         with pytest.warns(RuntimeWarning, match=r"'other'.*'default'.*on_commit") as caught:
-            calls[call]()
+            call()
         assert [each.filename for each in caught] == [__file__]
         assert len(stored()) == 1
     assert len(stored()) == 1
@@ -361,13 +356,7 @@ def unable(wakeups: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("call", "told"),
-    [
-        (partial(publish, "c", "x"), str),
-        (partial(publish_many, [("c", "x")]), list),
-        (partial(finish, "c"), bool),
-    ],
-    ids=["publish", "publish_many", "finish"],
+    ("call", "told"), zip(CALLS, (str, list, bool), strict=True), ids=CALL_NAMES
 )
 def test_who_published_is_told_so_though_other_processes_cannot_be(
     call: Callable[[], object],
@@ -381,11 +370,7 @@ def test_who_published_is_told_so_though_other_processes_cannot_be(
     assert "no way to tell" in caplog.text
 
 
-@pytest.mark.parametrize(
-    "call",
-    [partial(publish, "c", "x"), partial(publish_many, [("c", "x")]), partial(finish, "c")],
-    ids=["publish", "publish_many", "finish"],
-)
+@pytest.mark.parametrize("call", CALLS, ids=CALL_NAMES)
 def test_with_autocommit_off_the_way_out_is_named(call: Callable[[], object]) -> None:
     transaction.set_autocommit(False)
     try:

@@ -11,18 +11,8 @@ from typing import Any
 
 import pytest
 
-from django_sse.dialects import (
-    AnswerDecoder,
-    AnswerEncoder,
-    Dialect,
-    Finish,
-    Start,
-    ToolCall,
-    ToolResult,
-    Usage,
-    Value,
-    get_dialect,
-)
+from django_sse.dialects import AnswerDecoder, AnswerEncoder, Dialect, Value, get_dialect
+from django_sse.dialects.values import Finish, Start, ToolCall, ToolResult, Usage
 from django_sse.exceptions import InexpressibleValue, StreamError
 from django_sse.relay import (
     RelayError,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from tests.conftest import pytest_runtest_setup
-from tests.requirements import GROUPS, REQUIREMENTS, SERVERS, Requirement, demanded, is_present
+from tests.requirements import GROUPS, REQUIREMENTS, Requirement, demanded, is_present
 
 
 @pytest.mark.parametrize("demand", ["", "gold", "all"])
@@ -24,22 +22,7 @@ def test_what_is_missing_skips_its_test_and_what_is_demanded_fails_it(
         pytest_runtest_setup(request.node)
 
 
-def test_groups_stand_for_their_members(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DJANGO_SSE_REQUIRE", "servers, node")
-    assert demanded() == {*SERVERS, "node", "node-clients"}
-    monkeypatch.setenv("DJANGO_SSE_REQUIRE", "all")
-    assert demanded() == set(REQUIREMENTS)
-    assert {name for members in GROUPS.values() for name in members} <= set(REQUIREMENTS)
-
-
 def test_an_unknown_name_in_the_demand_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DJANGO_SSE_REQUIRE", "browsr")
     with pytest.raises(pytest.UsageError, match=r"'browsr'; known are: .*browser"):
         demanded()
-
-
-def test_services_are_asked_whether_they_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.databases.answers", lambda url: False)
-    monkeypatch.setenv("DJANGO_SSE_CHROMIUM", str(Path("/nowhere/chromium")))
-    for name in ("postgres", "mariadb", "redis", "browser"):
-        assert not REQUIREMENTS[name].present()

@@ -4,12 +4,9 @@ with both clients, under pytest and under Django's own runner."""
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -44,7 +41,7 @@ from django_sse.conf import current
 from django_sse.log import get_log
 from django_sse.log.memory import MemoryLog
 from django_sse.testing import MessageEvent, apublished, aread, memory_log, published, read
-from tests import ROOT
+from tests.unit.management.support import run_tests
 
 _closed: dict[str, threading.Event] = {}
 
@@ -600,7 +597,7 @@ DATABASES = {"default": {
     },
 }}
 USE_TZ = True
-ROOT_URLCONF = "test_streams"
+ROOT_URLCONF = "test_project"
 LOGGING_CONFIG = None
 """
 _TESTS = """
@@ -665,20 +662,6 @@ class C(SimpleTestCase):
 
 @pytest.mark.parametrize("arguments", [[], ["--parallel", "2"]], ids=["alone", "parallel"])
 def test_everything_works_under_djangos_own_runner(tmp_path: Path, arguments: list[str]) -> None:
-    (tmp_path / "project_settings.py").write_text(_SETTINGS)
-    (tmp_path / "test_streams.py").write_text(dedent(_TESTS))
-    command = ["-m", "django", "test", "--settings", "project_settings", *arguments]
-
-    done = subprocess.run(
-        [sys.executable, "-W", "error::RuntimeWarning", *command],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT), "PATH": ""},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-
-    assert done.returncode == 0, done.stderr
-    assert "Ran 10 tests" in done.stderr
-    assert "no issues" in done.stdout + done.stderr
+    output = run_tests(tmp_path, _SETTINGS, _TESTS, *arguments)
+    assert "Ran 10 tests" in output
+    assert "no issues" in output

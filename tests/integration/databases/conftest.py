@@ -11,11 +11,11 @@ import pytest
 from django.core.management import call_command
 
 from tests import databases
-from tests.unit.log.conftest import log, model_log
+from tests.unit.log.conftest import log, model_log, other
 from tests.unit.log.support import as_default
 from tests.unit.runs.conftest import configure
 
-__all__ = ["configure", "log", "model_log"]
+__all__ = ["configure", "log", "model_log", "other"]
 
 _URLS = {"postgres": databases.POSTGRES_URL, "mariadb": databases.MARIADB_URL}
 

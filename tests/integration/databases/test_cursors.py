@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 
-import pytest
 from django.db import transaction
 
 from django_sse import cursor, publish
-from tests.unit.log.support import elsewhere, hooks_lost, rolled_back
+from tests.unit.log.support import ON_A_DATABASE, elsewhere, hooks_lost, rolled_back
 from tests.unit.test_publishing import epoch, stored
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True, available_apps=["django_sse"]),
-    pytest.mark.usefixtures("database"),
-]
+pytestmark = ON_A_DATABASE
 
 
 def test_a_cursor_of_a_page_that_is_rendered_in_a_transaction_locks_nobody_out() -> None:

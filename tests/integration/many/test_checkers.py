@@ -16,7 +16,6 @@ from tests.integration.many.site import Account
 from tests.integration.many.tape import Tape, WrongStream
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Upstream: a:1, b:2\r\n\r\n"
-FAREWELL = b"event: stream-retry\nretry: 700\ndata: {}\n\n"
 
 
 def frame(seq: int, data: str = "", epoch: str = "e") -> bytes:
@@ -52,17 +51,6 @@ def test_a_client_that_gets_anything_else_than_the_others_is_wrong(wrong: bytes)
     tape.compare(len(frames(1)), frames(2))
     with pytest.raises(WrongStream, match=r"after event [0-3]"):
         tape.compare(0, wrong)
-
-
-@pytest.mark.parametrize("size", [1, 7, 1 << 20])
-def test_a_reader_takes_a_response_in_any_pieces(size: int) -> None:
-    reader = Reader(Tape())
-    response = HEAD + opened("e-0") + b":\n:\n" + frames(1, 2) + b":\n" + frame(3) + FAREWELL
-    for start in range(0, len(response), size):
-        reader.feed(response[start : start + size])
-    assert (reader.seq, reader.opened, reader.farewells, reader.retry) == (3, True, 1, 0.7)
-    assert (reader.statuses, reader.upstreams) == ([200], {"b:2"})
-    assert reader.connect() == b"Last-Event-ID: e-3\r\n"
 
 
 @pytest.mark.parametrize(

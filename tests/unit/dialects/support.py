@@ -7,17 +7,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from django_sse.dialects import (
-    AnswerEncoder,
-    Finish,
-    Reasoning,
-    Start,
-    ToolCall,
-    ToolCallDelta,
-    ToolResult,
-    Usage,
-    get_dialect,
-)
+from django_sse.dialects import AnswerEncoder, Usage, get_dialect
+from django_sse.dialects.values import Finish, Reasoning, Start, ToolCall, ToolCallDelta, ToolResult
 from django_sse.wire import Event, dumps
 
 NAMES = ("openai-chat", "openai-responses", "anthropic", "ai-sdk", "ag-ui")

@@ -5,17 +5,9 @@ from typing import Any
 
 import pytest
 
-from django_sse.dialects import (
-    Finish,
-    Reasoning,
-    Start,
-    ToolCall,
-    ToolCallDelta,
-    ToolResult,
-    Usage,
-    get_dialect,
-)
+from django_sse.dialects import Usage, get_dialect
 from django_sse.dialects.answer import STOPPED
+from django_sse.dialects.values import Finish, Reasoning, Start, ToolCall, ToolCallDelta, ToolResult
 from django_sse.exceptions import UpstreamError
 from django_sse.wire import Event
 from tests.unit.dialects.support import ANSWER, decoded, encoded, read, types

@@ -5,15 +5,8 @@ from typing import Any
 
 import pytest
 
-from django_sse.dialects import (
-    Finish,
-    Reasoning,
-    Start,
-    ToolCall,
-    ToolCallDelta,
-    Usage,
-    get_dialect,
-)
+from django_sse.dialects import get_dialect
+from django_sse.dialects.values import Finish, Reasoning, Start, ToolCall, ToolCallDelta, Usage
 from django_sse.exceptions import InexpressibleValue, UpstreamError
 from django_sse.wire import Event
 from tests.unit.dialects.support import ANSWER, decoded, encoded, read, types

@@ -11,17 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from django_sse import dialects
-from django_sse.dialects import (
+from django_sse.dialects import Usage, get_dialect
+from django_sse.dialects.values import (
+    FINISH_REASONS,
     Finish,
     Reasoning,
     Start,
     ToolCall,
     ToolCallDelta,
     ToolResult,
-    Usage,
-    get_dialect,
 )
-from django_sse.dialects.values import FINISH_REASONS
 from django_sse.exceptions import (
     InexpressibleValue,
     RelayError,

@@ -6,16 +6,8 @@ import re
 from typing import Any
 
 from django_sse import event_stream
-from django_sse.dialects import (
-    DIALECTS,
-    Dialect,
-    Finish,
-    Reasoning,
-    Start,
-    ToolCallDelta,
-    Usage,
-    get_dialect,
-)
+from django_sse.dialects import DIALECTS, Dialect, get_dialect
+from django_sse.dialects.values import Finish, Reasoning, Start, ToolCallDelta, Usage
 from django_sse.exceptions import StreamError
 from django_sse.wire import Event, encode
 from tests import ROOT

@@ -5,16 +5,8 @@ from typing import Any
 
 import pytest
 
-from django_sse.dialects import (
-    Finish,
-    Reasoning,
-    Start,
-    ToolCall,
-    ToolCallDelta,
-    ToolResult,
-    Usage,
-    get_dialect,
-)
+from django_sse.dialects import Usage, get_dialect
+from django_sse.dialects.values import Finish, Reasoning, Start, ToolCall, ToolCallDelta, ToolResult
 from django_sse.exceptions import UpstreamError
 from django_sse.wire import Event
 from tests.unit.dialects.support import ANSWER, decoded, encoded, read, types

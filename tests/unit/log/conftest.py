@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from django_sse.log import EventLog, get_log
 from django_sse.log.memory import MemoryLog
 from django_sse.log.model import ModelLog
 from tests.options import Overrides
+from tests.unit.log.support import second_database
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +25,15 @@ def storage(request: pytest.FixtureRequest, django_db_setup: None) -> str:
     """As `database`, and once more for a log in memory."""
     name: str = request.param
     return name
+
+
+@pytest.fixture(scope="module")
+def other(
+    database: str, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The alias of one database more."""
+    with django_db_blocker.unblock(), second_database(tmp_path_factory.mktemp("other")) as alias:
+        yield alias
 
 
 @pytest.fixture

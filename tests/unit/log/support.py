@@ -32,6 +32,11 @@ from tests.databases import url_of
 T = TypeVar("T")
 
 TIMEOUT = 90.0
+# The marks of a file whose tests use the log in each database.
+ON_A_DATABASE = [
+    pytest.mark.django_db(transaction=True, available_apps=["django_sse"]),
+    pytest.mark.usefixtures("database"),
+]
 
 
 def entry(channel: str, data: str = "x", type: str = "") -> Entry:

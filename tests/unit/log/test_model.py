@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from django_sse.log.model import ModelLog
 from django_sse.models import Channel, OutboxEvent, StoredEvent
 from tests.appending import append_to, finish_in
 from tests.unit.log.support import (
+    ON_A_DATABASE,
     announce_nothing,
     assert_dense,
     elsewhere,
@@ -26,23 +27,11 @@ from tests.unit.log.support import (
     in_threads,
     rolled_back,
     savepoint_by_hand,
-    second_database,
     terminal,
     texts,
 )
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True, available_apps=["django_sse"]),
-    pytest.mark.usefixtures("database"),
-]
-
-
-@pytest.fixture(scope="module")
-def other(
-    database: str, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
-    with django_db_blocker.unblock(), second_database(tmp_path_factory.mktemp("other")) as alias:
-        yield alias
+pytestmark = ON_A_DATABASE
 
 
 def gone(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:

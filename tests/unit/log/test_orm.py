@@ -15,6 +15,7 @@ from django_sse.log.model import ModelLog
 from django_sse.models import Channel, StoredEvent
 from tests.appending import append_to
 from tests.unit.log.support import (
+    ON_A_DATABASE,
     announce_nothing,
     another_database,
     assert_dense,
@@ -24,10 +25,7 @@ from tests.unit.log.support import (
     texts,
 )
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True, available_apps=["django_sse"]),
-    pytest.mark.usefixtures("database"),
-]
+pytestmark = ON_A_DATABASE
 
 
 # -- Ctrl-C
@@ -55,9 +53,20 @@ def test_an_interrupt_is_not_covered_by_an_error_that_follows_from_it(
 # -- large events
 
 
-def test_more_than_one_packet_of_mysql_goes_through_the_outbox_at_once(model_log: ModelLog) -> None:
+@pytest.fixture
+def packet(model_log: ModelLog, settings: Any) -> int:
+    """The bytes that MySQL takes at once; an event may be larger."""
     if connection.vendor != "mysql":
         pytest.skip("max_allowed_packet is MySQL's and MariaDB's")
+    settings.DJANGO_SSE = {**settings.DJANGO_SSE, "LIMITS": {"MAX_EVENT_BYTES": 64 << 20}}
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT @@max_allowed_packet")
+        size: int = cursor.fetchone()[0]
+    return size
+
+
+@pytest.mark.usefixtures("packet")
+def test_more_than_one_packet_of_mysql_goes_through_the_outbox_at_once(model_log: ModelLog) -> None:
     # 24 MiB; max_allowed_packet is 16 MiB by default.
     large = ["x" * (256 << 10)] * 96
     orphan(model_log, *[entry("c", each) for each in large])
@@ -67,14 +76,9 @@ def test_more_than_one_packet_of_mysql_goes_through_the_outbox_at_once(model_log
 
 
 def test_an_event_larger_than_mysql_takes_is_refused_and_says_so(
-    model_log: ModelLog, settings: Any
+    model_log: ModelLog, packet: int
 ) -> None:
-    if connection.vendor != "mysql":
-        pytest.skip("max_allowed_packet is MySQL's and MariaDB's")
-    settings.DJANGO_SSE = {**settings.DJANGO_SSE, "LIMITS": {"MAX_EVENT_BYTES": 64 << 20}}
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT @@max_allowed_packet")
-        half = cursor.fetchone()[0] // 2
+    half = packet // 2
     # Each of these is escaped by a second one.
     publish("c", "\\" * (half - 1000))
     with pytest.raises(EventTooLarge, match="max_allowed_packet"):
@@ -86,14 +90,8 @@ def test_an_event_larger_than_mysql_takes_is_refused_and_says_so(
 
 
 def test_who_is_told_of_one_can_go_on_with_the_transaction(
-    model_log: ModelLog, settings: Any
+    model_log: ModelLog, packet: int
 ) -> None:
-    if connection.vendor != "mysql":
-        pytest.skip("max_allowed_packet is MySQL's and MariaDB's")
-    settings.DJANGO_SSE = {**settings.DJANGO_SSE, "LIMITS": {"MAX_EVENT_BYTES": 64 << 20}}
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT @@max_allowed_packet")
-        (packet,) = cursor.fetchone()
     with transaction.atomic():
         with pytest.raises(EventTooLarge):
             publish_many([("c", "never"), ("c", "x" * packet)])

@@ -11,12 +11,9 @@ from django_sse.log.base import Entry
 from django_sse.log.model import ModelLog
 from django_sse.models import OutboxEvent
 from tests.appending import append_to
-from tests.unit.log.support import entry, orphan, terminal
+from tests.unit.log.support import ON_A_DATABASE, entry, orphan, terminal
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True, available_apps=["django_sse"]),
-    pytest.mark.usefixtures("database"),
-]
+pytestmark = ON_A_DATABASE
 
 # No database takes a negative number for the kind.
 REFUSED = Entry("c", "", "refused", -1)

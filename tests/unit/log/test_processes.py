@@ -16,6 +16,7 @@ from django_sse.models import OutboxEvent
 from tests import FULL
 from tests.appending import append_to
 from tests.unit.log.support import (
+    ON_A_DATABASE,
     TIMEOUT,
     assert_dense,
     elsewhere,
@@ -32,10 +33,7 @@ from tests.unit.log.support import (
     texts,
 )
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True, available_apps=["django_sse"]),
-    pytest.mark.usefixtures("database"),
-]
+pytestmark = ON_A_DATABASE
 
 PROCESSES, EVENTS = (8, 24) if FULL else (4, 24)
 

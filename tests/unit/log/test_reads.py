@@ -13,12 +13,9 @@ from django_sse.log.model import ModelLog
 from django_sse.log.orm import BATCH
 from django_sse.models import Channel
 from tests.appending import append_to
-from tests.unit.log.support import entry, fill
+from tests.unit.log.support import ON_A_DATABASE, entry, fill
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True, available_apps=["django_sse"]),
-    pytest.mark.usefixtures("database"),
-]
+pytestmark = ON_A_DATABASE
 
 
 def test_a_head_has_all_that_its_row_has(model_log: ModelLog) -> None:

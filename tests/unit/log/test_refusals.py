@@ -19,6 +19,7 @@ from django_sse.log import EventLog
 from django_sse.log.model import ModelLog
 from tests.appending import append_to, finish_in
 from tests.unit.log.support import (
+    ON_A_DATABASE,
     announce_nothing,
     assert_dense,
     entry,
@@ -28,10 +29,7 @@ from tests.unit.log.support import (
     texts,
 )
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True, available_apps=["django_sse"]),
-    pytest.mark.usefixtures("database"),
-]
+pytestmark = ON_A_DATABASE
 
 READ_ONLY = {
     "sqlite": "PRAGMA query_only=ON",

@@ -21,6 +21,7 @@ from django_sse.log.orm import BATCH
 from django_sse.models import Channel, OutboxEvent, StoredEvent
 from tests.appending import append_to, finish_in
 from tests.unit.log.support import (
+    ON_A_DATABASE,
     TIMEOUT,
     announce_nothing,
     another_database,
@@ -39,10 +40,7 @@ from tests.unit.log.support import (
     until_somebody_waits_for_a_lock,
 )
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True, available_apps=["django_sse"]),
-    pytest.mark.usefixtures("database"),
-]
+pytestmark = ON_A_DATABASE
 
 
 def times(channel: str) -> list[Any]:
@@ -586,12 +584,14 @@ def test_an_outbox_that_others_change_is_an_error_and_nothing_is_written(
 
 # -- one transaction
 
-
-@pytest.mark.parametrize(
+each_statement = pytest.mark.parametrize(
     "words",
     [("UPDATE", "django_sse_channel"), ("INSERT INTO", "storedevent"), ("DELETE", "outboxevent")],
     ids=" ".join,
 )
+
+
+@each_statement
 def test_a_failure_in_the_middle_leaves_everything_as_it_was(
     model_log: ModelLog, words: tuple[str, str]
 ) -> None:
@@ -612,11 +612,7 @@ def test_a_failure_in_the_middle_leaves_everything_as_it_was(
     assert texts(model_log, "d") == ["1", "4"]
 
 
-@pytest.mark.parametrize(
-    "words",
-    [("UPDATE", "django_sse_channel"), ("INSERT INTO", "storedevent"), ("DELETE", "outboxevent")],
-    ids=" ".join,
-)
+@each_statement
 def test_an_attempt_that_lost_against_another_leaves_no_trace(
     model_log: ModelLog, words: tuple[str, str]
 ) -> None:

@@ -18,6 +18,7 @@ from django_sse.log.statements import statements
 from django_sse.models import Channel, StoredEvent
 from tests.appending import append_to
 from tests.unit.log.support import (
+    ON_A_DATABASE,
     TIMEOUT,
     another_database,
     assert_dense,
@@ -30,10 +31,7 @@ from tests.unit.log.support import (
     until_somebody_waits_for_a_lock,
 )
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True, available_apps=["django_sse"]),
-    pytest.mark.usefixtures("database"),
-]
+pytestmark = ON_A_DATABASE
 
 
 @contextmanager

@@ -22,15 +22,7 @@ from django_sse.log import EventLog, get_log
 from django_sse.log.transactions import TRIES, commits_its_own, run, shares_fate
 from django_sse.process.testcase import in_testcase
 from tests.appending import append_to
-from tests.unit.log.support import another_database, entry, in_threads, second_database, texts
-
-
-@pytest.fixture(scope="module")
-def other(
-    django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
-    with django_db_blocker.unblock(), second_database(tmp_path_factory.mktemp("other")) as alias:
-        yield alias
+from tests.unit.log.support import another_database, entry, in_threads, texts
 
 
 class DriverError(Exception):

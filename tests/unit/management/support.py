@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
+from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 from django.core.management import call_command
@@ -49,3 +51,22 @@ def run_process(*args: str, input: bytes = b"", **options: Any) -> tuple[int, st
     with process(*args, stdin=subprocess.PIPE, **options) as running:
         out, err = running.communicate(input, timeout=TIMEOUT)
     return running.returncode, out.decode(), err.decode()
+
+
+def run_tests(folder: Path, settings: str, tests: str, *arguments: str) -> str:
+    """What Django's own runner says of a project of one file, `test_project`, that passes."""
+    (folder / "project_settings.py").write_text(settings)
+    (folder / "test_project.py").write_text(dedent(tests))
+    command = ["-m", "django", "test", "--settings", "project_settings", *arguments]
+    done = subprocess.run(
+        [sys.executable, "-W", "error::RuntimeWarning", *command],
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=2 * TIMEOUT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -22,12 +20,12 @@ from django_sse.models import Channel, StoredEvent
 from django_sse.notifiers import Wakeup
 from django_sse.notifiers.database import DatabaseNotifier
 from django_sse.process import database
-from tests import ROOT
 from tests.appending import append_to
 from tests.options import Overrides
 from tests.unit.hub.support import listening as stream_of
 from tests.unit.hub.support import texts
 from tests.unit.log.support import another_database, run_python, start_python
+from tests.unit.management.support import run_tests
 from tests.unit.notifiers.support import LISTENER_THREAD, Ear, listener_threads_ended, listening
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -262,7 +260,7 @@ INSTALLED_APPS = ["django.contrib.contenttypes", "django_sse"]
 # Without TEST: Django's test database of it is in memory.
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "db.sqlite3"}}
 USE_TZ = True
-ROOT_URLCONF = "test_rooms"
+ROOT_URLCONF = "test_project"
 LOGGING_CONFIG = None
 """
 _TESTS = """
@@ -292,17 +290,6 @@ class Rooms(TestCase):
 
 
 def test_testcases_on_djangos_own_test_database_are_not_disturbed(tmp_path: Path) -> None:
-    (tmp_path / "room_settings.py").write_text(_SETTINGS)
-    (tmp_path / "test_rooms.py").write_text(_TESTS)
-    done = subprocess.run(
-        [sys.executable, "-m", "django", "test", "--settings", "room_settings"],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT), "PATH": ""},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Ran 3 tests" in done.stderr
-    assert "Traceback" not in done.stderr
+    output = run_tests(tmp_path, _SETTINGS, _TESTS)
+    assert "Ran 3 tests" in output
+    assert "Traceback" not in output

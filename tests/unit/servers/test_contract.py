@@ -226,19 +226,23 @@ async def test_a_connection_that_is_lost_takes_everything_in_silence(
     given.release()
 
 
+async def assert_has_room_after(action: Callable[[], object], found: Connection) -> None:
+    assert found.room == 0
+    ready = asyncio.ensure_future(found.ready())
+    await asyncio.sleep(0)
+    assert not ready.done()
+    action()
+    async with asyncio.timeout(1):
+        await ready
+    assert found.room == sys.maxsize
+
+
 async def test_daphne_has_no_room_while_twisted_holds_too_much(transport: Transport) -> None:
     found = connection(*daphne(transport))
     assert isinstance(found, DaphneConnection)
     found.begin()
     found.pauseProducing()
-    assert found.room == 0
-    ready = asyncio.ensure_future(found.ready())
-    await asyncio.sleep(0)
-    assert not ready.done()
-    found.resumeProducing()
-    async with asyncio.timeout(1):
-        await ready
-    assert found.room == sys.maxsize
+    await assert_has_room_after(found.resumeProducing, found)
 
 
 async def test_over_http2_daphne_has_as_much_room_as_the_window(transport: Transport) -> None:
@@ -260,14 +264,7 @@ async def test_over_http2_hypercorn_has_room_while_its_buffer_is_small(
         buffer.buffer = b""
 
     buffer.buffer, buffer.drain = bytes(1 << 16), drain
-    assert found.room == 0
-    ready = asyncio.ensure_future(found.ready())
-    await asyncio.sleep(0)
-    assert not ready.done()
-    taken.set()
-    async with asyncio.timeout(1):
-        await ready
-    assert found.room == sys.maxsize
+    await assert_has_room_after(taken.set, found)
 
 
 # -- where a name is missing
