@@ -14,7 +14,7 @@ import logging
 import threading
 import time
 from collections.abc import AsyncIterable, Iterable
-from contextlib import suppress
+from contextlib import AsyncExitStack, ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
@@ -29,7 +29,7 @@ from django_sse.process.request_thread import Surroundings
 from django_sse.process.testcase import in_users_test
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
 logger = logging.getLogger("django_sse")
 
@@ -123,12 +123,10 @@ class TaskProducer:
         except asyncio.CancelledError as cancelled:
             # If nobody cancelled this task, the error came out of something that the generator
             # awaited, and an answer that broke off must not look complete.
-            error = RuntimeError("Something that the generator awaited was cancelled.")
-            error.__cause__ = cancelled
             if task is not None and task.cancelling():
                 self._sink.complete(cancelled)
                 raise
-            await self._failed(error)
+            await self._failed(_cancelled_inside(cancelled))
         except BaseException as error:
             if asyncio.current_task(self._loop) is not task:
                 # The coroutine is being dropped with its loop, where nothing can be awaited.
@@ -151,12 +149,14 @@ class TaskProducer:
     async def _iterate(self) -> None:
         sink, now = self._sink, self._loop.time
         turn_ends = now() + _TURN
+        iterator: Any = None
         try:
-            async for item in self._source:
+            iterator = aiter(self._source)
+            async for item in iterator:
                 try:
                     sink.put(item)
                 except EventStreamError as error:
-                    await self._refused(error)
+                    await self._refused(iterator, error)
                 # The client's write comes before the generator's next step, and a generator that
                 # never awaits must not keep the loop to itself.
                 if sink.wants_turn or now() > turn_ends:
@@ -168,12 +168,10 @@ class TaskProducer:
                 if sink.closed:
                     return
         finally:
-            aclose = getattr(self._source, "aclose", None)
-            if aclose is not None:
-                await aclose()
+            await _aclose(iterator, self._source)
 
-    async def _refused(self, error: Exception) -> None:
-        athrow = getattr(self._source, "athrow", None)
+    async def _refused(self, iterator: Any, error: Exception) -> None:
+        athrow = getattr(iterator, "athrow", None)
         if athrow is None:
             raise error
         # At its yield, so that the traceback names the line, and the generator may handle it.
@@ -182,7 +180,7 @@ class TaskProducer:
             try:
                 self._sink.put(item)
             except EventStreamError as another:
-                await self._refused(another)
+                await self._refused(iterator, another)
 
 
 class ThreadProducer:
@@ -247,6 +245,10 @@ class ThreadProducer:
             surroundings.enter()
             self._iterate()
             self._sink.complete()
+        except asyncio.CancelledError as cancelled:
+            # Nobody cancels a thread. Raised to the view, it would cancel the request's task, and
+            # some servers then never answer.
+            self._failed(_cancelled_inside(cancelled))
         except BaseException as error:
             # Also SystemExit: it ends no process from a thread, and the client would wait for ever.
             self._failed(error)
@@ -269,25 +271,52 @@ class ThreadProducer:
             self._sink.complete(error)
 
     def _iterate(self) -> None:
+        iterator: Any = None
         try:
-            for item in self._source:
-                self._put(item)
+            iterator = iter(self._source)
+            for item in iterator:
+                self._put(iterator, item)
                 with self._changed:
                     while self._sink.full and not self._sink.closed:
                         self._changed.wait(_LOOK)
                 if self._sink.closed:
                     return
         finally:
-            close = getattr(self._source, "close", None)
-            if close is not None:
-                close()
+            _close(iterator, self._source)
 
-    def _put(self, item: Any) -> None:
+    def _put(self, iterator: Iterator[Any], item: Any) -> None:
         try:
             self._sink.put(item)
         except EventStreamError as error:
-            if (instead := _throw(self._source, error)) is not _END:
-                self._put(instead)
+            if (instead := _throw(iterator, error)) is not _END:
+                self._put(iterator, instead)
+
+
+def _close(iterator: object, source: object) -> None:
+    """Close ``iterator`` and the ``source`` that gave it, if that is another object: one whose
+    ``__iter__`` is a generator has its ``finally`` there."""
+    with ExitStack() as stack:
+        for close in _methods("close", source, iterator):
+            stack.callback(close)
+
+
+async def _aclose(iterator: object, source: object) -> None:
+    """``_close`` for asynchronous ones."""
+    async with AsyncExitStack() as stack:
+        for aclose in _methods("aclose", source, iterator):
+            stack.push_async_callback(aclose)
+
+
+def _methods(name: str, *owners: object) -> list[Any]:
+    """Return the methods ``name`` of the different ``owners`` that have one."""
+    different = {id(each): each for each in owners}.values()
+    return [getattr(each, name) for each in different if hasattr(each, name)]
+
+
+def _cancelled_inside(cancelled: asyncio.CancelledError) -> RuntimeError:
+    error = RuntimeError("Something that the generator waited for was cancelled.")
+    error.__cause__ = cancelled
+    return error
 
 
 Producer: TypeAlias = TaskProducer | ThreadProducer
@@ -324,9 +353,7 @@ async def _step_in_tests_thread(source: Iterable[Any]) -> AsyncIterator[Any]:
             else:
                 item = await step()
     finally:
-        close = getattr(iterator, "close", None)
-        if close is not None:
-            await sync_to_async(close)()
+        await sync_to_async(_close)(iterator, source)
 
 
 def _throw(iterator: Any, error: Exception) -> Any:

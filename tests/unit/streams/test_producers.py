@@ -4,7 +4,7 @@ import asyncio
 import threading
 import traceback
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -478,6 +478,92 @@ async def test_an_iterable_that_can_be_told_nothing_ends(sync: bool) -> None:
         task_producer(sink, Items())
     await sink.wait_for_end()
     assert (sink.items, sink.calls) == (["one"], ["fail", "report", "complete with error"])
+
+
+# -- an object that is iterated by a generator of its own
+
+
+class Rows:
+    """An object whose ``__iter__`` or ``__aiter__`` is a generator; it has something to close."""
+
+    def __init__(self) -> None:
+        self.steps: list[object] = []
+
+    def _ended(self, place: object) -> None:
+        self.steps.append("ended" if place is _here() else "ended elsewhere")
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        place = _here()
+        try:
+            with self._caught():
+                yield "bad"
+            yield "good"
+        finally:
+            await asyncio.sleep(0)
+            self._ended(place)
+
+    def __iter__(self) -> Iterator[str]:
+        place = _here()
+        try:
+            with self._caught():
+                yield "bad"
+            yield "good"
+        finally:
+            self._ended(place)
+
+    @contextmanager
+    def _caught(self) -> Iterator[None]:
+        try:
+            yield
+        except InexpressibleValue:
+            self.steps.append("caught")
+
+    async def aclose(self) -> None:
+        self.steps.append("closed")
+
+    def close(self) -> None:
+        self.steps.append("closed")
+
+
+def _here() -> object:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return threading.current_thread()
+
+
+@both
+async def test_the_generator_behind_an_object_hears_of_a_refusal_at_its_yield(sync: bool) -> None:
+    rows, sink = Rows(), picky(InexpressibleValue("no form for it"))
+    producer = ThreadProducer(sink, rows) if sync else task_producer(sink, rows)
+    await sink.wait_for_end()
+    await producer.ended(30)
+    assert (sink.items, sink.calls) == (["good"], ["complete"])
+    assert rows.steps == ["caught", "ended", "closed"]
+
+
+@both
+async def test_the_generator_behind_an_object_is_closed_where_it_ran(sync: bool) -> None:
+    rows, sink = Rows(), Basket(room=1)
+    producer = ThreadProducer(sink, rows) if sync else task_producer(sink, rows)
+    await sink.wait_for_items(1)
+    sink.closed = True
+    producer.stop()
+    await producer.ended(30)
+    assert rows.steps == ["ended", "closed"]
+
+
+async def test_a_sync_generator_that_was_cancelled_inside_has_failed() -> None:
+    def asks() -> Iterator[str]:
+        yield "first"
+        raise asyncio.CancelledError
+
+    sink = Basket()
+    await ThreadProducer(sink, asks()).ended(30)
+    (error,) = sink.errors
+    assert isinstance(error, RuntimeError)
+    assert isinstance(error.__cause__, asyncio.CancelledError)
+    assert sink.calls == ["fail", "report", "complete with error"]
 
 
 # -- where it is iterated
