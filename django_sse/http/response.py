@@ -27,7 +27,7 @@ from django_sse.signals import stream_failed
 from django_sse.streams.ends import TERMINAL_ID
 from django_sse.streams.generator import GeneratorStream
 from django_sse.streams.producers import Source
-from django_sse.streams.stream import Handle, Stream, stream_of
+from django_sse.streams.stream import Handle, Stream, take_stream
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -112,7 +112,7 @@ class EventStreamResponse(StreamingHttpResponse):
 
     def _make_stream(self, source: Handle | Stream | Source, dialect: Dialect) -> Stream:
         if isinstance(source, Handle):
-            return stream_of(source)
+            return take_stream(source)
         if isinstance(source, Stream):
             return source
         check_source(source)

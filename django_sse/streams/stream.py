@@ -320,6 +320,7 @@ class Handle:
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
+        self._taken = False
 
     def __aiter__(self) -> Stream:
         return self._stream
@@ -329,8 +330,16 @@ class Handle:
         self._stream.close()
 
 
-def stream_of(handle: Handle) -> Stream:
-    """Return the stream behind a handle, for the library itself."""
+def take_stream(handle: Handle) -> Stream:
+    """Return the stream behind a handle, for the one response that it serves.
+
+    Raises ``RuntimeError`` if the handle was used before: two clients would share a position."""
+    if handle._taken or handle._stream.state is not NEW:
+        raise RuntimeError(
+            f"This {type(handle).__name__} was returned before, iterated or closed, and it serves "
+            "one client. Call subscribe() in the view, for each request."
+        )
+    handle._taken = True
     return handle._stream
 
 

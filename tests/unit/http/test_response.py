@@ -4,7 +4,7 @@ import asyncio
 import gc
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from typing import Any
 
 import pytest
@@ -118,6 +118,25 @@ async def test_a_subscription_begins_at_the_position_that_the_client_brings() ->
         opening, *replayed = await first(EventStreamResponse(subscribe("a"), request=request), 3)
     assert (opening.type, opening.last_event_id) == ("stream-open", ids[0])
     assert [event.data for event in replayed] == ["1", "2"]
+
+
+async def test_a_subscription_serves_one_client_only() -> None:
+    with memory_log():
+        subscription = subscribe("a")
+        first_response = EventStreamResponse(subscription, request=asgi_request())
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match=r"Call subscribe\(\) in the view"):
+                EventStreamResponse(subscription, request=asgi_request(Last_Event_ID="x-1"))
+        (opening,) = await first(first_response, 1)
+    assert opening.type == "stream-open"
+
+
+async def test_a_subscription_that_was_closed_is_no_empty_answer() -> None:
+    with memory_log():
+        async with aclosing(subscribe("a")) as subscription:
+            pass
+        with pytest.raises(RuntimeError, match="iterated or closed"):
+            EventStreamResponse(subscription, request=asgi_request())
 
 
 async def test_overload_sends_the_client_away_with_a_frame(settings: Any) -> None:

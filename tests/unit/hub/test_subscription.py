@@ -13,7 +13,6 @@ from django_sse.hub.registry import get_hub
 from django_sse.hub.subscription import subscribe
 from django_sse.process import database
 from django_sse.streams.pulse import get_pulse
-from django_sse.streams.stream import stream_of
 from django_sse.wire import HEARTBEAT, Cursor, MessageEvent
 from tests.options import Overrides
 from tests.unit.hub.support import (
@@ -71,7 +70,7 @@ async def test_a_subscription_iterates_its_stream_and_closes_it(log: WatchedLog)
     assert (await client.opened()).last_event_id == f"{log.epoch('a')}-0.{log.epoch('b')}-0"
     await subscription.aclose()
     assert await client.rest() == []
-    assert stream_of(subscription).closed
+    assert aiter(subscription).closed
 
 
 # -- the beginning

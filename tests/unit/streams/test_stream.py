@@ -12,7 +12,7 @@ from asgiref.sync import ThreadSensitiveContext, sync_to_async
 
 from django_sse.streams.driver import Driver
 from django_sse.streams.state import State
-from django_sse.streams.stream import Handle, Stream, stream_of
+from django_sse.streams.stream import Handle, Stream, take_stream
 from django_sse.wire import HEARTBEAT, Decoder
 from tests.unit.hub.pipe import Pipe
 from tests.unit.hub.support import TIMEOUT, eventually
@@ -472,7 +472,7 @@ async def test_a_stream_that_waits_for_events_is_no_stalled_client(settings: Any
 async def test_a_handle_iterates_the_stream_and_closes_it() -> None:
     stream = Pipe(b"one", b"two")
     handle = Handle(stream)
-    assert stream_of(handle) is stream
+    assert take_stream(handle) is stream
     async with aclosing(handle):
         async for chunk in handle:
             assert chunk == b"one"
