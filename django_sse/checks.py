@@ -46,7 +46,6 @@ from functools import reduce
 from typing import Any
 
 from django.apps import AppConfig
-from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Warning
 from django.db import connections
 
@@ -86,7 +85,7 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
     """All problems of ``settings.DJANGO_SSE``; warnings only where there is no error."""
     if not _concerns_us(app_configs):
         return []
-    values = getattr(django_settings, conf.NAME, None) or {}
+    values = conf.written()
     found: list[CheckMessage] = [
         Error(message, hint=hint, id=f"django_sse.{id}")
         for id, message, hint in conf.problems(values)

@@ -272,13 +272,19 @@ _changes = 0
 _read: tuple[int, Settings] | None = None
 
 
+def written() -> Any:
+    """Return ``settings.DJANGO_SSE`` as the project wrote it; without it, an empty dict."""
+    values = getattr(django_settings, NAME, None)
+    return {} if values is None else values
+
+
 def current() -> Settings:
     """The settings in force. Raises ``ImproperlyConfigured`` where they are wrong."""
     global _read  # noqa: PLW0603 - one a process
     read = _read
     if read is None or read[0] != _changes:
         changes = _changes
-        read = _read = changes, parse(getattr(django_settings, NAME, None) or {})
+        read = _read = changes, parse(written())
     return read[1]
 
 

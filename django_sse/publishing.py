@@ -87,7 +87,9 @@ def publish_many(events: Iterable[tuple[str, Any]]) -> list[str] | None:
 def _terminal(channel: str, state: str, event: Event | None) -> Entry:
     if state not in (State.DONE, State.ERROR, State.ABORTED):
         raise ValueError(f"state must be 'done', 'error' or 'aborted', not {state!r}.")
-    events = [event] if event else _ENDS[State(state)]
+    if event is not None and not isinstance(event, Event):
+        raise TypeError(f"event must be an Event or None, not {type(event).__name__}.")
+    events = _ENDS[State(state)] if event is None else [event]
     (entry,) = last_entries(validate_channel(channel), State(state), events)
     return entry
 
@@ -124,7 +126,8 @@ def finish(channel: str, state: str = State.DONE, event: Event | None = None) ->
 
     Returns True if this call ended the channel, and False if it already had a terminal state (the
     first one wins). Inside a transaction that sees no terminal state it returns None, because only
-    the commit decides. Raises the errors of ``publish``, and ``ValueError`` for another state.
+    the commit decides. Raises the errors of ``publish``, ``ValueError`` for another state, and
+    ``TypeError`` for an ``event`` that is not an ``Event``.
     """
     _refuse_event_loop("finish")
     try:

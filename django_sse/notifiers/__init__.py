@@ -74,7 +74,14 @@ def _make(path: str, options: Mapping[str, Any]) -> Notifier:
     kind = conf.load(_SETTING, path, Notifier, hint)  # type: ignore[type-abstract]
     _check_options(kind, options, is_ours=is_ours)
     _check_complete(kind, options)
-    return kind(**options)
+    try:
+        return kind(**options)
+    except Exception as error:
+        if is_ours:
+            raise
+        raise ImproperlyConfigured(
+            f"{_SETTING}: {path!r} cannot be made: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _known_names(path: str) -> str:

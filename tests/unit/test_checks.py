@@ -17,11 +17,12 @@ import pytest
 from django.apps import apps
 from django.core import checks as django_checks
 from django.core.checks import CheckMessage
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.db import connections
 
-from django_sse import checks
+from django_sse import checks, conf
 from django_sse.checks import TAG, check_settings
 from django_sse.conf import Settings, problems
 from django_sse.notifiers.base import Notifier
@@ -136,12 +137,24 @@ def test_no_settings_at_all_are_right(settings: Any) -> None:
     assert not [message for message in check_settings(None) if message.is_serious()]
 
 
-@pytest.mark.parametrize("value", ["HEARTBEAT", ["HEARTBEAT"], 3])
+@pytest.mark.parametrize("value", ["HEARTBEAT", ["HEARTBEAT"], 3, "", [], (), 0, False])
 def test_settings_that_are_no_dict_are_an_error(value: object) -> None:
     [message] = problems(value)
 
     assert message.id == "E001"
     assert type(value).__name__ in message.message
+
+
+@pytest.mark.parametrize("value", ["", [], (), 0, False])
+def test_an_empty_value_of_another_type_is_not_taken_for_no_settings(
+    value: object, settings: Any
+) -> None:
+    settings.DJANGO_SSE = value
+    [message] = check_settings(None)
+
+    assert message.id == "django_sse.E001"
+    with pytest.raises(ImproperlyConfigured, match=r"DJANGO_SSE is an? .*: it must be a dict"):
+        conf.current()
 
 
 def test_every_mistake_is_found_at_once(settings: Any) -> None:

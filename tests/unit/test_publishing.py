@@ -485,6 +485,13 @@ def test_an_unknown_state_is_refused(state: Any) -> None:
     assert publish("c", "1")
 
 
+@pytest.mark.parametrize("event", ["", "[DONE]", {"data": "x"}, 0])
+def test_the_last_event_must_be_an_event(event: Any) -> None:
+    with pytest.raises(TypeError, match="event must be an Event or None, not"):
+        finish("c", event=event)
+    assert publish("c", "1")
+
+
 def test_a_finished_channel_takes_no_more() -> None:
     finish("c")
     for call in (publish, partial(publish, event="type")):

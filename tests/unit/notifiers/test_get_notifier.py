@@ -9,7 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 from django_sse import conf, notifiers
-from django_sse.notifiers import get_notifier, notifier_path, postgres
+from django_sse.notifiers import Notifier, get_notifier, notifier_path, postgres
 from django_sse.notifiers.channel_layer import ChannelLayerNotifier
 from django_sse.notifiers.database import DatabaseNotifier
 from django_sse.notifiers.local import LocalNotifier
@@ -129,6 +129,17 @@ class Dove(LocalNotifier):
     def __init__(self, name: str, *, speed: float = 1.0, home: str) -> None: ...
 
 
+class Ostrich(LocalNotifier):
+    """A project's own notifier whose constructor fails."""
+
+    def __init__(self, speed: float) -> None:
+        raise KeyError(speed)
+
+
+class Egg(Notifier):
+    """A project's own notifier without its methods."""
+
+
 def with_options(kind: type | str, **options: Any) -> dict[str, Any]:
     backend = kind if isinstance(kind, str) else f"{__name__}.{kind.__name__}"
     return {"NOTIFIER": {"BACKEND": backend, "OPTIONS": options}}
@@ -178,6 +189,26 @@ def test_an_option_that_is_wrong_is_refused(
     with pytest.raises(ImproperlyConfigured, match=error) as raised:
         get_notifier()
     assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "error"),
+    [
+        (Ostrich, {"speed": 70.0}, r"KeyError: 70\.0"),
+        (Egg, {}, r"TypeError: .*abstract"),
+        (Flock, {1: 2}, r"TypeError: .*must be strings"),
+    ],
+)
+def test_a_notifier_that_cannot_be_made_is_named_with_its_setting(
+    kind: type, options: dict[Any, Any], error: str, settings: Any
+) -> None:
+    settings.DJANGO_SSE = with_options(kind)
+    settings.DJANGO_SSE["NOTIFIER"]["OPTIONS"] = options
+    with pytest.raises(
+        ImproperlyConfigured, match=rf'DJANGO_SSE\["NOTIFIER"\]: .*{kind.__name__}.*{error}'
+    ) as raised:
+        get_notifier()
+    assert raised.value.__cause__ is not None
 
 
 def test_without_channels_the_extra_is_named(
