@@ -30,6 +30,7 @@ class Exchange:
         self._connection = connection(send, receive)
         self._complete = False
         self._gone = False
+        self._dropped = False
         self._watch: asyncio.Task[None] | None = None
         self.stream: Stream | None = None
         # Before any stream begins: a server that is told to stop while its first stream is being
@@ -37,11 +38,19 @@ class Exchange:
         signals.watch(self._connection.server)
 
     def take(self, stream: Stream) -> None:
-        """Take ``stream`` over; called when Django begins to iterate it, after the headers."""
-        self.stream = stream
+        """Take ``stream`` over; called when Django begins to iterate it, after the headers.
+
+        A server that gives up cancels Django's handler. The view's own task does not hear of that:
+        it opens its stream, and hands it over when nobody is there any more.
+        """
+        if self._dropped:
+            stream.close()
+        else:
+            self.stream = stream
 
     def drop(self) -> None:
         """Give up: there is no stream, or no client to send it to."""
+        self._dropped = True
         if self.stream is not None:
             self.stream.close()
         if self._watch is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -151,6 +152,22 @@ async def test_an_application_that_breaks_off_takes_its_stream_along(error: Base
     with pytest.raises(type(error), match=str(error)):
         await EventStreamHandoff(application)(scope_of("/"), connection.receive, connection.send)
     assert stream.ends == 1
+
+
+async def test_a_stream_that_opens_after_the_server_has_given_up_ends(
+    tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.DJANGO_SSE = {"STREAMS": {"OPEN_TIMEOUT": 0.1}}
+    notes = tmp_path / "notes"
+    notes.touch()
+    monkeypatch.setenv("DJANGO_SSE_TEST_NOTES", str(notes))
+    async with requested(get_asgi_application(), "/streams/opening/?name=it") as (_, task):
+        await eventually(lambda: notes.read_text() == "it started\n")
+        task.cancel()
+        await asyncio.wait({task})
+        # The pulse would end it as abandoned, but only after a minute.
+        async with asyncio.timeout(TIMEOUT / 2):
+            await eventually(lambda: notes.read_text() == "it started\nit\n")
 
 
 async def test_djangos_own_test_client_streams_without_it() -> None:

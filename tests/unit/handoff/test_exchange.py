@@ -107,6 +107,17 @@ async def test_a_stream_that_django_dropped_is_closed(request_: Request) -> None
     assert stream.ends == 1
 
 
+async def test_a_stream_that_comes_after_the_server_has_given_up_is_closed(
+    request_: Request,
+) -> None:
+    await request_.begin()
+    request_.exchange.drop()
+    stream = Pipe(b"one")
+    request_.exchange.take(stream)
+    await request_.end()
+    assert stream.ends == 1
+
+
 async def test_a_client_that_leaves_during_the_handoff_ends_the_stream(request_: Request) -> None:
     stream = await stream_handed_off(request_)
     request_.connection.leave()
