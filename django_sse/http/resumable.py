@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from django_sse.dialects import Dialect
     from django_sse.models import Run
     from django_sse.runs.task import RunTask
-    from django_sse.streams.producers import Source
+    from django_sse.streams.sources import Source
 
     View = Callable[..., Any]
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from django_sse.dialects import AnswerEncoder
     from django_sse.models import Run
-    from django_sse.streams.producers import Source
+    from django_sse.streams.sources import Source
 
 
 def _create(owner: str, dialect: str, while_connected: bool) -> Run:

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from django_sse.hub.topic import Topic
     from django_sse.log.base import Entry
     from django_sse.models import Run
-    from django_sse.streams.producers import Producer, Source
+    from django_sse.streams.producers import Producer
+    from django_sse.streams.sources import Source
 
 logger = logging.getLogger("django_sse")
 

@@ -17,15 +17,17 @@ from django_sse import conf, constants
 from django_sse.exceptions import Overloaded
 from django_sse.streams.ends import COMPLETE, UNAVAILABLE, end_frames, failed, last_frames
 from django_sse.streams.first_item import FirstItem
-from django_sse.streams.producers import Producer, Source, TaskProducer, ThreadProducer, produce
+from django_sse.streams.producers import Producer, TaskProducer, produce
 from django_sse.streams.state import ENDED, NEW
 from django_sse.streams.stream import Stream
+from django_sse.streams.thread_producer import ThreadProducer
 from django_sse.streams.throttle import Throttle
 from django_sse.wire.encoder import data_text, encode, encode_body
 from django_sse.wire.event import check_data
 
 if TYPE_CHECKING:
     from django_sse.dialects import Dialect
+    from django_sse.streams.sources import Source
 
 logger = logging.getLogger("django_sse")
 
@@ -38,7 +40,7 @@ _PAUSES = 3
 # Frames that a producer may be ahead of its client.
 _AHEAD = 16
 # Seconds that a server that stops is kept for the `finally` of an async generator. Those in threads
-# are waited for at the end of the process (django_sse.streams.producers).
+# are waited for at the end of the process (django_sse.streams.thread_producer).
 _LINGER = 1.0
 
 

@@ -388,7 +388,7 @@ def test_a_process_that_ends_sends_its_last_wake_up(end: str) -> None:
 
 GENERATOR = """
 import threading, time
-from django_sse.streams.producers import ThreadProducer
+from django_sse.streams.thread_producer import ThreadProducer
 
 class Nobody:
     full = closed = wants_turn = True

@@ -38,7 +38,7 @@ def errors() -> Errors:
 def soon_abandoned(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.DJANGO_SSE = {"STREAMS": {"HEARTBEAT": 0.02}}
     monkeypatch.setattr("django_sse.streams.generator._ABANDONED_AFTER", 0.05)
-    monkeypatch.setattr("django_sse.streams.producers._LOOK", 0.02)
+    monkeypatch.setattr("django_sse.streams.thread_producer._LOOK", 0.02)
 
 
 def failing(error: BaseException | type[BaseException]) -> Generator[str]:

@@ -20,8 +20,9 @@ from django_sse.exceptions import (
     InexpressibleValue,
     Overloaded,
 )
-from django_sse.streams.producers import TaskProducer, ThreadProducer
+from django_sse.streams.producers import TaskProducer
 from django_sse.streams.producers import produce as make_producer
+from django_sse.streams.thread_producer import ThreadProducer
 from tests.generators import as_async
 from tests.options import Overrides
 

@@ -1,0 +1,28 @@
+"""What takes the items of a producer."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+UNREPORTED = "The error of a generator could not be reported."
+
+
+class Sink(Protocol):
+    """The taker of a producer's items: a stream, or a run."""
+
+    @property
+    def full(self) -> bool: ...
+
+    @property
+    def wants_turn(self) -> bool: ...
+
+    @property
+    def closed(self) -> bool: ...
+
+    def put(self, item: Any) -> None: ...
+
+    def fail(self, error: BaseException) -> bool: ...
+
+    def report(self, error: BaseException) -> None: ...
+
+    def complete(self, error: BaseException | None = None) -> None: ...
