@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from contextlib import suppress
 from contextvars import Context
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
 from django_sse import group_commit
@@ -44,6 +45,21 @@ _RETRY = 0.5
 _END_TIMEOUT = 2.0
 
 
+class _State(Enum):
+    """Where a run is in its life. It never moves back."""
+
+    RUNNING = auto()
+    """What the generator yields is accepted, and written."""
+    ENDING = auto()
+    """The run's end waits to be written. Nothing may follow it, even if the generator continues."""
+    OVER = auto()
+    """Nothing more is written: the log has this end, or another one that came before it."""
+
+
+# Names of the module, because ``put`` reads one for every token: see django_sse.streams.state.
+RUNNING, ENDING, OVER = _State
+
+
 class RunTask:
     """The sink of a producer, and a waiter of the run's own channel.
 
@@ -66,9 +82,7 @@ class RunTask:
         self._lock = threading.Lock()
         self._entries: deque[Entry] = deque()
         self._pace = Pace()
-        self._complete = False
-        self._over = False
-        self._cancelled = False
+        self._state = RUNNING
         self._seq = 0
         self._under_way: list[Entry] = []
         self._in_users_test = False
@@ -115,14 +129,13 @@ class RunTask:
     @property
     def closed(self) -> bool:
         """Whether no more values of the generator are accepted."""
-        return self._over or self._complete
+        return self._state is not RUNNING
 
     def put(self, item: Any) -> None:
         """Accept a value. Raises the errors of its encoding."""
         try:
             with self._lock:
-                # Nothing may follow the end, even if the generator continues.
-                if self.closed:
+                if self._state is not RUNNING:
                     return
                 self._entries.extend(self._said.of(item))
         except Exception as error:
@@ -158,10 +171,10 @@ class RunTask:
 
     def _finish(self, ending: Ending) -> None:
         with self._lock:
-            if self.closed:
+            if self._state is not RUNNING:
                 return
             self._entries.extend(self._said.last(ending))
-            self._complete = True
+            self._state = ENDING
         self._tell_writer()
 
     def _tell_writer(self) -> None:
@@ -173,7 +186,7 @@ class RunTask:
                 self._loop.call_soon_threadsafe(self._write_soon)
 
     def _write_soon(self) -> None:
-        if self._complete or self.full:
+        if self._state is ENDING or self.full:
             self._pace.hurry()
         else:
             self._pace.come()
@@ -182,7 +195,10 @@ class RunTask:
 
     def wake(self) -> None:
         """Stop if the channel has ended; the topic calls it for each new event."""
-        if self._topic is not None and self._topic.terminal is not None and not self._complete:
+        if self._topic is None or self._producer is None:
+            # ``start`` looks again when both are there.
+            return
+        if self._topic.terminal is not None and self._state is RUNNING:
             self._stop()
 
     def forget_pages(self) -> None:
@@ -200,17 +216,16 @@ class RunTask:
 
     def _stop(self) -> None:
         """Stop because the channel has ended."""
-        self._over = True
-        self._entries.clear()
+        with self._lock:
+            self._state = OVER
+            self._entries.clear()
         self._pace.hurry()
         self._cancel()
 
     def _cancel(self) -> None:
         # A caller that waits for the first item finds the end in the log.
         self.first.came()
-        # Only once: a second cancellation would interrupt the generator's `finally`.
-        if self._producer is not None and not self._cancelled:
-            self._cancelled = True
+        if self._producer is not None:
             self._producer.stop()
 
     # -- into the log
@@ -242,7 +257,7 @@ class RunTask:
             logger.warning("The run %s could not be marked as ended yet: %s", self.run.pk, error)
 
     async def _write_to_the_end(self) -> None:
-        while not self._over:
+        while self._state is not OVER:
             await self._pace.due()
             if entries := self._next():
                 self._pace.take(len(entries))
@@ -252,8 +267,8 @@ class RunTask:
                 await self._append(entries)
             if self._entries:
                 self._write_soon()
-            if self._complete and not self._entries:
-                self._over = True
+            if self._state is ENDING and not self._entries:
+                self._state = OVER
 
     def _next(self) -> list[Entry]:
         with self._lock:

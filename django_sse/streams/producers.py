@@ -49,6 +49,7 @@ class TaskProducer:
         self._source = source
         self._own_thread = own_thread
         self._room: asyncio.Future[None] | None = None
+        self._stopped = False
         self._loop = asyncio.get_running_loop()
         self._task = self._loop.create_task(
             self._run(), name=GENERATOR, context=contextvars.copy_context()
@@ -61,8 +62,11 @@ class TaskProducer:
 
     def stop(self) -> None:
         """Cancel the generator: it gets CancelledError where it waits, or GeneratorExit at its
-        ``yield``, and its ``finally`` runs."""
-        self._task.cancel()
+        ``yield``, and its ``finally`` runs. Another call does nothing."""
+        # A second cancellation would interrupt the `finally`.
+        if not self._stopped:
+            self._stopped = True
+            self._task.cancel()
 
     async def ended(self, timeout: float | None) -> None:
         """Wait, ``timeout`` seconds at most, until the generator's ``finally`` has run."""

@@ -172,6 +172,30 @@ async def test_stopped_at_its_yield_the_generator_is_closed(sync: bool) -> None:
     assert ended == ["ended"]
 
 
+async def test_stopped_twice_its_finally_is_not_interrupted() -> None:
+    cleaning, cleaned = asyncio.Event(), asyncio.Event()
+    go_on = asyncio.Event()
+
+    async def generator() -> AsyncIterator[str]:
+        try:
+            yield "one"
+            await asyncio.Event().wait()
+        finally:
+            cleaning.set()
+            await go_on.wait()
+            cleaned.set()
+
+    sink = Basket()
+    producer = task_producer(sink, generator())
+    await sink.wait_for_items(1)
+    producer.stop()
+    await cleaning.wait()
+    producer.stop()
+    go_on.set()
+    await producer.ended(30)
+    assert cleaned.is_set()
+
+
 async def test_stopped_at_its_own_await_the_generator_is_cancelled_there() -> None:
     seen: list[str] = []
     began = asyncio.Event()
