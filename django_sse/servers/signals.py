@@ -18,6 +18,7 @@ import time
 import weakref
 from collections import deque
 from contextvars import Context
+from enum import Enum, auto
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -133,16 +134,32 @@ def look() -> None:
         stopping.drain()
 
 
+class _State(Enum):
+    """What becomes of the next signal.
+
+    =======  ==========================================  =====================================
+    QUIET    the first signal                            WAITING for work, or else PASSING
+    WAITING  the same signal again: is held back         WAITING
+    WAITING  a second signal: interrupts, is held back   PASSING
+    WAITING  the work has ended: the server is told      PASSING
+    PASSING  any signal goes to the server; a second     PASSING
+             one interrupts as well
+    =======  ==========================================  =====================================
+    """
+
+    QUIET = auto()
+    WAITING = auto()
+    PASSING = auto()
+
+
 class _DrainFirst:
     """A signal handler that drains the streams and leaves the rest to the server's own."""
 
     def __init__(self, previous: Callable[[int, FrameType | None], Any]) -> None:
         self.previous = previous
         self._server = server_of(previous)
-        self._told_at: float | None = None
-        self._waits = False
-        self._hurried = False
-        self._finished = False
+        self._state = _State.QUIET
+        self._told_at = 0.0
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         _arrived.append((self, number, frame))
@@ -163,30 +180,29 @@ class _DrainFirst:
 
     def _keeps_waiting(self, number: int) -> bool:
         """Whether the server is told later."""
-        now = time.monotonic()
-        if self._finished:
-            return False
-        if self._told_at is None:
-            self._told_at = now
+        if self._state is _State.QUIET:
+            self._told_at = time.monotonic()
+            self._state = _State.PASSING
             return self._wait_first(number)
-        if now - self._told_at <= _SAME_SIGNAL:
-            return self._waits and stopping.is_working()
+        if time.monotonic() - self._told_at <= _SAME_SIGNAL:
+            return self._state is _State.WAITING and stopping.is_working()
         # A second signal means stop now, once what is interrupted has sent its last frame.
         stopping.interrupt()
-        hurries = self._waits and not self._hurried
-        self._hurried = self._hurried or hurries
-        return hurries
+        waited, self._state = self._state is _State.WAITING, _State.PASSING
+        return waited
 
     def _wait_first(self, number: int) -> bool:
+        """Tell the server later if there is something to wait for; return whether there is."""
         loops = stopping.loops()
         working = stopping.is_working() and not _lifespan
         if working and self._server.hears_in_loop:
             stopping.interrupt()
         elif loops and (working or not self._server.waits):
-            self._waits = True
+            self._state = _State.WAITING
             # Not run_coroutine_threadsafe(): a handler must take no lock.
             loops[0].call_soon_threadsafe(self._go_on, loops[0], number)
-        return self._waits
+            return True
+        return False
 
     def _go_on(self, loop: asyncio.AbstractEventLoop, number: int) -> None:
         task = loop.create_task(self._finish(number), context=Context())
@@ -199,7 +215,7 @@ class _DrainFirst:
             await stopping.finish()
             await stopping.last_turns()
         finally:
-            self._finished = True
+            self._state = _State.PASSING
             self._tell_server(number)
 
     def _tell_server(self, number: int) -> None:
