@@ -19,9 +19,8 @@ from django_sse.dialects.plain import DONE, Plain
 from django_sse.http import ahead
 from django_sse.http.headers import CONTENT_TYPE, last_event_id, stream_headers
 from django_sse.process.background import get_background_loop
-from django_sse.process.place import Place
+from django_sse.process.place import Place, may_leave_thread
 from django_sse.process.request_thread import close_connections, close_request_connections
-from django_sse.process.testcase import thread_in_users_test
 from django_sse.servers import signals
 from django_sse.signals import stream_failed
 from django_sse.streams.ends import TERMINAL_ID
@@ -145,10 +144,9 @@ class EventStreamResponse(StreamingHttpResponse):
             return stream.open_in_thread()
         if not start:
             return True
-        place = Place.of_thread(self._request)
-        if stream.is_sync and place is not Place.TEST and not thread_in_users_test():
+        if stream.is_sync and may_leave_thread(self._request):
             return stream.open_in_thread()
-        return place.run_from_thread(self.open)
+        return Place.of_thread(self._request).run_from_thread(self.open)
 
     # -- the body
 

@@ -42,18 +42,17 @@ class Place(Enum):
     @classmethod
     async def of(cls, request: HttpRequest | None) -> Place:
         """The place for ``request``, whose view runs in a coroutine."""
-        return cls._of(request) or (cls.TEST if await in_users_test() else cls.BACKGROUND)
+        if isinstance(request, ASGIRequest):
+            return cls.LOOP
+        is_in_test = is_from_sync_test_client(request) or await in_users_test()
+        return cls.TEST if is_in_test else cls.BACKGROUND
 
     @classmethod
     def of_thread(cls, request: HttpRequest | None) -> Place:
         """The place for ``request``, whose view runs in this thread."""
-        return cls._of(request) or (cls.TEST if thread_in_users_test() else cls.BACKGROUND)
-
-    @classmethod
-    def _of(cls, request: HttpRequest | None) -> Place | None:
         if isinstance(request, ASGIRequest):
             return cls.LOOP
-        return cls.TEST if is_from_sync_test_client(request) else None
+        return cls.BACKGROUND if may_leave_thread(request) else cls.TEST
 
     async def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run ``work()`` here, called from a coroutine of the request."""
@@ -66,3 +65,8 @@ class Place(Enum):
         if self is Place.BACKGROUND:
             return get_background_loop().submit(work()).result()
         return async_to_sync(work)()
+
+
+def may_leave_thread(request: HttpRequest | None) -> bool:
+    """Whether a generator may run in another thread than this one, in which its view runs."""
+    return not (is_from_sync_test_client(request) or thread_in_users_test())

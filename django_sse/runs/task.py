@@ -16,7 +16,6 @@ from django_sse.exceptions import ChannelFinished, LogUnavailable
 from django_sse.hub.registry import get_hub
 from django_sse.log import get_log
 from django_sse.process import database
-from django_sse.process.testcase import in_users_test
 from django_sse.publishing import append
 from django_sse.runs import store
 from django_sse.runs.entries import Entries
@@ -85,7 +84,6 @@ class RunTask:
         self._state = RUNNING
         self._seq = 0
         self._under_way: list[Entry] = []
-        self._in_users_test = False
         self._topic: Topic | None = None
         self._producer: Producer | None = None
         self._writer: asyncio.Task[None] | None = None
@@ -104,7 +102,6 @@ class RunTask:
             self._leave(self._topic)
             raise
         self._on_end = on_end
-        self._in_users_test = await in_users_test()
         self._pace.begin()
         self._writer = self._loop.create_task(self._write(), context=Context())
         self._writer.add_done_callback(lambda _: on_end(self))
@@ -311,7 +308,8 @@ class RunTask:
                 return head is not None and head.head >= seq
 
     async def _append_end(self) -> None:
-        if self._in_users_test:
+        assert self._producer is not None
+        if not self._producer.own_thread:
             # Only the test's thread can use the test's transaction, and it waits for this loop.
             return
         self._finish(INTERRUPTED)

@@ -47,7 +47,7 @@ class TaskProducer:
     def __init__(self, sink: Sink, source: AsyncIterable[Any], *, own_thread: bool) -> None:
         self._sink = sink
         self._source = source
-        self._own_thread = own_thread
+        self.own_thread = own_thread
         self._room: asyncio.Future[None] | None = None
         self._stopped = False
         self._loop = asyncio.get_running_loop()
@@ -73,7 +73,7 @@ class TaskProducer:
         await asyncio.wait({self._task}, timeout=timeout)
 
     async def _run(self) -> None:
-        if not self._own_thread:
+        if not self.own_thread:
             return await self._work()
         executor = DatabaseExecutor(name=GENERATOR, iterates=True)
         try:

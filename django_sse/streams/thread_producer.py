@@ -43,6 +43,9 @@ class ThreadProducer:
     Raises ``Overloaded`` at that limit, and when the system refuses a thread.
     """
 
+    own_thread = True
+    """Whether the generator's queries run in a thread that nobody waits for, as in no test."""
+
     def __init__(self, sink: Sink, source: Iterable[Any]) -> None:
         self._sink = sink
         self._source = source

@@ -21,6 +21,7 @@ from django_sse import event_stream, subscribe
 from django_sse.dialects import get_dialect
 from django_sse.dialects.plain import Plain
 from django_sse.exceptions import LogUnavailable
+from django_sse.http import ahead
 from django_sse.http.resumable import run_url
 from django_sse.log import get_log
 from django_sse.log.model import ModelLog
@@ -697,6 +698,17 @@ class TestInsideAUsersTestCase(TestCase):
 
     def test_nothing_of_another_test_is_left(self) -> None:
         assert Run.objects.count() == 0
+
+
+@pytest.mark.django_db
+def test_in_a_testcase_a_run_that_does_not_end_keeps_its_client_for_no_longer_than_it_reads_ahead(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its end could only be written in the thread that waits for it."""
+    monkeypatch.setattr(ahead, "SECONDS", 0.1)
+    Client().post("/answer/?count=2&pause=600")
+    assert Notes.ended == [""]
+    assert "in time" not in caplog.text
 
 
 # -- what a generator that outlives its request must not share with it

@@ -12,7 +12,7 @@ from asgiref.sync import async_to_sync
 from django.http import HttpRequest
 from django.test import AsyncRequestFactory, Client, RequestFactory
 
-from django_sse.process.place import Place
+from django_sse.process.place import Place, may_leave_thread
 
 ASGI, WSGI = AsyncRequestFactory().get("/"), RequestFactory().get("/")
 
@@ -51,6 +51,19 @@ def test_a_testcase_waits_for_it_whatever_made_the_request(
         assert place_of(request) is Place.TEST
     # Its loop is the test's own, and goes on.
     assert place_of(ASGI) is Place.LOOP
+
+
+def test_a_view_that_a_server_called_may_leave_its_thread() -> None:
+    for request in (ASGI, WSGI, None):
+        assert may_leave_thread(request)
+    assert not may_leave_thread(from_client())
+
+
+@pytest.mark.django_db
+def test_in_a_testcase_none_may_whatever_made_the_request(django_user_model: Any) -> None:
+    django_user_model.objects.count()
+    for request in (ASGI, WSGI, None):
+        assert not may_leave_thread(request)
 
 
 async def where() -> tuple[str, asyncio.AbstractEventLoop]:
