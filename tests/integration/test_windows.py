@@ -18,6 +18,7 @@ CORE = (
     "tests/unit/wire/test_event.py",
     "tests/unit/log/test_orm.py",
     "tests/unit/log/test_memory.py",
+    "tests/unit/log/test_model.py",
     "tests/unit/process/test_background.py",
     "tests/unit/process/test_place.py",
     "tests/unit/process/test_stopping.py",
@@ -26,10 +27,13 @@ CORE = (
     "tests/unit/streams/test_pulse.py",
     "tests/unit/hub/test_several_channels.py",
     "tests/unit/hub/test_registry.py",
+    "tests/unit/runs/test_task.py",
     "tests/unit/notifiers/test_payload.py",
     "tests/unit/handoff/test_deliveries.py",
     "tests/unit/http/test_decorator.py",
     "tests/unit/http/test_response.py",
+    "tests/unit/test_asgi.py",
+    "tests/unit/test_group_commit.py",
     "tests/unit/test_publishing.py",
 )
 POSIX = ("fork", "kill", "process", "multiprocessing", "private_names")
