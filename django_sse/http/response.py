@@ -25,8 +25,9 @@ from django_sse.servers import signals
 from django_sse.signals import stream_failed
 from django_sse.streams.ends import TERMINAL_ID
 from django_sse.streams.generator import GeneratorStream
+from django_sse.streams.handle import Handle, take_stream
 from django_sse.streams.sources import Source
-from django_sse.streams.stream import Handle, Stream, take_stream
+from django_sse.streams.stream import Stream
 
 if TYPE_CHECKING:
     from django.http import HttpRequest

@@ -32,7 +32,7 @@ from django_sse.runs.owners import may_access, owner_of
 from django_sse.runs.start import find_by_position, start
 from django_sse.runs.stream import RunStream
 from django_sse.servers import signals
-from django_sse.streams.stream import Handle
+from django_sse.streams.handle import Handle
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django_sse.hub.channel_stream import ChannelStream
-from django_sse.streams.stream import Handle
+from django_sse.streams.handle import Handle
 
 if TYPE_CHECKING:
     from collections.abc import Callable

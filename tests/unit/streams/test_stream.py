@@ -11,8 +11,9 @@ import pytest
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 
 from django_sse.streams.driver import Driver
+from django_sse.streams.handle import Handle, take_stream
 from django_sse.streams.state import State
-from django_sse.streams.stream import Handle, Stream, take_stream
+from django_sse.streams.stream import Stream
 from django_sse.wire import HEARTBEAT, Decoder
 from tests.unit.hub.pipe import Pipe
 from tests.unit.hub.support import TIMEOUT, eventually
