@@ -30,7 +30,7 @@ PUBLISHED: Final = 2_000
 STORED: Final = 20_000
 READERS: Final = 12
 RUNS: Final = 10
-TOKENS: Final = 1_000
+TOKENS: Final = 5_000
 TEXT: Final = "a token of an answer, made so long that its frame has about a hundred bytes"
 
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Final
 
 from django_sse.wire.errors import DataNotSerializable
-from django_sse.wire.event import Event, check_id, check_type, not_encodable, plain
+from django_sse.wire.event import Event, check_data, check_id, check_type, not_encodable, plain
 
 #: A comment line (WHATWG HTML, 9.2.6), to be sent between frames only. No blank line follows: some
 #: clients take a blank line for the end of an event and fail because the event has no data.
@@ -71,6 +71,16 @@ def data_text(data: object, cls: type[json.JSONEncoder] = json.JSONEncoder) -> s
     if isinstance(data, str):
         return plain(data)
     return dumps(data, cls)
+
+
+def encode_data(data: object, cls: type[json.JSONEncoder] = json.JSONEncoder) -> bytes:
+    """Return the frame of an event that has only data: ``encode(Event(data), cls)``, but faster.
+
+    An ``Event`` costs four times as much as the frame of a token.
+    """
+    if type(data) is str and data.isascii():
+        return _frame(None, data)
+    return _frame(None, data_text(check_data(data), cls))
 
 
 def encode_body(type: str | None, data: str) -> bytes:

@@ -24,6 +24,7 @@ from django_sse.wire import (
     encode_body,
     with_id,
 )
+from django_sse.wire.encoder import encode_data
 from django_sse.wire.event import MAX_RETRY
 
 # What str.splitlines takes for a line end and the event stream format does not.
@@ -128,6 +129,19 @@ def test_any_events_survive_encode_cut_anywhere_decode(
     retries = [event.retry for event in sent if event.retry is not None]
     assert decoder.reconnection_time == (retries[-1] if retries else None)
     assert not decoder.unfinished
+
+
+@given(texts | json_values)
+def test_the_short_way_for_data_alone_makes_the_same_frame(data: object) -> None:
+    assert encode_data(data) == encode(Event(data))
+
+
+@pytest.mark.parametrize("data", [b"bytes", bytearray(), "\ud800", float("nan"), object()])
+def test_the_short_way_refuses_what_an_event_refuses(data: object) -> None:
+    with pytest.raises((InvalidEvent, DataNotSerializable)) as refused:
+        encode_data(data)
+    with pytest.raises(type(refused.value)):
+        encode(Event(data))
 
 
 @given(json_values)
