@@ -198,6 +198,10 @@ class Hub:
                 behind(topic, head.head)
 
     async def _restart(self, topic: Topic, head: Head | None) -> None:
+        if head is None and not topic.waiters:
+            # Nobody streams it any more: to open it would put a trimmed run back into the log.
+            self.forget(topic.channel)
+            return
         epoch = topic.epoch
         reason = "unknown"
         if head is not None and head.epoch == epoch:

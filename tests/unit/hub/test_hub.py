@@ -321,6 +321,19 @@ async def test_a_channel_that_nobody_streams_can_be_forgotten() -> None:
     assert await hub.topic("a", Reader()) is not topic
 
 
+async def test_a_channel_that_was_removed_is_not_made_again_for_a_topic_without_streams(
+    log: WatchedLog,
+) -> None:
+    hub = get_hub()
+    topic = await hub.topic("a", reader := Reader())
+    topic.waiters.discard(reader)
+    hub.release([topic])
+    log.clear()
+    await hub.check(topic)
+    assert hub.topics == {}
+    assert list(log.channels()) == []
+
+
 async def test_a_topic_that_is_being_opened_is_not_forgotten(log: WatchedLog) -> None:
     hub = get_hub()
     with log.held("open"):
