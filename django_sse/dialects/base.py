@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from json import JSONEncoder
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 from django_sse.dialects.values import Value
+from django_sse.wire.encoder import encode
 from django_sse.wire.event import Event
 
 
@@ -35,6 +37,10 @@ class AnswerEncoder(ABC):
         token, so it must be cheap. Raises ``InexpressibleValue`` if the dialect cannot express the
         value, or not at this point; the encoder's state does not change then.
         """
+
+    def frames(self, value: Any, json: type[JSONEncoder]) -> bytes:
+        """Return the frames of the events for ``value``. Raises what ``encode`` raises."""
+        return b"".join([encode(event, json) for event in self.encode(value)])
 
     def is_bare(self, value: Any) -> bool:
         """Whether one event with nothing but the value as its data is all there is to say.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from json import JSONEncoder
 from typing import Any
 
 from django_sse.dialects.base import AnswerDecoder, AnswerEncoder, Dialect
 from django_sse.dialects.values import Value
 from django_sse.exceptions import InvalidEvent, UpstreamDisconnected
+from django_sse.wire.encoder import encode, encode_data
 from django_sse.wire.event import Event
 
 DONE = Event("[DONE]", event="close")
@@ -24,6 +26,9 @@ class PlainEncoder(AnswerEncoder):
 
     def encode(self, value: Any) -> list[Event]:
         return [value if isinstance(value, Event) else Event(value)]
+
+    def frames(self, value: Any, json: type[JSONEncoder]) -> bytes:
+        return encode(value, json) if isinstance(value, Event) else encode_data(value, json)
 
     def is_bare(self, value: Any) -> bool:
         return not isinstance(value, Event)

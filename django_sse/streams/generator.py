@@ -22,7 +22,6 @@ from django_sse.streams.state import ENDED, NEW
 from django_sse.streams.stream import Stream
 from django_sse.streams.thread_producer import ThreadProducer
 from django_sse.streams.throttle import Throttle
-from django_sse.wire.encoder import encode, encode_data
 
 if TYPE_CHECKING:
     from django_sse.dialects import Dialect
@@ -155,11 +154,7 @@ class GeneratorStream(Stream):
 
     def put(self, item: Any) -> None:
         """Take an item. Raises what its encoding does."""
-        if self._encoder.is_bare(item):
-            self._put(encode_data(item, self._json))
-        else:
-            events = self._encoder.encode(item)
-            self._put(b"".join([encode(event, self._json) for event in events]))
+        self._put(self._encoder.frames(item, self._json))
         if not self._first.decided:
             self._first.came()
 

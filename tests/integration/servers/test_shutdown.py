@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -293,8 +294,16 @@ def test_a_reload_ends_the_streams_cleanly(
 ) -> None:
     server = reloading(kind)
     before = process_id(server)
+
+    def reloads() -> bool:
+        # Again and again: the reloader compares with its first look, which may come after a change.
+        changed = tmp_path / "changed"
+        changed.write_text(f"from {SITE.settings} import *\nNEW = {time.monotonic_ns()}\n")
+        changed.replace(tmp_path / "watched_settings.py")
+        return process_id(server) != before
+
     with crowd(server, notes, name, size(kind)):
-        (tmp_path / "watched_settings.py").write_text(f"from {SITE.settings} import *\nNEW = 1\n")
+        eventually(reloads, server.output)
     eventually(lambda: process_id(server) not in (before, b""), server.output)
     if IN_DJANGO not in kind:
         assert "Traceback" not in server.output()
