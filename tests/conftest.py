@@ -82,6 +82,8 @@ def pytest_report_header(config: pytest.Config) -> str:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("needs"):
         require(*marker.args)
+    if item.get_closest_marker("options") and "configure" not in getattr(item, "fixturenames", ()):
+        pytest.fail("@pytest.mark.options(...) does nothing without the fixture `configure`")
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
@@ -33,12 +33,11 @@ from django_sse.runs.keeper import _keepers, get_keeper
 from django_sse.testing import aread, read
 from django_sse.wire import Decoder, Event, MessageEvent
 from tests import looking
+from tests.options import Overrides
 from tests.project import runs as project
 from tests.unit.http.forms import call_in_thread
 from tests.unit.http.support import asgi_request, wsgi_request
 from tests.unit.hub.support import eventually
-
-Configure = Callable[..., None]
 
 NEVER = "AAAAAAAAAAA-1"
 EVENT_STREAM = "text/event-stream"
@@ -369,7 +368,7 @@ class AwayLog(ModelLog):
 
 @live
 async def test_without_its_log_it_is_503_or_for_an_event_source_a_later_time(
-    client: AsyncClient, configure: Configure
+    client: AsyncClient, configure: Overrides
 ) -> None:
     configure(LOG=f"{__name__}.AwayLog")
     response = await client.post("/answer/")
@@ -393,7 +392,7 @@ class FickleLog(ModelLog):
         return super().open(channels)
 
 
-def lose_the_log(configure: Configure, times: int) -> None:
+def lose_the_log(configure: Overrides, times: int) -> None:
     configure(LOG=f"{__name__}.FickleLog")
     FickleLog.opened, FickleLog.away_for = 0, times
 
@@ -401,7 +400,7 @@ def lose_the_log(configure: Configure, times: int) -> None:
 @live
 @pytest.mark.parametrize("method", ["get", "post"])
 async def test_a_run_that_has_begun_is_found_though_the_log_went_away(
-    client: AsyncClient, configure: Configure, method: str
+    client: AsyncClient, configure: Overrides, method: str
 ) -> None:
     lose_the_log(configure, 1000)
     response = await getattr(client, method)("/answer/?count=3", headers={"Accept": EVENT_STREAM})
@@ -421,7 +420,7 @@ async def test_a_run_that_has_begun_is_found_though_the_log_went_away(
 @live
 @pytest.mark.parametrize(("accept", "told"), [(EVENT_STREAM, "stream-retry"), ("*/*", "message")])
 async def test_in_a_dialect_it_is_found_too_or_an_error(
-    client: AsyncClient, configure: Configure, accept: str, told: str
+    client: AsyncClient, configure: Overrides, accept: str, told: str
 ) -> None:
     lose_the_log(configure, 1000)
     response = await client.get("/run_chat/?count=3", headers={"Accept": accept})
@@ -440,7 +439,7 @@ async def test_in_a_dialect_it_is_found_too_or_an_error(
 
 @live
 async def test_a_log_that_was_away_for_a_moment_is_no_matter(
-    client: AsyncClient, configure: Configure
+    client: AsyncClient, configure: Overrides
 ) -> None:
     lose_the_log(configure, 1)
     response = await client.post("/answer/?count=3")
@@ -630,6 +629,7 @@ async def test_without_a_dialect_everybody_is_told_when_to_come_back(
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("name", ["answer", "sync_answer"])
+@pytest.mark.usefixtures("configure")
 @pytest.mark.options(LEASE=0.3, TOPIC_LINGER=0.0, HEARTBEAT=0.1)
 def test_under_wsgi_a_run_lives_on_the_background_loop(name: str) -> None:
     view = {"answer": answer, "sync_answer": sync_answer}[name]

@@ -21,6 +21,7 @@ from tests.unit.log.support import run_python
 from tests.unit.notifiers.support import SENDER_THREAD, TIMEOUT
 
 EPOCH = make_epoch()
+FIRST = Wakeup("first", EPOCH, 1)
 
 
 class Transport:
@@ -81,19 +82,43 @@ def sender(transport: Transport) -> Iterator[Sender]:
     transport.away = False
     transport.go_on.set()
     assert sender.flush(TIMEOUT) or eventually_flushed(sender)
-    for thread in threads():
-        thread.join(TIMEOUT)
+    threads_end()
 
 
 def eventually_flushed(sender: Sender) -> bool:
     """While it was away, its next attempt is to come."""
-    for thread in threads():
-        thread.join(TIMEOUT)
+    threads_end()
     return sender.flush(0)
 
 
 def threads() -> list[threading.Thread]:
     return [each for each in threading.enumerate() if each.name == SENDER_THREAD]
+
+
+def threads_end() -> None:
+    for thread in threads():
+        thread.join(TIMEOUT)
+
+
+def hold(sender: Sender, transport: Transport) -> None:
+    """Keep a first wake-up under way until `transport.go_on`."""
+    transport.go_on.clear()
+    sender.put([FIRST])
+    assert transport.arrived.wait(TIMEOUT)
+
+
+def lose(sender: Sender, transport: Transport) -> None:
+    """Let the transport refuse a wake-up in channel "a"."""
+    transport.away = True
+    sender.put([Wakeup("a", EPOCH, 1)])
+    assert transport.refused.wait(TIMEOUT)
+
+
+def fork() -> int:
+    with warnings.catch_warnings():
+        # Python says since 3.12 that a fork with threads may go wrong; servers do it.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
 
 
 def test_what_is_put_is_sent(sender: Sender, transport: Transport) -> None:
@@ -111,9 +136,7 @@ def test_nothing_starts_nothing(sender: Sender, transport: Transport) -> None:
 def test_while_one_is_under_way_only_the_newest_of_each_channel_waits(
     sender: Sender, transport: Transport
 ) -> None:
-    transport.go_on.clear()
-    sender.put([Wakeup("first", EPOCH, 1)])
-    assert transport.arrived.wait(TIMEOUT)
+    hold(sender, transport)
     # In any order: a hint of the past must not hide a newer one.
     for seq in [*range(1, 10_001), 5]:
         sender.put([Wakeup("a", EPOCH, seq)])
@@ -125,9 +148,7 @@ def test_while_one_is_under_way_only_the_newest_of_each_channel_waits(
 
 
 def test_a_burst_in_ten_thousand_channels_is_one_word(sender: Sender, transport: Transport) -> None:
-    transport.go_on.clear()
-    sender.put([Wakeup("first", EPOCH, 1)])
-    assert transport.arrived.wait(TIMEOUT)
+    hold(sender, transport)
     sender.put([Wakeup(f"channel-{number}", EPOCH, 1) for number in range(10_000)])
     transport.go_on.set()
     assert sender.flush(TIMEOUT)
@@ -161,32 +182,26 @@ def test_after_a_quiet_moment_it_sends_at_once_and_under_load_at_a_pace(
 def test_while_it_is_away_what_waits_is_bounded_and_then_it_is_sent(
     sender: Sender, transport: Transport, caplog: pytest.LogCaptureFixture
 ) -> None:
-    transport.away = True
-    sender.put([Wakeup("a", EPOCH, 1)])
-    assert transport.refused.wait(TIMEOUT)
+    lose(sender, transport)
     for number in range(10_000):
         sender.put([Wakeup(f"channel-{number}", EPOCH, 1)])
     assert len(sender._pending) <= 1000
     transport.away = False
-    for thread in threads():
-        thread.join(TIMEOUT)
+    threads_end()
     assert transport.heard == [None]
     assert len(caplog.records) == 1
 
 
 def test_what_fails_under_way_is_sent_again(sender: Sender, transport: Transport) -> None:
-    transport.go_on.clear()
-    sender.put([Wakeup("first", EPOCH, 1)])
-    assert transport.arrived.wait(TIMEOUT)
+    hold(sender, transport)
     sender.put([Wakeup("a", EPOCH, 2)])
     transport.away = True
     transport.go_on.set()
     assert transport.refused.wait(TIMEOUT)
     sender.put([Wakeup("a", EPOCH, 1)])
     transport.away = False
-    for thread in threads():
-        thread.join(TIMEOUT)
-    assert transport.heard == [Wakeup("first", EPOCH, 1), Wakeup("a", EPOCH, 2)]
+    threads_end()
+    assert transport.heard == [FIRST, Wakeup("a", EPOCH, 2)]
     assert transport.connections == 2
 
 
@@ -194,12 +209,9 @@ def test_a_cancellation_that_a_transport_lets_escape_is_an_error_like_another(
     sender: Sender, transport: Transport
 ) -> None:
     transport.error = asyncio.CancelledError()
-    transport.away = True
-    sender.put([Wakeup("a", EPOCH, 1)])
-    assert transport.refused.wait(TIMEOUT)
+    lose(sender, transport)
     transport.away = False
-    for thread in threads():
-        thread.join(TIMEOUT)
+    threads_end()
     assert transport.heard == [Wakeup("a", EPOCH, 1)]
 
 
@@ -247,9 +259,7 @@ def test_where_no_file_can_be_opened_it_is_said_and_the_next_put_sends_all() -> 
 def test_a_flush_does_not_wait_for_a_transport_that_is_away(
     sender: Sender, transport: Transport
 ) -> None:
-    transport.away = True
-    sender.put([Wakeup("a", EPOCH, 1)])
-    assert transport.refused.wait(TIMEOUT)
+    lose(sender, transport)
     started = time.monotonic()
     assert not sender.flush(TIMEOUT)
     assert time.monotonic() - started < TIMEOUT / 2
@@ -266,8 +276,7 @@ def test_when_idle_the_connection_is_closed_and_the_thread_ends(
 ) -> None:
     for round in (1, 2):
         sender.put([Wakeup("a", EPOCH, round)])
-        for thread in threads():
-            thread.join(TIMEOUT)
+        threads_end()
         assert (transport.connections, transport.open) == (round, 0)
 
 
@@ -308,13 +317,8 @@ def test_many_threads_put_and_the_newest_is_sent(sender: Sender, transport: Tran
 def test_a_child_process_does_not_wait_for_its_parents_messages(
     sender: Sender, transport: Transport
 ) -> None:
-    transport.go_on.clear()
-    sender.put([Wakeup("a", EPOCH, 1)])
-    assert transport.arrived.wait(TIMEOUT)
-    with warnings.catch_warnings():
-        # Python says since 3.12 that a fork with threads may go wrong; servers do it.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        pid = os.fork()
+    hold(sender, transport)
+    pid = fork()
     if pid == 0:
         started = time.monotonic()
         module._flush_all()
@@ -324,14 +328,10 @@ def test_a_child_process_does_not_wait_for_its_parents_messages(
 
 def test_a_fork_waits_for_what_is_under_way(sender: Sender, transport: Transport) -> None:
     # Its transport may be importing something just then: the child would have half a module.
-    transport.go_on.clear()
-    sender.put([Wakeup("a", EPOCH, 1)])
-    assert transport.arrived.wait(TIMEOUT)
+    hold(sender, transport)
     release = threading.Timer(0.1, transport.go_on.set)
     release.start()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        pid = os.fork()
+    pid = fork()
     if pid == 0:
         os._exit(int(not transport.messages))
     release.join()

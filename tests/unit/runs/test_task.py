@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Generator, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -26,6 +26,7 @@ from django_sse.runs import ends, store
 from django_sse.runs.keeper import get_keeper
 from django_sse.runs.task import RunTask
 from tests.appending import append_to
+from tests.generators import as_async, in_form
 from tests.options import Overrides
 from tests.unit.dialects.support import NAMES
 from tests.unit.hub.support import eventually
@@ -55,23 +56,23 @@ async def noted(run: Run) -> bool:
     return found.ended is not None and found.slot is None
 
 
+async def begin_and_log_one(source: Any) -> RunTask:
+    """A run whose first event, and no other, is in the log."""
+    task = await begin(source)
+    await eventually(lambda: task._seq == 1)
+    return task
+
+
 # -- from the first item to the end
 
 
+@pytest.mark.parametrize("sync", [False, True])
 @pytest.mark.parametrize("count", [0, 1, 1000])
-async def test_all_that_is_yielded_is_in_the_log_in_order_and_once(count: int) -> None:
-    task = await begin(tokens(count))
+async def test_all_that_is_yielded_is_in_the_log_in_order_and_once(count: int, sync: bool) -> None:
+    expected = [f"token {number}" for number in range(count)]
+    task = await begin(iter(expected) if sync else tokens(count))
     await over(task)
-    assert await atexts(task.run) == [*(f"token {n}" for n in range(count)), "[DONE]"]
-    assert await astate(task.run) == "done"
-    assert await noted(task.run)
-
-
-@pytest.mark.parametrize("count", [0, 1, 1000])
-async def test_the_same_of_a_generator_in_a_thread(count: int) -> None:
-    task = await begin(f"token {n}" for n in range(count))
-    await over(task)
-    assert await atexts(task.run) == [*(f"token {n}" for n in range(count)), "[DONE]"]
+    assert await atexts(task.run) == [*expected, "[DONE]"]
     assert await astate(task.run) == "done"
     assert await noted(task.run)
 
@@ -165,65 +166,51 @@ async def test_a_generator_is_a_bounded_number_of_items_ahead_of_the_log(
 # -- a generator that fails
 
 
+def failing(error: Exception) -> Generator[str]:
+    yield "one"
+    raise error
+
+
 @pytest.mark.parametrize("sync", [False, True])
 async def test_an_error_in_the_middle_is_said_and_reported(sync: bool) -> None:
-    async def failing() -> AsyncIterator[str]:
-        yield "one"
-        raise RuntimeError("secret")
-
-    def failing_sync() -> Iterator[str]:
-        yield "one"
-        raise RuntimeError("secret")
-
     errors: list[BaseException] = []
-    task = await begin(failing_sync() if sync else failing(), on_error=errors.append)
+    error = RuntimeError("secret")
+    task = await begin(in_form(sync, failing(error)), on_error=errors.append)
     await over(task)
     (_, last) = await arecords(task.run)
     assert json.loads(last.data) == {"error": "The stream failed.", "code": "error"}
     assert await astate(task.run) == "error"
     assert await noted(task.run)
-    assert [str(error) for error in errors] == ["secret"]
+    assert errors == [error]
 
 
 async def test_a_text_for_the_client_is_its_to_read() -> None:
-    async def failing() -> AsyncIterator[str]:
-        yield "one"
-        raise StreamError("out of paper")
-
-    task = await begin(failing())
+    task = await begin(as_async(failing(StreamError("out of paper"))))
     await over(task)
     assert json.loads((await atexts(task.run))[1]) == {"error": "out of paper", "code": "error"}
 
 
-async def test_an_error_in_finally_is_an_error_of_the_run() -> None:
+@pytest.mark.parametrize("stopped", [False, True])
+async def test_an_error_in_finally_is_reported_and_changes_no_end_after_a_stop(
+    stopped: bool,
+) -> None:
     async def failing() -> AsyncIterator[str]:
         try:
             yield "one"
+            if stopped:
+                await asyncio.Event().wait()
         finally:
             raise RuntimeError("secret")
 
     errors: list[BaseException] = []
     task = await begin(failing(), on_error=errors.append)
+    if stopped:
+        await sync_to_async(ends.stop)(task.run)
     await over(task)
-    assert len(await arecords(task.run)) == 2
-    assert await astate(task.run) == "error"
-    assert [str(error) for error in errors] == ["secret"]
-
-
-async def test_an_error_in_finally_after_a_stop_is_reported_and_changes_no_end() -> None:
-    async def failing() -> AsyncIterator[str]:
-        try:
-            yield "one"
-            await asyncio.Event().wait()
-        finally:
-            raise RuntimeError("secret")
-
-    errors: list[BaseException] = []
-    task = await begin(failing(), on_error=errors.append)
-    await sync_to_async(ends.stop)(task.run)
-    await over(task)
-    assert await astate(task.run) == "aborted"
-    assert len(terminals(await arecords(task.run))) == 1
+    records = await arecords(task.run)
+    assert terminals(records) == [records[-1]]
+    assert len(records) == 2 or stopped
+    assert await astate(task.run) == ("aborted" if stopped else "error")
     assert [str(error) for error in errors] == ["secret"]
 
 
@@ -290,7 +277,6 @@ def shapes(events: Sequence[Any]) -> list[Any]:
 
 @pytest.mark.options(MAX_EVENT_BYTES=1000)
 async def test_without_a_dialect_such_a_value_is_left_out_where_it_is_caught() -> None:
-
     async def answer() -> AsyncIterator[Any]:
         yield "one"
         with suppress(EventTooLarge):
@@ -328,18 +314,13 @@ async def test_a_value_that_cannot_be_is_an_error_at_its_yield() -> None:
 @pytest.mark.parametrize("sync", [False, True])
 @pytest.mark.parametrize("value", [{1, 2}, "nul \0", "half \ud83d", "x" * 300_000])
 async def test_not_caught_it_ends_the_run(value: Any, sync: bool) -> None:
-    async def answer() -> AsyncIterator[Any]:
-        yield "one"
-        yield value
-        yield "never"
-
-    def answer_sync() -> Iterator[Any]:
+    def answer() -> Generator[Any]:
         yield "one"
         yield value
         yield "never"
 
     errors: list[BaseException] = []
-    task = await begin(answer_sync() if sync else answer(), on_error=errors.append)
+    task = await begin(in_form(sync, answer()), on_error=errors.append)
     await over(task)
     assert (await atexts(task.run))[0] == "one"
     assert len(await arecords(task.run)) == 2
@@ -385,8 +366,7 @@ async def test_a_stop_ends_a_generator_in_a_thread_at_its_next_item() -> None:
 
 async def test_an_end_that_nobody_told_of_is_met_by_the_next_append() -> None:
     answer = Answer()
-    task = await begin(answer.items())
-    await eventually(lambda: task._seq == 1)
+    task = await begin_and_log_one(answer.items())
     # As another process does it, which died before it could tell.
     end = last_entries(task.run.channel, State.ERROR, PLAIN.failed("gone", "interrupted"))
     await database.write(append_to, get_log(), end)
@@ -407,8 +387,7 @@ async def test_a_process_that_stalled_writes_nothing_behind_the_end_of_others() 
             left.set()
 
     stalled, left = asyncio.Event(), asyncio.Event()
-    task = await begin(answer())
-    await eventually(lambda: task._seq == 1)
+    task = await begin_and_log_one(answer())
     assert await aend(task.run, State.ERROR, Event({"code": "interrupted"}))
     stalled.set()
     await over(task)
@@ -463,8 +442,7 @@ async def test_a_generator_that_will_not_stop_says_nothing_any_more() -> None:
             yield "two"
             yield "three"
 
-    task = await begin(stubborn())
-    await eventually(lambda: task._seq == 1)
+    task = await begin_and_log_one(stubborn())
     assert await sync_to_async(ends.stop)(task.run)
     await over(task)
     assert [each.data for each in await arecords(task.run)][:1] == ["one"]
@@ -544,8 +522,7 @@ async def test_nor_does_what_a_thread_says_meanwhile() -> None:
         for _ in range(1000):
             yield "more"
 
-    task = await begin(talkative())
-    await eventually(lambda: task._seq == 1)
+    task = await begin_and_log_one(talkative())
     go_on.set()
     task.interrupt()
     # Puts that race with the last word.
@@ -569,9 +546,8 @@ def test_the_end_of_the_loop_is_told_to_the_log(transactional_db: None) -> None:
             finally:
                 notes.append("ended")
 
-        task = await begin(answer())
+        task = await begin_and_log_one(answer())
         runs.append(task.run)
-        await eventually(lambda: task._seq == 1)
 
     asyncio.run(serve())
     assert notes == ["ended"]
@@ -633,8 +609,7 @@ async def test_while_the_log_is_away_no_token_is_lost_and_none_comes_twice(
     flaky: FlakyLog, committed: bool, heads_away: int, times: int
 ) -> None:
     answer = Answer()
-    task = await begin(answer.items(8))
-    await eventually(lambda: task._seq == 1)
+    task = await begin_and_log_one(answer.items(8))
     flaky.away, flaky.committed, flaky.heads_away = times, committed, heads_away
     answer.go_on(3)
     await eventually(lambda: flaky.refused)
@@ -648,8 +623,7 @@ async def test_while_the_log_is_away_no_token_is_lost_and_none_comes_twice(
 @pytest.mark.parametrize("committed", [False, True], ids=["refused", "answer lost"])
 async def test_nor_is_the_end(flaky: FlakyLog, committed: bool) -> None:
     answer = Answer()
-    task = await begin(answer.items(1))
-    await eventually(lambda: task._seq == 1)
+    task = await begin_and_log_one(answer.items(1))
     flaky.away, flaky.committed = 1, committed
     answer.go_on()
     await over(task)
@@ -660,8 +634,7 @@ async def test_nor_is_the_end(flaky: FlakyLog, committed: bool) -> None:
 
 async def test_an_end_by_others_while_the_log_was_away_is_the_end(flaky: FlakyLog) -> None:
     answer = Answer()
-    task = await begin(answer.items())
-    await eventually(lambda: task._seq == 1)
+    task = await begin_and_log_one(answer.items())
     flaky.ended_meanwhile = last_entries(task.run.channel, State.ABORTED, PLAIN.aborted())
     flaky.away = 1
     answer.go_on(1)
@@ -677,8 +650,7 @@ async def test_a_log_that_breaks_ends_the_generator_and_says_so(
     flaky: FlakyLog, caplog: pytest.LogCaptureFixture
 ) -> None:
     answer = Answer()
-    task = await begin(answer.items())
-    await eventually(lambda: task._seq == 1)
+    task = await begin_and_log_one(answer.items())
     flaky.error = ValueError("a row that makes no sense")
     answer.go_on()
     await over(task)
@@ -688,8 +660,7 @@ async def test_a_log_that_breaks_ends_the_generator_and_says_so(
 
 async def test_what_others_say_in_its_channel_does_it_no_harm() -> None:
     answer = Answer()
-    task = await begin(answer.items(2))
-    await eventually(lambda: task._seq == 1)
+    task = await begin_and_log_one(answer.items(2))
     await asay(task.run, "a word from elsewhere")
     answer.go_on(2)
     await over(task)
