@@ -131,7 +131,7 @@ class DatabaseExecutor(Executor):
                 stack.enter_context(connection.execute_wrapper(live))
             while (item := self._next(live)) is not None:
                 future, call = item
-                _complete(future, partial(_and_close, call, live) if in_test_run() else call)
+                _complete(future, partial(_and_give_back, call, live))
                 del item, future, call
 
     def _next(self, live: _LiveCursors) -> tuple[Future[Any], Callable[[], Any]] | None:
@@ -169,17 +169,21 @@ def _raise(error: BaseException) -> None:
     raise error
 
 
-def _and_close(call: Callable[[], T], live: _LiveCursors) -> T:
-    """Run ``call`` and close the connections at once.
+def _and_give_back(call: Callable[[], T], live: _LiveCursors) -> T:
+    """Run ``call`` and close the connections that must not wait for this thread to be idle.
 
-    The test's database may be dropped when the test ends, and PostgreSQL refuses to drop one that
+    A connection of a pool (psycopg's) is one that others wait for. In a test run all are closed:
+    the test's database may be dropped when the test ends, and PostgreSQL refuses to drop one that
     has a connection.
     """
     try:
         return call()
     finally:
         if not live:
-            connections.close_all()
+            everything = in_test_run()
+            for connection in connections.all(initialized_only=True):
+                if everything or connection.settings_dict["OPTIONS"].get("pool"):
+                    connection.close()
 
 
 def _complete(future: Future[Any], call: Callable[[], Any]) -> None:
