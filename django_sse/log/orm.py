@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from django.db.models.functions import Now
 
@@ -12,6 +14,7 @@ from django_sse.exceptions import EventTooLarge
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.backends.utils import CursorWrapper
 
 BATCH = 500
@@ -22,16 +25,29 @@ STATEMENT_CHARACTERS = 512 << 10
 
 
 class DatabaseNow(Now):
-    """The database's clock.
+    """The database's clock, in the time zone in which Django stores times there.
 
-    Django stores UTC on MySQL and MariaDB, but ``CURRENT_TIMESTAMP`` is in the session's time zone
-    there, and Django does not set it.
+    That is UTC, or with ``USE_TZ = False`` the project's zone. SQLite's clock is in UTC. MySQL and
+    MariaDB have theirs in the session's zone, which Django does not set.
     """
 
     def as_mysql(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        if connection.timezone_name != "UTC":
-            return super().as_mysql(compiler, connection, **context)
-        return self.as_sql(compiler, connection, template="UTC_TIMESTAMP(6)", **context)
+        clock = f"(UTC_TIMESTAMP(6) + INTERVAL {utc_offset(connection)} SECOND)"
+        return self.as_sql(compiler, connection, template=clock, **context)
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        # %% for the cursor, and again for the template.
+        fields = "%%%%Y-%%%%m-%%%%d %%%%H:%%%%M:%%%%f"
+        clock = f"STRFTIME('{fields}', 'NOW', '{utc_offset(connection):+d} seconds')"
+        return self.as_sql(compiler, connection, template=clock, **context)
+
+
+def utc_offset(connection: BaseDatabaseWrapper) -> int:
+    """Return how many seconds the zone in which Django stores times is ahead of UTC now."""
+    if connection.timezone_name == "UTC":
+        return 0
+    offset = datetime.now(ZoneInfo(connection.timezone_name)).utcoffset()
+    return int(offset.total_seconds()) if offset else 0
 
 
 def insert(cursor: CursorWrapper, sql: str, rows: Sequence[Sequence[Any]]) -> None:

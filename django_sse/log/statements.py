@@ -15,19 +15,22 @@ from typing import TYPE_CHECKING
 
 from django.db.models.functions import Length
 
-from django_sse.log.orm import DatabaseNow
+from django_sse.log.orm import DatabaseNow, utc_offset
 from django_sse.models import Channel, OutboxEvent, StoredEvent
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models import Func, Model
 
-_written: dict[tuple[str, str], Statements] = {}
+_written: dict[tuple[str, str, int], Statements] = {}
 
 
 def statements(connection: BaseDatabaseWrapper) -> Statements:
-    """Return the statements for the database engine and the time zone of ``connection``."""
-    key = (connection.settings_dict["ENGINE"], connection.timezone_name)
+    """Return the statements for the database engine and the time zone of ``connection``.
+
+    Some of them have the zone's offset from UTC, which changes in spring and in autumn.
+    """
+    key = (connection.settings_dict["ENGINE"], connection.timezone_name, utc_offset(connection))
     if key not in _written:
         _written[key] = Statements(connection)
     return _written[key]

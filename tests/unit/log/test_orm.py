@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.db import OperationalError, connection, transaction
@@ -157,6 +158,20 @@ def test_the_clock_is_right_whatever_the_sessions_time_zone(
     seen += channels.values_list("created", "epoch_created").get()
     assert len(seen) == 4
     assert all(abs(each - timezone.now()) < timedelta(minutes=5) for each in seen)
+
+
+@pytest.mark.parametrize("zone", ["Asia/Karachi", "America/New_York", "UTC"])
+def test_without_time_zones_the_clock_is_the_projects(
+    model_log: ModelLog, settings: Any, zone: str
+) -> None:
+    settings.USE_TZ, settings.TIME_ZONE = False, zone
+    local = datetime.now(ZoneInfo(zone)).replace(tzinfo=None)
+    append_to(model_log, [entry("c")])
+    (head,) = model_log.open(["c"])
+    for seen in (model_log.now(head), StoredEvent.objects.get().created):
+        assert abs(seen - local) < timedelta(minutes=5)
+    hour = timedelta(hours=1)
+    assert [model_log.seq_before(head, local + by) for by in (-hour, hour)] == [0, 1]
 
 
 def test_the_clock_is_finer_than_a_second(model_log: ModelLog) -> None:
