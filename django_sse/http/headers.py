@@ -47,6 +47,16 @@ def stream_headers(request: HttpRequest | None) -> dict[str, str]:
     }
     # Hop-by-hop: an error for wsgiref, forbidden on HTTP/2 (RFC 9113, 8.2.2); an HTTP/1.0 client
     # would wait on the same connection for the end of a body that only the connection ends.
-    if isinstance(request, ASGIRequest) and request.scope.get("http_version") == "1.1":
+    if (
+        isinstance(request, ASGIRequest)
+        and request.scope.get("http_version") == "1.1"
+        and not _asks_to_close(request)
+    ):
         headers["Connection"] = "keep-alive"
     return headers
+
+
+def _asks_to_close(request: HttpRequest) -> bool:
+    """Whether the client said ``Connection: close`` (RFC 9112, 9.6); the server then answers so."""
+    options = request.headers.get("Connection", "").split(",")
+    return "close" in [option.strip().lower() for option in options]

@@ -80,6 +80,12 @@ def test_only_http_1_1_is_kept_alive_by_a_header(version: str) -> None:
     assert "Connection" not in stream_headers(request)
 
 
+@pytest.mark.parametrize("asked", ["close", "Close", "keep-alive, close", "TE,close"])
+def test_a_client_that_asks_to_close_is_not_promised_the_opposite(asked: str) -> None:
+    assert "Connection" not in stream_headers(asgi_request(Connection=asked))
+    assert "Connection" in stream_headers(asgi_request(Connection="TE, closed"))
+
+
 def test_hop_by_hop_headers_are_not_the_applications_under_wsgi() -> None:
     assert "Connection" not in stream_headers(wsgi_request())
     assert "Connection" not in stream_headers(None)
