@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from django_sse import constants
 from django_sse.dialects.plain import PLAIN
-from django_sse.exceptions import LogUnavailable
+from django_sse.exceptions import InvalidChannel, LogUnavailable
 from django_sse.hub.orphans import catch_up
 from django_sse.hub.position import ChannelPosition, Settled, Since, check_since, settle
 from django_sse.hub.registry import get_hub
@@ -56,9 +56,12 @@ class ChannelStream(Stream):
         if not self.channels:
             raise ValueError("subscribe() needs the name of at least one channel.")
         if len(self.channels) > MAX_CHANNELS:
-            raise ValueError(f"One stream carries at most {MAX_CHANNELS} channels.")
+            raise InvalidChannel(
+                f"One stream carries at most {MAX_CHANNELS} channels, not {len(self.channels)}. "
+                "Open a second stream, or publish the events to a channel that they share."
+            )
         if len(set(self.channels)) < len(self.channels):
-            raise ValueError("A channel is named twice in one subscribe().")
+            raise InvalidChannel("A channel is named twice in one subscribe().")
         check_since(since)
         self._since = since
         self._on_open = on_open

@@ -52,6 +52,12 @@ def test_what_no_stream_can_carry_is_refused(channels: tuple[str, ...], message:
         subscribe(*channels)
 
 
+def test_more_channels_than_a_stream_carries_are_no_error_of_the_server() -> None:
+    # In a view it is a 404, as any other name that a client made up.
+    with pytest.raises(InvalidChannel, match=r"at most 32 channels, not 33.*second stream"):
+        subscribe(*numbers(1, 33))
+
+
 @pytest.mark.parametrize("name", ["", "a\n", "x" * 201, "\x85", 7, None, "run:7"])
 def test_a_name_that_no_channel_may_have_is_refused(name: Any) -> None:
     with pytest.raises(InvalidChannel):
