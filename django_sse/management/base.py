@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from argparse import ArgumentTypeError
 from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -41,7 +42,23 @@ class EventStreamCommand(BaseCommand):
                 )
             )
         with _as_command_errors():
-            self.work(options)
+            self.work(self._parsed(options))
+
+    def _parsed(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Return ``options`` with the texts of ``call_command`` parsed as on the command line.
+
+        Django parses only those keyword arguments of ``call_command`` that are required.
+        """
+        parser = self.create_parser("manage.py", type(self).__module__.rpartition(".")[2])
+        parsed = dict(options)
+        for action in parser._actions:
+            text = options.get(action.dest)
+            if isinstance(text, str) and callable(action.type):
+                try:
+                    parsed[action.dest] = action.type(text)
+                except (ArgumentTypeError, ValueError) as error:
+                    raise CommandError(f"{action.dest}: {error}") from error
+        return parsed
 
     @abstractmethod
     def work(self, options: dict[str, Any]) -> None:

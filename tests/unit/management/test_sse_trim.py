@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from argparse import ArgumentTypeError
 from datetime import timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.utils import timezone
 
@@ -43,6 +45,27 @@ def test_events_that_are_too_old_go() -> None:
 
     assert run("sse_trim", "--age", "1d") == "2 events removed.\n"
     assert left("room") == ["3"]
+
+
+@pytest.mark.parametrize("age", ["1d", DAY])
+@pytest.mark.parametrize("count", ["2", 2])
+def test_code_may_call_it_with_texts_and_with_values(age: Any, count: Any) -> None:
+    fill("room", 3 * DAY, 2 * DAY, HOUR)
+    fill("other", HOUR, HOUR, HOUR)
+
+    call_command("sse_trim", "room", age=age, stdout=StringIO())
+    call_command("sse_trim", "other", count=count, stdout=StringIO())
+
+    assert (left("room"), left("other")) == (["3"], ["2", "3"])
+
+
+def test_a_text_that_is_no_duration_is_an_error_of_the_command() -> None:
+    fill("room", DAY)
+
+    with pytest.raises(CommandError, match="age: 'soon' is not a duration"):
+        call_command("sse_trim", age="soon")
+
+    assert left("room") == ["1"]
 
 
 def test_all_but_the_newest_go() -> None:
