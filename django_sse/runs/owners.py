@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from django.utils.crypto import salted_hmac
 from django.utils.module_loading import import_string
 
 from django_sse import conf
+from django_sse.models import OWNER_LENGTH
 from django_sse.runs.hooks import allows
 
 if TYPE_CHECKING:
@@ -52,7 +54,11 @@ def _user(request: HttpRequest) -> str | None:
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
         return None
-    return f"user:{user.pk}"
+    owner = f"user:{user.pk}"
+    if len(owner) > OWNER_LENGTH:
+        # A key that the column cannot hold, such as a long e-mail address.
+        return f"user:sha256:{hashlib.sha256(str(user.pk).encode()).hexdigest()}"
+    return owner
 
 
 def _claims(request: HttpRequest) -> set[str]:

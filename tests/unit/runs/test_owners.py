@@ -105,6 +105,15 @@ def test_without_sessions_it_says_what_it_needs(user: Any) -> None:
         owner_of(request)
 
 
+def test_a_users_key_may_be_longer_than_the_column() -> None:
+    keys = ["anna@" + "x" * 90 + ".example", "anna@" + "x" * 91 + ".example", "a" * 95, "a" * 96]
+    owners = [owner_of(request_of(User(pk=key))) for key in keys]
+    assert len(set(owners)) == len(keys)
+    assert max(map(len, owners)) <= OWNER_LENGTH
+    assert owners[2] == f"user:{keys[2]}"
+    assert owners == [owner_of(request_of(User(pk=key))) for key in keys]
+
+
 def test_a_user_without_a_session_is_enough() -> None:
     request = asgi_request()
     request.user = User.objects.create(username="anna")
