@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from django_sse.exceptions import ChannelFinished, LogUnavailable
@@ -64,12 +65,14 @@ class _Transaction:
 
 
 def _take_group(locked: Mapping[str, sequencer.Locked], group: Sequence[Entry]) -> Outcome:
-    names = {each.channel for each in group}
+    counts = Counter(each.channel for each in group)
     try:
-        refuse_after_end(group, {name: locked[name].state for name in names})
+        refuse_after_end(group, {name: locked[name].state for name in counts})
+        for name, count in counts.items():
+            locked[name].refuse_beyond_last(count)
     except ChannelFinished as error:
         return error
-    if len(names) == 1:
+    if len(counts) == 1:
         return locked[group[0].channel].extend(group)
     return [locked[each.channel].append(each) for each in group]
 

@@ -10,6 +10,7 @@ from django_sse.log import transactions
 from django_sse.log.base import Head, Record, fitting
 from django_sse.log.orm import BATCH, channel_hash
 from django_sse.log.statements import statements
+from django_sse.wire.cursor import MAX_SEQ
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -44,7 +45,7 @@ def page(alias: str, key: int, after: int, limit: int) -> list[Record]:
     written = statements(connections[alias])
     # Try with an upper bound first: without table statistics PostgreSQL reads and sorts all later
     # events (a page out of 100,000 took 125 ms instead of 4).
-    near = [key, after, after + limit]
+    near = [key, after, min(after + limit, MAX_SEQ)]
     return _page(alias, written.events_up_to, written.sizes_up_to, near, limit) or _page(
         alias, written.events, written.sizes, near[:2], limit
     )

@@ -23,7 +23,7 @@ from django_sse.log.orm import DatabaseNow, channel_hash, insert, refuse_over_pa
 from django_sse.log.outbox import move_outboxes
 from django_sse.log.statements import statements
 from django_sse.models import Channel
-from django_sse.wire.cursor import make_epoch
+from django_sse.wire.cursor import MAX_SEQ, make_epoch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -186,6 +186,14 @@ class Locked:
     records: list[Record] = field(default_factory=list)
     dropped: int = 0
 
+    def refuse_beyond_last(self, count: int) -> None:
+        """Raise ``ChannelFinished`` if there are not ``count`` numbers left."""
+        if self.head + count > MAX_SEQ:
+            raise ChannelFinished(
+                f"The channel {self.name!r} has used its last number ({MAX_SEQ}). Nothing can be "
+                "published to it any more: use another channel."
+            )
+
     def append(self, entry: Entry) -> str:
         """Number ``entry`` and return its id."""
         (id,) = self.extend([entry])
@@ -207,7 +215,7 @@ class Locked:
 
     def move(self, type: str, data: str, kind: int, state: str) -> None:
         """Number an event of the outbox, or drop it if the channel has ended."""
-        if self.state:
+        if self.state or self.head == MAX_SEQ:
             self.dropped += 1
         else:
             self.append(Entry(self.name, type, data, kind, state))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from django_sse.models import NAME_LENGTH
 from django_sse.notifiers.base import Wakeup
-from django_sse.wire.cursor import EPOCH_LENGTH
+from django_sse.wire.cursor import EPOCH_LENGTH, MAX_SEQ
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -35,9 +35,6 @@ keeps 100 messages for a receiver and silently drops the rest; this is far below
 ENVIRONMENT = re.compile(r"[A-Za-z0-9_.-]{0,40}")
 """Fits in the name of a channel layer's group (ASCII, under 100 characters) and in a PostgreSQL
 identifier (63 bytes)."""
-
-# Seqs are BigIntegerFields.
-_MAX_SEQ = (1 << 63) - 1
 
 
 class InvalidPayload(ValueError):
@@ -118,7 +115,7 @@ def _wakeup(value: object) -> Wakeup:
             0 < len(channel) <= NAME_LENGTH
             and len(epoch) in (0, EPOCH_LENGTH)
             and not isinstance(seq, bool)
-            and 0 <= seq <= _MAX_SEQ
+            and 0 <= seq <= MAX_SEQ
         ):
             return Wakeup(channel, epoch, seq)
     raise InvalidPayload("not a position")

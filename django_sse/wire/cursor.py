@@ -21,7 +21,8 @@ MAX_LENGTH: Final = 1024
 #: 36 ** 11 is 57 bits: two channels share an epoch by chance once in billions of channels.
 EPOCH_LENGTH: Final = 11
 
-_MAX_SEQ: Final = 2**63 - 1
+MAX_SEQ: Final = 2**63 - 1
+"""The highest number of an event: what a BigIntegerField holds."""
 _ALPHABET: Final = string.ascii_lowercase + string.digits
 _EPOCH: Final = re.compile(rf"[a-z0-9]{{{EPOCH_LENGTH}}}")
 # Each position has one spelling, so equal cursors are equal text.
@@ -97,6 +98,6 @@ def _checked_epoch(position: object) -> str:
     epoch, seq = position
     if not isinstance(epoch, str) or not _EPOCH.fullmatch(epoch):
         raise InvalidCursor(f"an epoch must be {EPOCH_LENGTH} lower-case ASCII letters and digits")
-    if not isinstance(seq, int) or isinstance(seq, bool) or not 0 <= seq <= _MAX_SEQ:
+    if not isinstance(seq, int) or isinstance(seq, bool) or not 0 <= seq <= MAX_SEQ:
         raise InvalidCursor("a seq must be an int from 0 to 2**63 - 1")
     return epoch

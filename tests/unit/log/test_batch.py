@@ -12,9 +12,12 @@ from django_sse.exceptions import ChannelFinished, LogUnavailable
 from django_sse.log import EventLog, transactions
 from django_sse.log.base import Entry, Kind
 from django_sse.log.model import ModelLog
+from django_sse.models import Channel
+from django_sse.wire.cursor import MAX_SEQ
 from tests.appending import append_to
 from tests.unit.log.support import (
     assert_dense,
+    dropped,
     entry,
     everything,
     in_threads,
@@ -115,6 +118,23 @@ def test_when_all_are_refused_nothing_is_told(log: EventLog) -> None:
 @pytest.fixture
 def rows(database: str, model_log: ModelLog) -> ModelLog:
     return model_log
+
+
+def test_behind_the_last_number_nothing_is_published(rows: ModelLog) -> None:
+    rows.open(["c", "d"])
+    Channel.objects.filter(name="c").update(head=MAX_SEQ - 1, floor=MAX_SEQ - 1)
+    both, one, more, other = rows.append_each(
+        [[entry("d"), *[entry("c")] * 2], [entry("c", "last")], [entry("c")], [entry("d")]]
+    )[1]
+    assert [isinstance(each, ChannelFinished) for each in (both, one, more, other)] == [
+        *(True, False, True, False)
+    ]
+    assert "last number" in str(more)
+    orphan(rows, entry("c", "never"))
+    with dropped() as heard:
+        assert rows.sequence(["c"]) == []
+    assert heard == [("c", 1)]
+    assert (texts(rows, "c"), texts(rows, "d")) == (["last"], ["x"])
 
 
 def test_what_waited_in_the_outbox_comes_first(rows: ModelLog) -> None:
