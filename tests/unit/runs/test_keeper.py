@@ -89,7 +89,8 @@ async def test_a_run_of_a_dead_process_is_ended_by_one_that_has_runs(
     (last,) = await arecords(lost)
     assert json.loads(last.data) == INTERRUPTED
     assert await astate(task.run) == ""
-    assert "Ended runs whose process had died: 1." in caplog.text
+    # The log says so after the clients know.
+    await eventually(lambda: "Ended runs whose process had died: 1." in caplog.text)
 
 
 @pytest.mark.options(**OFTEN)
