@@ -32,6 +32,17 @@ def _who_answers(running: Server) -> int | None:
         return None
 
 
+def _wait_for_workers(running: Server, count: int) -> None:
+    """Until so many answer: events are published faster than a worker begins on a busy machine."""
+    pids: set[int | None] = {None}
+
+    def all_answer() -> bool:
+        pids.add(_who_answers(running))
+        return len(pids) == count + 1
+
+    eventually(all_answer, running.output)
+
+
 @pytest.mark.parametrize(
     ("kind", "env"),
     list(product(["uvicorn", "granian"], [SQLITE, POSTGRES]))
@@ -46,6 +57,7 @@ def test_a_worker_is_killed_and_the_server_restarted_while_events_flow(
     require(*KINDS[kind].needs)
     events = EVENTS // 5
     with server(kind, env, "--workers", "3", *RESPAWN.get(kind, [])) as running:
+        _wait_for_workers(running, 3)
 
         def disturb(load: Load) -> None:
             load.wait_for_pids(3)
