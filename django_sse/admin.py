@@ -91,6 +91,7 @@ class ChannelAdmin(ReadOnlyAdmin):
         "floor",
         "state",
         "epoch",
+        "epoch_created",
         "redactions",
         "created",
     )

@@ -22,7 +22,6 @@ from django_sse.log.base import (
     Head,
     Kind,
     Outcome,
-    Page,
     Record,
     State,
     check_limits,
@@ -30,7 +29,7 @@ from django_sse.log.base import (
     refuse_after_end,
     report_dropped,
 )
-from django_sse.wire.cursor import NO_TAG, make_epoch, make_nonce, tag_of
+from django_sse.wire.cursor import make_epoch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -43,7 +42,6 @@ class _Channel:
     key: int
     epoch: str = field(default_factory=make_epoch)
     floor: int = 0
-    floor_tag: str = NO_TAG
     state: str = State.OPEN
     redactions: int = 0
     records: list[Record] = field(default_factory=list)
@@ -53,16 +51,8 @@ class _Channel:
     def head(self) -> int:
         return self.floor + len(self.records)
 
-    @property
-    def head_tag(self) -> str:
-        return tag_of(self.records[-1].nonce) if self.records else self.floor_tag
-
-    def tag(self, seq: int) -> str | None:
-        index = seq - self.floor - 1
-        return tag_of(self.records[index].nonce) if 0 <= index < len(self.records) else None
-
-    def append(self, entry: Entry, nonce: int) -> Record:
-        record = Record(self.head + 1, entry.type, entry.data, entry.kind, nonce)
+    def append(self, entry: Entry) -> Record:
+        record = Record(self.head + 1, entry.type, entry.data, entry.kind)
         self.records.append(record)
         now = timezone.now()
         self.created.append(max(now, self.created[-1]) if self.created else now)
@@ -76,9 +66,7 @@ class _Channel:
             self.key,
             self.epoch,
             self.head,
-            self.head_tag,
             self.floor,
-            self.floor_tag,
             self.state,
             self.redactions,
         )
@@ -157,17 +145,14 @@ class MemoryLog(EventLog):
 
     def _append(self, entries: Sequence[Entry]) -> tuple[list[Appended], list[str]]:
         """Append ``entries``, none of which follows an end; return what was sequenced, and ids."""
-        done: dict[str, Appended] = {}
+        done: dict[str, list[Record]] = {}
         ids = []
-        nonce = make_nonce()
         for entry in entries:
             channel = self._channel(entry.channel)
-            if channel.name not in done:
-                done[channel.name] = Appended(channel.name, channel.epoch, channel.head_tag, [])
-            record = channel.append(entry, nonce)
-            done[channel.name].records.append(record)
-            ids.append(f"{channel.epoch}-{record.seq}-{tag_of(nonce)}")
-        return list(done.values()), ids
+            record = channel.append(entry)
+            done.setdefault(channel.name, []).append(record)
+            ids.append(f"{channel.epoch}-{record.seq}")
+        return [Appended(name, self._channels[name].epoch, done[name]) for name in done], ids
 
     def append_each(
         self, groups: Sequence[Sequence[Entry]]
@@ -200,20 +185,14 @@ class MemoryLog(EventLog):
         with self._lock:
             return {n: self._channels[n].snapshot() for n in channels if n in self._channels}
 
-    def read(self, key: int, after: int, limit: int) -> Page:
+    def read(self, key: int, after: int, limit: int) -> list[Record]:
         with self._lock:
             channel = self._keys.get(key)
             if channel is None:
-                return Page(None, [])
+                return []
             start = max(0, after - channel.floor)
             page = channel.records[start : start + limit]
-            records = page[: fitting(len(record.data) for record in page)]
-            return Page(channel.tag(after) if after else NO_TAG, records)
-
-    def tag(self, key: int, seq: int) -> str | None:
-        with self._lock:
-            channel = self._keys.get(key)
-            return None if channel is None else channel.tag(seq)
+            return page[: fitting(len(record.data) for record in page)]
 
     def seq_before(self, head: Head, moment: datetime) -> int:
         with self._lock:
@@ -231,8 +210,6 @@ class MemoryLog(EventLog):
                 return 0
             floor = self.trim_floor(found.snapshot(), age=age, count=count)
             removed = floor - found.floor
-            if removed:
-                found.floor_tag = tag_of(found.records[removed - 1].nonce)
             del found.records[:removed], found.created[:removed]
             found.floor = floor
             return removed
@@ -249,6 +226,14 @@ class MemoryLog(EventLog):
                 return False
             if found.records[index].kind != Kind.EVENT:
                 return False
-            found.records[index] = Record(seq, "", "", Kind.REDACTED, found.records[index].nonce)
+            found.records[index] = Record(seq, "", "", Kind.REDACTED)
             found.redactions += 1
+            return True
+
+    def rotate(self, channel: str, epoch: str) -> bool:
+        with self._lock:
+            found = self._channels.get(channel)
+            if found is None or found.epoch != epoch:
+                return False
+            found.epoch = make_epoch()
             return True
