@@ -56,8 +56,9 @@ def _user(request: HttpRequest) -> str | None:
         return None
     owner = f"user:{user.pk}"
     if len(owner) > OWNER_LENGTH:
-        # A key that the column cannot hold, such as a long e-mail address.
-        return f"user:sha256:{hashlib.sha256(str(user.pk).encode()).hexdigest()}"
+        # The column cannot hold the key. Another prefix, since a user may choose a key that looks
+        # like the hash of somebody else's.
+        return f"hashed-user:{hashlib.sha256(str(user.pk).encode()).hexdigest()}"
     return owner
 
 

@@ -112,6 +112,9 @@ def test_a_users_key_may_be_longer_than_the_column() -> None:
     assert max(map(len, owners)) <= OWNER_LENGTH
     assert owners[2] == f"user:{keys[2]}"
     assert owners == [owner_of(request_of(User(pk=key))) for key in keys]
+    # A key that looks like another one's hash is not its owner.
+    forged = owners[0].partition(":")[2]
+    assert owner_of(request_of(User(pk=forged))) != owners[0]
 
 
 def test_a_user_without_a_session_is_enough() -> None:
