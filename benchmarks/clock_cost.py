@@ -23,6 +23,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.workloads import Message, scope_of
+
 PACKAGE: Final = "django_sse"
 TICKS: Final = 3
 TICK_SECONDS: Final = 0.01
@@ -30,21 +32,7 @@ TIMEOUT_SECONDS: Final = 30.0
 WAYS: Final = {"django": "By Django's own handler", "handoff": "Through the handoff"}
 ROOT: Final = Path(__file__).resolve().parent.parent
 
-Message = dict[str, Any]
-SCOPE: Final[Message] = {
-    "type": "http",
-    "asgi": {"version": "3.0", "spec_version": "2.3"},
-    "http_version": "1.1",
-    "server": ("127.0.0.1", 8000),
-    "client": ("127.0.0.1", 50000),
-    "scheme": "http",
-    "method": "GET",
-    "root_path": "",
-    "path": "/clock",
-    "raw_path": b"/clock",
-    "query_string": b"",
-    "headers": [(b"host", b"127.0.0.1:8000"), (b"accept", b"text/event-stream")],
-}
+SCOPE: Final = scope_of("/clock")
 
 
 def configure() -> None:

@@ -114,6 +114,24 @@ def __getattr__(name: str) -> Any:
     return globals().setdefault(name, make_urls())
 
 
+def scope_of(address: str) -> Message:
+    """The ASGI scope of an EventSource's request."""
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "server": ("127.0.0.1", 8000),
+        "client": ("127.0.0.1", 50000),
+        "scheme": "http",
+        "method": "GET",
+        "root_path": "",
+        "path": address,
+        "raw_path": address.encode(),
+        "query_string": b"",
+        "headers": [(b"host", b"127.0.0.1:8000"), (b"accept", b"text/event-stream")],
+    }
+
+
 class Client:
     """One request and the response to it, which is counted and not kept."""
 
@@ -146,21 +164,7 @@ class Client:
 
     async def run(self) -> int:
         """Ask, read to the end or to the expected count, leave; the number of events."""
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": "1.1",
-            "server": ("127.0.0.1", 8000),
-            "client": ("127.0.0.1", 50000),
-            "scheme": "http",
-            "method": "GET",
-            "root_path": "",
-            "path": self._address,
-            "raw_path": self._address.encode(),
-            "query_string": b"",
-            "headers": [(b"host", b"127.0.0.1:8000"), (b"accept", b"text/event-stream")],
-        }
-        await self._application(scope, self.receive, self.send)
+        await self._application(scope_of(self._address), self.receive, self.send)
         return self.events
 
 
