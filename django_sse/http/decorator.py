@@ -54,19 +54,17 @@ def event_stream(
     through ``method_decorator``.
     """
     if view is not None and not callable(view):
-        raise TypeError(f"event_stream decorates a view, which is callable, not {_kind(view)}.")
+        raise TypeError(
+            f"event_stream decorates a view, which is callable, not {type(view).__name__}."
+        )
     if terminal is not None and not isinstance(terminal, Event):
-        raise TypeError(f"terminal must be an Event or None, not {_kind(terminal)}.")
+        raise TypeError(f"terminal must be an Event or None, not {type(terminal).__name__}.")
     spoken = Plain(terminal) if dialect is None else get_dialect(dialect)
 
     def decorate(view: View) -> View:
         return _decorate(view, _make_endpoint(view, spoken, resumable))
 
     return decorate if view is None else decorate(view)
-
-
-def _kind(value: object) -> str:
-    return type(value).__name__
 
 
 def _make_endpoint(view: View, dialect: Dialect, resumable: object) -> Endpoint:

@@ -48,7 +48,7 @@ class _State(Enum):
     """Where a run is in its life. It never moves back."""
 
     RUNNING = auto()
-    """What the generator yields is accepted, and written."""
+    """The generator's items are accepted and written."""
     ENDING = auto()
     """The run's end waits to be written. Nothing may follow it, even if the generator continues."""
     OVER = auto()

@@ -135,7 +135,7 @@ def look() -> None:
 
 
 class _State(Enum):
-    """What becomes of the next signal.
+    """How the handler treats the next signal.
 
     =======  ==========================================  =====================================
     QUIET    the first signal                            WAITING for work, or else PASSING

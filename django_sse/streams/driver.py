@@ -1,4 +1,4 @@
-"""What a stream asks of its driver; ``django_sse.streams.state`` has the two drivers."""
+"""The driver of a stream; ``django_sse.streams.state`` describes the two kinds."""
 
 from __future__ import annotations
 

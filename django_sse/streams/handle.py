@@ -1,4 +1,4 @@
-"""What a project holds of a stream."""
+"""The handle: a stream as a project holds it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ class Handle:
 def take_stream(handle: Handle) -> Stream:
     """Return the stream behind a handle, for the one response that it serves.
 
-    Raises ``RuntimeError`` if the handle was used before: two clients would share a position."""
+    Raises ``RuntimeError`` if the handle was used before: two clients would share a position.
+    """
     if handle._taken or handle._stream.state is not NEW:
         raise RuntimeError(
             f"This {type(handle).__name__} was returned before, iterated or closed, and it serves "

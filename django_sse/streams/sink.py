@@ -1,4 +1,4 @@
-"""What takes the items of a producer."""
+"""The taker of a producer's items."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the producers do with a generator, or another iterable of events, besides iterating it."""
+"""Sources: the generators and other iterables that producers iterate, and their closing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GENERATOR = "django_sse-generator"
 """The name of the tasks and threads in which generators run."""
 
 END = object()
-"""What ``throw`` returns for a generator that has ended."""
+"""The result of ``throw`` for a generator that has ended."""
 
 
 def throw(iterator: Any, error: Exception) -> Any:

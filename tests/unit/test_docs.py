@@ -76,7 +76,7 @@ def test_links_between_pages_lead_somewhere(page: Path):
 
 
 def resolve(expression: str) -> object:
-    """What an expression such as `django_sse.hub.hub.get_hub().topics` stands for."""
+    """The object that an expression such as `django_sse.hub.hub.get_hub().topics` names."""
     found: object = import_module("django_sse")
     path = "django_sse"
     for step in expression.split(".")[1:]:

@@ -255,7 +255,7 @@ async def test_a_client_that_takes_nothing_is_dropped(delivered: Delivered, sett
     await asyncio.sleep(0.001)
     delivered.stream.beat()
     assert (delivered.gate.dropped, delivered.stream.ends) == (1, 1)
-    # What drop() brings about on a server.
+    # The effect of drop() on a server.
     delivered.connection.leave()
     await delivered.end()
     assert delivered.connection.chunks == []
