@@ -91,7 +91,6 @@ class ChannelAdmin(ReadOnlyAdmin):
         "floor",
         "state",
         "epoch",
-        "epoch_created",
         "redactions",
         "created",
     )

@@ -11,7 +11,7 @@ from typing import ClassVar
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from django_sse.wire.cursor import EPOCH_LENGTH
+from django_sse.wire.cursor import EPOCH_LENGTH, NO_TAG, TAG_LENGTH, Position, tag_of
 
 __all__ = ["OWNER_LENGTH", "Channel", "Run", "State", "StoredEvent"]
 
@@ -50,15 +50,16 @@ class Channel(models.Model):
         max_length=EPOCH_LENGTH,
         help_text=_("Random; names this incarnation of the channel in the ids clients see."),
     )
-    epoch_created = models.DateTimeField(_("epoch created"))
     head = models.BigIntegerField(
         _("head"), default=0, help_text=_("Sequence number of the newest event.")
     )
+    head_tag = models.CharField(max_length=TAG_LENGTH, default=NO_TAG, editable=False)
     floor = models.BigIntegerField(
         _("floor"),
         default=0,
         help_text=_("Highest sequence number that is no longer stored."),
     )
+    floor_tag = models.CharField(max_length=TAG_LENGTH, default=NO_TAG, editable=False)
     state = models.CharField(
         _("state"), max_length=8, choices=State.choices, default=State.OPEN, blank=True
     )
@@ -95,6 +96,10 @@ class StoredEvent(models.Model):
     type = models.CharField(_("event type"), max_length=TYPE_LENGTH, blank=True)
     data = models.TextField(_("data"), blank=True)
     created = models.DateTimeField(_("created"))
+    nonce = models.BigIntegerField(
+        editable=False,
+        help_text=_("The random number of the append that made it; its tag is made of it."),
+    )
 
     class Meta:
         verbose_name = _("event")
@@ -105,6 +110,11 @@ class StoredEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.seq}"
+
+    @property
+    def event_id(self) -> str:
+        """The id that a stream of this channel alone sends with the event."""
+        return str(Position(self.channel.epoch, self.seq, tag_of(self.nonce)))
 
 
 class OutboxEvent(models.Model):

@@ -206,7 +206,7 @@ def cursor(*channels: str) -> str:
             f"{len(set(names))} channels."
         )
     catch_up(names)
-    return str(Cursor(tuple((head.epoch, head.head) for head in get_log().open(names))))
+    return str(Cursor(tuple(head.position for head in get_log().open(names))))
 
 
 async def acursor(*channels: str) -> str:

@@ -158,7 +158,7 @@ def published(channel: str) -> list[tuple[str, str]]:
     head = log.heads([validate_channel(channel, internal=True)]).get(channel)
     events: list[tuple[str, str]] = []
     seq = head.floor if head else 0
-    while head and (page := log.read(head.key, seq, _PAGE)):
+    while head and (page := log.read(head.key, seq, _PAGE).records):
         seq = page[-1].seq
         stored = (each for each in page if each.kind != Kind.REDACTED)
         events += [(each.type or "message", each.data) for each in stored]

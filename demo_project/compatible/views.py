@@ -23,7 +23,7 @@ from django_sse.dialects import Start, Value
 from ..errors import BadInput, submitted, text_field
 from .answers import START, answer
 from .prompts import prompt_of
-from .runs import is_active, recalled, remember
+from .runs import is_active, numbered, recalled, remember
 
 MAX_ID = 200
 
@@ -100,5 +100,9 @@ async def response_stream(request: HttpRequest, name: str) -> HttpResponseBase:
     if not re.fullmatch("[0-9]{0,9}", after):
         raise BadInput('"starting_after" must be the number of an event.')
     url = reverse("django_sse:run-events", kwargs={"run_id": run.pk})
-    # The numbers begin at 0, those of a channel's events at 1.
-    return redirect(f"{url}?last_event_id={run.epoch}-{int(after) + 1}" if after else url)
+    if not after:
+        return redirect(url)
+    event = await numbered(run, int(after))
+    if event is None:
+        raise Http404(f"There is no event {after} of response {name}.")
+    return redirect(f"{url}?last_event_id={event.event_id}")

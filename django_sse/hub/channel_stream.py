@@ -11,9 +11,9 @@ from django_sse import constants
 from django_sse.dialects.plain import PLAIN
 from django_sse.exceptions import InvalidChannel, LogUnavailable
 from django_sse.hub.orphans import catch_up
-from django_sse.hub.position import ChannelPosition, Settled, Since, check_since, settle
+from django_sse.hub.position import ChannelPosition, Settled, Since, check_since, join, settle
 from django_sse.hub.registry import get_hub
-from django_sse.hub.ring import join, leading
+from django_sse.hub.ring import join_frames, leading
 from django_sse.hub.topic import Hole
 from django_sse.log import get_log
 from django_sse.log.entries import validate_channel
@@ -124,25 +124,15 @@ class ChannelStream(Stream):
             await self.open()
         settled = self._settled
         assert settled is not None
-        for index, (head, cursor) in enumerate(zip(settled.heads, settled.cursors, strict=True)):
+        for index, (head, begin) in enumerate(zip(settled.heads, settled.positions, strict=True)):
             topic = await hub.topic(head.channel, self)
             position = ChannelPosition(
-                topic, cursor, topic.generation, [], settled.resets.get(index, "")
+                topic, begin.seq, begin.tag, topic.generation, [], settled.resets.get(index, "")
             )
             # Before anything is awaited: a closed stream leaves the topics of its positions.
             self._positions.append(position)
-            if topic.epoch != head.epoch or (
-                position.reset == "rewound" and topic.ring.tail > head.head
-            ):
-                # The head or the topic is out of date. Without a check, a topic that does not know
-                # of a new log yet would reset its new clients twice: now and when it learns of it.
-                # A client's bogus position alone causes no check, since each costs a query.
-                await hub.check(topic)
-                position.generation = topic.generation
-            if topic.epoch == head.epoch:
-                topic.expect(head.head)
-            elif not position.reset:
-                position.reset = "unknown"
+            position.reset = await join(topic, head, begin, position.reset)
+            position.generation = topic.generation
 
     def forget_pages(self) -> None:
         """Drop the pages that were read before an event was redacted."""
@@ -150,7 +140,7 @@ class ChannelStream(Stream):
             position.page = []
 
     def _id(self) -> str:
-        return ".".join(f"{position.topic.epoch}-{position.cursor}" for position in self._positions)
+        return ".".join(f"{each.topic.epoch}-{each.cursor}-{each.tag}" for each in self._positions)
 
     def _open_frame(self) -> bytes:
         event = Event("{}", event="stream-open", id=self._id(), retry=self._settings.RETRY)
@@ -168,14 +158,14 @@ class ChannelStream(Stream):
             reason = reason or position.reset or position.topic.reason
             position.reset = ""
             position.generation = position.topic.generation
-            position.cursor = self._after_reset(position, reason)
+            position.cursor, position.tag = self._after_reset(position, reason)
             position.page = []
         data = dumps({"reason": reason, "channels": stale})
         return with_id(self._id(), encode_body("stream-reset", data))
 
-    def _after_reset(self, position: ChannelPosition, reason: str) -> int:
-        """Return where a client goes on whose own position cannot be honoured."""
-        return position.topic.ring.tail
+    def _after_reset(self, position: ChannelPosition, reason: str) -> tuple[int, str]:
+        """Return where a client goes on whose own position cannot be honoured: a seq and a tag."""
+        return position.topic.newest
 
     # -- the frames
 
@@ -198,11 +188,12 @@ class ChannelStream(Stream):
         while not chunk and not position.ended:
             before = position.cursor
             if position.page:
-                chunk, seq = join(position.page, self._limit)
-                position.cursor = before if seq is None else seq
+                chunk, last = join_frames(position.page, self._limit)
+                assert last is not None
+                position.cursor, position.tag = last.seq, last.tag
                 position.page = position.page[position.cursor - before :]
-            elif not position.behind:
-                chunk, position.cursor = ring.slice(before, self._limit)
+            elif ring.start <= before < ring.tail:
+                chunk, position.cursor, position.tag = ring.slice(before, self._limit)
             if position.cursor == before:
                 break
         return None if position.ended and not chunk else chunk
@@ -220,7 +211,7 @@ class ChannelStream(Stream):
                 and not position.reset
                 and ring.start <= cursor < ring.tail
             ):
-                chunk, position.cursor = ring.slice(cursor, self._limit)
+                chunk, position.cursor, position.tag = ring.slice(cursor, self._limit)
                 if chunk:
                     self.at_tail = position.cursor == ring.tail and topic.terminal is None
                     self._silent_beats = 0
@@ -255,11 +246,12 @@ class ChannelStream(Stream):
         )
         used = 0
         for frame in frames:
-            before, position.cursor = position.cursor, frame.seq
+            before = position.cursor, position.tag
+            position.cursor, position.tag = frame.seq, frame.tag
             if frame.data and not (frame.terminal and not self._ended):
                 data = with_id(self._id(), frame.body)
                 if parts and len(data) > room:
-                    position.cursor = before
+                    position.cursor, position.tag = before
                     break
                 parts.append(data)
                 room -= len(data)
@@ -309,26 +301,27 @@ class ChannelStream(Stream):
         try:
             page = await topic.page(cursor)
         except Hole:
-            await self._check(position, cursor)
-        else:
-            # A reset in the meantime has moved the cursor.
-            if (generation, redactions, cursor) == (
-                topic.generation,
-                topic.redactions,
-                position.cursor,
-            ):
-                # Only as much as the next write: a client that stalls must not hold a whole page.
-                position.page = leading(page, self._limit)
+            await self._check(position, cursor, "trimmed")
+            return
+        if page.tag is not None and page.tag != position.tag and position.cursor == cursor:
+            await self._check(position, cursor, "rewound")
+        # A reset in the meantime has moved the cursor.
+        elif (generation, redactions, cursor) == (
+            topic.generation,
+            topic.redactions,
+            position.cursor,
+        ):
+            # Only as much as the next write: a client that stalls must not hold a whole page.
+            position.page = leading(page.frames, self._limit)
 
-    async def _check(self, position: ChannelPosition, cursor: int) -> None:
-        """Find out why the log has a hole after ``cursor``: it was trimmed, or it is another log.
+    async def _check(self, position: ChannelPosition, cursor: int, reason: str) -> None:
+        """Reset the client, for this ``reason`` unless the whole log turns out to be another.
 
         The check comes before the reset, so that the client gets one reset, of the current log.
         """
-        assert self._live is not None
-        await self._live.check(position.topic)
+        await position.topic.check()
         if not position.stale and position.cursor == cursor:
-            position.reset = "trimmed"
+            position.reset = reason
 
     # -- the end
 

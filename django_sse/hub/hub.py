@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("django_sse")
 
 
+def _read(topic: Topic, head: Head) -> None:
+    topic.expect(head.head)
+
+
 class Hub:
     """The topics of one loop; ``deliver`` and ``check_soon`` may be called from any thread."""
 
@@ -156,6 +160,8 @@ class Hub:
                 self._check_wanted.set()
             elif wakeup.seq > topic.ring.tail:
                 topic.look(wakeup.seq)
+            elif not topic.ring.follows(wakeup.seq, wakeup.tag):
+                self._check_wanted.set()
 
     # -- comparing with the log
 
@@ -164,53 +170,60 @@ class Hub:
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._check_wanted.set)
 
-    async def check(self, topic: Topic) -> None:
+    async def check(self, topic: Topic, behind: Callable[[Topic, Head], object] = _read) -> None:
         """Compare one topic with the log, and retry while the database does not answer."""
         while True:
             try:
-                return await self._compare([topic], Topic.expect)
+                return await self._compare([topic], behind)
             except LogUnavailable as error:
                 logger.warning("Channel %r waits for the log: %s", topic.channel, error)
                 await asyncio.sleep(RESTART_PAUSE)
 
     async def _compare(
-        self, topics: Sequence[Topic], behind: Callable[[Topic, int], object]
+        self, topics: Sequence[Topic], behind: Callable[[Topic, Head], object]
     ) -> None:
         """Compare ``topics`` with the log, and call ``behind`` for each that lacks events.
 
-        The tails are taken before the query. So a head below a tail means that the log was
-        rewound, and not that the answer is out of date.
+        The positions are taken before the query. So a head that is below, or has another tag, means
+        that the log was rewound, and not that the answer is out of date.
         """
-        before = [(topic, topic.epoch, topic.ring.tail) for topic in topics if topic.epoch]
-        heads = await self.run(self.log.heads, [topic.channel for topic, _, _ in before])
-        for topic, epoch, tail in before:
-            if topic.epoch != epoch:
+        before = [
+            (topic, topic.generation, (topic.epoch, topic.ring.tail, topic.ring.tail_tag))
+            for topic in topics
+            if topic.epoch
+        ]
+        heads = await self.run(self.log.heads, [topic.channel for topic, *_ in before])
+        for topic, generation, position in before:
+            if topic.generation != generation:
                 continue
             head = heads.get(topic.channel)
-            if head is None or head.epoch != epoch or head.head < tail:
-                await self._restart(topic, head)
+            if head is None and not topic.waiters:
+                # Nobody streams it any more: to open it would put a trimmed run back into the log.
+                self.forget(topic.channel)
+                continue
+            if head is None or not head.may_follow(*position):
+                await self.replaced(topic)
                 continue
             if head.redactions != topic.redactions:
                 topic.forget_frames(head.redactions)
             if head.state:
                 topic.terminal = head.head
             if head.head > topic.ring.tail:
-                behind(topic, head.head)
+                behind(topic, head)
 
-    async def _restart(self, topic: Topic, head: Head | None) -> None:
-        if head is None and not topic.waiters:
-            # Nobody streams it any more: to open it would put a trimmed run back into the log.
-            self.forget(topic.channel)
-            return
-        epoch = topic.epoch
-        reason = "unknown"
-        if head is not None and head.epoch == epoch:
-            # Compare-and-set: of several processes that see this, one rotates the epoch.
-            reason = "rewound"
-            await self.run(self.log.rotate, topic.channel, epoch)
-        (head,) = await self.run(self.log.open, [topic.channel])
-        if topic.epoch == epoch and head.epoch != epoch:
-            topic.restart(head, reason)
+    async def replaced(self, topic: Topic) -> None:
+        """Start ``topic`` again, with the log that took the place of the one that it has seen."""
+        generation = topic.generation
+        while True:
+            try:
+                (head,) = await self.run(self.log.open, [topic.channel])
+                break
+            except LogUnavailable as error:
+                logger.warning("Channel %r waits for the log: %s", topic.channel, error)
+                await asyncio.sleep(RESTART_PAUSE)
+        # Others may have seen the same and have been faster.
+        if topic.generation == generation:
+            topic.restart(head, "rewound" if head.epoch == topic.epoch else "unknown")
 
     # -- the shared tasks
 
@@ -240,7 +253,7 @@ class Hub:
             self._check_wanted.clear()
             self._checks += 1
             try:
-                await self._compare(list(self.topics.values()), Topic.expect)
+                await self._compare(list(self.topics.values()), _read)
             except Exception:
                 # Nobody will ask for this check again.
                 self._check_wanted.set()
@@ -266,9 +279,9 @@ class Hub:
             await self.run(self._orphans.sequence)
             await self._compare(list(self.topics.values()), self._repair_later)
 
-    def _repair_later(self, topic: Topic, seq: int) -> None:
+    def _repair_later(self, topic: Topic, head: Head) -> None:
         # An event that was committed a moment ago is no repair: its wake-up may be on the way.
-        self._loop.call_later(RESTART_PAUSE, self._repair, topic, topic.generation, seq)
+        self._loop.call_later(RESTART_PAUSE, self._repair, topic, topic.generation, head.head)
 
     def _repair(self, topic: Topic, generation: int, seq: int) -> None:
         if topic.generation != generation or topic.ring.tail >= seq:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from django.conf import settings
 from django.utils import timezone
 
-from django_sse.wire.cursor import Cursor
+from django_sse.wire.cursor import Cursor, Position
 from django_sse.wire.errors import InvalidCursor
 
 if TYPE_CHECKING:
@@ -24,27 +24,27 @@ Since: TypeAlias = "str | int | datetime | Cursor"
 
 @dataclass(slots=True)
 class Settled:
-    """Where a stream begins: a head and a cursor for each channel.
+    """Where a stream begins: a head and a position for each channel.
 
     ``resets`` has the indexes of the channels whose position could not be honoured, with reasons.
     """
 
     heads: list[Head]
-    cursors: list[int]
+    positions: list[Position]
     resets: dict[int, str] = field(default_factory=dict)
 
     @property
     def finished(self) -> bool:
         """Whether nothing will ever come after these positions."""
         return not self.resets and all(
-            head.state and cursor >= head.head
-            for head, cursor in zip(self.heads, self.cursors, strict=True)
+            head.state and position.seq >= head.head
+            for head, position in zip(self.heads, self.positions, strict=True)
         )
 
 
 @dataclass(slots=True)
 class ChannelPosition:
-    """Where a stream stands in one channel.
+    """Where a stream stands in one channel: after the event ``cursor``, which has this ``tag``.
 
     ``page`` holds frames that were read from the log while the cursor is behind the ring.
     ``reset`` is the reason for which the client's own position cannot be honoured.
@@ -52,6 +52,7 @@ class ChannelPosition:
 
     topic: Topic
     cursor: int
+    tag: str
     generation: int
     page: list[Frame]
     reset: str = ""
@@ -96,42 +97,82 @@ def settle(
     """
     heads = log.open(channels)
     if last_event_id is not None:
-        return _resume(heads, last_event_id)
+        return _resume(log, heads, last_event_id)
     if isinstance(since, Cursor):
-        return _resume(heads, str(since))
+        return _resume(log, heads, str(since))
     if isinstance(since, str) and since not in ("now", "earliest"):
-        return _resume(heads, since)
+        return _resume(log, heads, since)
     return Settled(heads, [_begin(log, head, since) for head in heads])
 
 
-def _begin(log: EventLog, head: Head, since: Since) -> int:
+def _begin(log: EventLog, head: Head, since: Since) -> Position:
     if since == "now":
-        return head.head
+        return head.position
     if since == "earliest":
-        return head.floor
+        return head.start
     if isinstance(since, int):
-        return max(head.floor, head.head - since)
-    assert isinstance(since, datetime)
-    return log.seq_before(head, since)
+        seq = max(head.floor, head.head - since)
+    else:
+        assert isinstance(since, datetime)
+        seq = log.seq_before(head, since)
+    if (tag := _tag(log, head, seq)) is None:
+        # It was trimmed meanwhile, and so was everything up to the new floor.
+        return log.open([head.channel])[0].start
+    return Position(head.epoch, seq, tag)
 
 
-def _resume(heads: list[Head], text: str) -> Settled:
+def _tag(log: EventLog, head: Head, seq: int) -> str | None:
+    return head.tag(seq) or log.tag(head.key, seq)
+
+
+def _resume(log: EventLog, heads: list[Head], text: str) -> Settled:
     """Only this client is told of a position that cannot be honoured: it may have made it up, so
     nothing that others share changes for it."""
-    settled = Settled(heads, [head.head for head in heads])
+    settled = Settled(heads, [head.position for head in heads])
     try:
         cursor = Cursor.parse(text)
     except InvalidCursor:
         settled.resets = dict.fromkeys(range(len(heads)), "malformed")
         return settled
     for index, head in enumerate(heads):
-        seq = cursor.seq(head.epoch)
-        if seq is None:
-            settled.resets[index] = "unknown"
-        elif seq > head.head:
-            settled.resets[index] = "rewound"
-        elif seq < head.floor:
-            settled.resets[index] = "trimmed"
+        position = cursor.find(head.epoch)
+        if reason := _refused(log, head, position):
+            settled.resets[index] = reason
         else:
-            settled.cursors[index] = seq
+            assert position is not None
+            settled.positions[index] = position
     return settled
+
+
+def _refused(log: EventLog, head: Head, position: Position | None) -> str:
+    """Return why the log cannot honour a client's ``position``; empty if it can."""
+    if position is None:
+        return "unknown"
+    if position.seq > head.head:
+        return "rewound"
+    if position.seq < head.floor:
+        return "trimmed"
+    tag = _tag(log, head, position.seq)
+    if tag is None:
+        return "trimmed"
+    return "" if tag == position.tag else "rewound"
+
+
+async def join(topic: Topic, head: Head, begin: Position, reset: str) -> str:
+    """Return why the client of a stream that begins at ``begin`` needs a reset; empty if it does
+    not.
+
+    ``settle`` found ``head`` and ``begin`` in the log, and perhaps a reason for a ``reset``. If the
+    log was replaced since, or the topic does not know yet that it was, the topic asks the log
+    before the stream begins. Otherwise it would send what is gone, and reset its new clients twice.
+    """
+    if topic.epoch == head.epoch:
+        await topic.reach(head.head)
+    # A client's bogus position alone causes no question, since ``begin`` is then the head.
+    if not (topic.agrees(head.position) and topic.agrees(begin)) or (
+        reset == "rewound" and topic.ring.tail > head.head
+    ):
+        await topic.check()
+    if topic.epoch != head.epoch:
+        return reset or "unknown"
+    return reset or ("" if topic.agrees(begin) else "rewound")

@@ -43,7 +43,7 @@ def announce(appended: Sequence[Appended]) -> None:
     if not appended:
         return
     deliver(appended)
-    _notify([Wakeup(each.channel, each.epoch, each.records[-1].seq) for each in appended])
+    _notify([Wakeup(each.channel, *each.position) for each in appended])
 
 
 def _notify(wakeups: Sequence[Wakeup]) -> None:
@@ -61,4 +61,4 @@ def look_again(channels: Sequence[str]) -> None:
     for hub in _hubs.all():
         hub.check_soon()
     # An empty epoch differs from theirs, which makes them check.
-    _notify([Wakeup(head.channel, "", head.head) for head in heads])
+    _notify([Wakeup(head.channel, "", head.head, head.head_tag) for head in heads])

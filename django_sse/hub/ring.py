@@ -7,11 +7,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from django_sse.log.base import REDACTED, TERMINAL
+from django_sse.wire.cursor import tag_of
 from django_sse.wire.encoder import encode_body, with_id
 from django_sse.wire.errors import InvalidEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Reversible, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from django_sse.log.base import Record
 
@@ -28,6 +29,7 @@ class Frame(NamedTuple):
     """
 
     seq: int
+    tag: str
     data: bytes
     id_size: int
     terminal: bool
@@ -46,32 +48,33 @@ def _id_line(epoch: str) -> bytes:
 
 def encode_record(epoch: str, record: Record) -> Frame:
     """Return the frame of a record of the log."""
+    tag = tag_of(record.nonce)
     if record.kind == REDACTED:
-        return Frame(record.seq, b"", 0, terminal=False)
+        return Frame(record.seq, tag, b"", 0, terminal=False)
     try:
         body = encode_body(record.type or None, record.data)
     except InvalidEvent:
         # publish() did not write this event. Skip it: raising would block the channel for good.
         logger.exception("Event %d of epoch %s cannot be sent: skipped.", record.seq, epoch)
-        return Frame(record.seq, b"", 0, record.kind == TERMINAL)
-    data = b"%b-%d\n%b" % (_id_line(epoch), record.seq, body)
-    return Frame(record.seq, data, len(data) - len(body), record.kind == TERMINAL)
+        return Frame(record.seq, tag, b"", 0, record.kind == TERMINAL)
+    data = b"%b-%d-%b\n%b" % (_id_line(epoch), record.seq, tag.encode(), body)
+    return Frame(record.seq, tag, data, len(data) - len(body), record.kind == TERMINAL)
 
 
-def join(frames: Iterable[Frame], limit: int) -> tuple[bytes, int | None]:
+def join_frames(frames: Iterable[Frame], limit: int) -> tuple[bytes, Frame | None]:
     """Join the first ``frames`` into at most ``limit`` bytes, but at least one frame.
 
-    Returns the bytes and the seq of the last frame in them, None if there were no frames.
+    Returns the bytes and the last frame in them, None if there were no frames.
     """
     parts: list[bytes] = []
-    size, seq = 0, None
+    size, last = 0, None
     for frame in frames:
         size += len(frame.data)
         if parts and size > limit:
             break
         parts.append(frame.data)
-        seq = frame.seq
-    return b"".join(parts), seq
+        last = frame
+    return b"".join(parts), last
 
 
 def leading(frames: Sequence[Frame], limit: int) -> list[Frame]:
@@ -90,27 +93,48 @@ class Ring:
     """Frames ``start + 1`` … ``tail`` without holes, limited in bytes and in number.
 
     The newest frame always stays, so that an event larger than the limit is still delivered.
+    ``start_tag`` and ``tail_tag`` are the tags of the events ``start`` and ``tail``, None where the
+    log was not asked.
     """
 
-    def __init__(self, tail: int, *, max_bytes: int, max_events: int) -> None:
+    def __init__(self, tail: int, tag: str | None, *, max_bytes: int, max_events: int) -> None:
         self.tail = tail
+        self.start_tag = self.tail_tag = tag
         self._max_bytes = max_bytes
         self._max_events = max_events
         self._frames: dict[int, Frame] = {}
         self._size = 0
-        self._slices: dict[tuple[int, int], tuple[bytes, int]] = {}
+        self._slices: dict[tuple[int, int], tuple[bytes, int, str]] = {}
 
     @property
     def start(self) -> int:
         """The lowest cursor that the ring can serve."""
         return self.tail - len(self._frames)
 
-    def restart(self, tail: int) -> None:
-        """Remove all frames; the next one is ``tail + 1``."""
+    def tag(self, seq: int) -> str | None:
+        """Return the tag of the event ``seq``, or None if the ring does not know it."""
+        if seq == self.tail:
+            return self.tail_tag
+        if seq == self.start:
+            return self.start_tag
+        frame = self._frames.get(seq)
+        return None if frame is None else frame.tag
+
+    def follows(self, seq: int, tag: str | None) -> bool:
+        """Return whether the event ``seq`` may be the one that the ring knows under that number.
+
+        False means that they are of two logs. ``tag`` is None if it is not known.
+        """
+        known = self.tag(seq)
+        return known is None or tag is None or known == tag
+
+    def restart(self, tail: int, tag: str | None) -> None:
+        """Remove all frames; the next one is ``tail + 1``, after the event with this ``tag``."""
         self._frames.clear()
         self._slices.clear()
         self._size = 0
         self.tail = tail
+        self.start_tag = self.tail_tag = tag
 
     def append(self, frames: Iterable[Frame]) -> None:
         """Add the frames after ``tail``. Raises ``ValueError`` for any other frame."""
@@ -119,23 +143,33 @@ class Ring:
                 raise ValueError(f"frame {frame.seq} does not follow frame {self.tail}")
             self._frames[frame.seq] = frame
             self._size += len(frame.data)
-            self.tail = frame.seq
+            self.tail, self.tail_tag = frame.seq, frame.tag
         self._slices.clear()
         while len(self._frames) > 1 and (
             self._size > self._max_bytes or len(self._frames) > self._max_events
         ):
-            self._size -= len(self._frames.pop(self.start + 1).data)
+            oldest = self._frames.pop(self.start + 1)
+            self.start_tag = oldest.tag
+            self._size -= len(oldest.data)
 
-    def prepend(self, frames: Reversible[Frame]) -> None:
-        """Add the frames up to ``start``: as many of the newest as there is room for."""
-        for frame in reversed(frames):
-            room = self._max_bytes - self._size
-            if frame.seq != self.start or len(frame.data) > room:
+    def prepend(self, before: str | None, frames: Sequence[Frame]) -> None:
+        """Add the frames up to ``start``: as many of the newest as there is room for.
+
+        ``before`` is the tag of the event before the first of them. Frames of another log are
+        refused.
+        """
+        if not frames or not self.follows(frames[-1].seq, frames[-1].tag):
+            return
+        tags = [before, *(frame.tag for frame in frames)]
+        for index in range(len(frames) - 1, -1, -1):
+            frame = frames[index]
+            if len(frame.data) > self._max_bytes - self._size:
                 return
-            if len(self._frames) >= self._max_events:
+            if frame.seq != self.start or len(self._frames) >= self._max_events:
                 return
             self._frames[frame.seq] = frame
             self._size += len(frame.data)
+            self.start_tag = tags[index]
 
     def find(self, seq: int) -> Frame | None:
         """Return the frame ``seq``, or None if the ring does not have it."""
@@ -146,14 +180,17 @@ class Ring:
         for seq in range(after + 1, self.tail + 1):
             yield self._frames[seq]
 
-    def slice(self, after: int, limit: int) -> tuple[bytes, int]:
-        """Return the joined frames after the cursor ``after``, and the cursor after them."""
-        if after >= self.tail:
-            return b"", after
+    def slice(self, after: int, limit: int) -> tuple[bytes, int, str]:
+        """Return the joined frames after the event ``after``, and the seq and tag of the last.
+
+        Raises ``ValueError`` if there is none.
+        """
         found = self._slices.get((after, limit))
         if found is None:
-            data, seq = join(self.frames(after), limit)
-            found = data, after if seq is None else seq
+            data, last = join_frames(self.frames(after), limit)
+            if last is None:
+                raise ValueError(f"there is no frame after {after}")
+            found = data, last.seq, last.tag
             if len(self._slices) >= _CACHED_SLICES:
                 self._slices.clear()
             self._slices[after, limit] = found

@@ -6,12 +6,15 @@ import asyncio
 import logging
 from collections import OrderedDict
 from contextvars import Context
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django_sse import conf, constants
 from django_sse.exceptions import LogUnavailable
 from django_sse.hub.ring import Frame, Ring, encode_record
 from django_sse.hub.rounds import Rounds
+from django_sse.log.base import Page
+from django_sse.wire.cursor import tag_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -19,7 +22,8 @@ if TYPE_CHECKING:
 
     from django_sse.hub.hub import Hub
     from django_sse.hub.rounds import Waiter
-    from django_sse.log.base import Appended, Head, Record
+    from django_sse.log.base import Appended, EventLog, Head, Record
+    from django_sse.wire.cursor import Position
 
     T = TypeVar("T")
 
@@ -40,6 +44,33 @@ def _after_the_last_hole(records: Sequence[Record]) -> Sequence[Record]:
     return records
 
 
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Frames without holes, and the ``tag`` of the event before them, None if it is not known."""
+
+    tag: str | None
+    frames: list[Frame]
+
+    def after(self, seq: int) -> Frames:
+        """Return the frames after the event ``seq``, which is one of them or the one before."""
+        skipped = len(self.frames) - (self.frames[-1].seq - seq)
+        if not skipped:
+            return self
+        return Frames(self.frames[skipped - 1].tag, self.frames[skipped:])
+
+
+def read_after(log: EventLog, channel: str, key: int, after: int, limit: int) -> Page:
+    """Return a page of the log, with the tag of the event before it also where that was trimmed.
+
+    Only the channel's row still has the tag of the newest event that was trimmed.
+    """
+    page = log.read(key, after, limit)
+    if page.tag is not None or not page.records or page.records[0].seq != after + 1:
+        return page
+    head = log.heads([channel]).get(channel)
+    return Page(None if head is None or head.key != key else head.tag(after), page.records)
+
+
 class Hole(Exception):
     """Events after a position are no longer in the log."""
 
@@ -47,8 +78,8 @@ class Hole(Exception):
 class Topic:
     """All reads of the log for one channel, each shared among the streams that need it.
 
-    ``generation`` is incremented if the log has been replaced (wiped, rewound or rotated). A stream
-    that sees a new generation tells its client.
+    ``generation`` is incremented if the log has been replaced (wiped or rewound). A stream that
+    sees a new generation tells its client.
     """
 
     def __init__(self, hub: Hub, channel: str) -> None:
@@ -60,7 +91,7 @@ class Topic:
         self.reason = ""
         self.terminal: int | None = None
         self.redactions = 0
-        self.ring = Ring(0, max_bytes=limits.RING_BYTES, max_events=limits.RING_EVENTS)
+        self.ring = Ring(0, None, max_bytes=limits.RING_BYTES, max_events=limits.RING_EVENTS)
         self.waiters: set[Waiter] = set()
         self.unused_since: float | None = None
         self._hub = hub
@@ -69,10 +100,10 @@ class Topic:
         # The highest seq that is in the log according to the database or a commit of this process.
         self._known = 0
         self._early: dict[int, Appended] = {}
-        self._pages: dict[int, asyncio.Task[list[Frame]]] = {}
+        self._pages: dict[int, asyncio.Task[Frames]] = {}
         # The pages read most recently, by the cursor before them. A replaying stream keeps only the
         # part of a page that goes into its next write.
-        self._recent: OrderedDict[int, list[Frame]] = OrderedDict()
+        self._recent: OrderedDict[int, Frames] = OrderedDict()
         self._catching_up: asyncio.Task[None] | None = None
         self._filling: asyncio.Task[None] | None = None
         self._look_again = False
@@ -92,7 +123,7 @@ class Topic:
         self.epoch, self.key = head.epoch, head.key
         self.redactions = head.redactions
         self.terminal = head.head if head.state else None
-        self.ring.restart(head.head)
+        self.ring.restart(head.head, head.head_tag)
         self._filling = None
         self._early.clear()
         missed = self._known
@@ -119,13 +150,29 @@ class Topic:
         if self._known > self.ring.tail:
             self.look()
 
+    async def reach(self, seq: int) -> None:
+        """Read up to ``seq``, as ``expect`` does, and wait until that was tried."""
+        self.expect(seq)
+        while self.ring.tail < seq and self._catching_up is not None:
+            await asyncio.wait([self._catching_up])
+
+    async def check(self) -> None:
+        """Compare with the log, and read what is missing: both can show that the log is another."""
+        await self._hub.check(self)
+        await self.reach(self._known)
+
+    def jump(self, head: Head) -> None:
+        """Go on from ``head``: the events before it were trimmed."""
+        self._known = max(self._known, head.head)
+        self.ring.restart(head.head, head.head_tag)
+
     def forget_frames(self, redactions: int) -> None:
         """Drop all events in memory because one was redacted; streams read the log again."""
         self.redactions = redactions
         self._early.clear()
         self._forget_pages()
         self._filling = None
-        self.ring.restart(self.ring.tail)
+        self.ring.restart(self.ring.tail, self.ring.tail_tag)
         for waiter in self.waiters:
             waiter.forget_pages()
 
@@ -146,15 +193,35 @@ class Topic:
             self._early[first] = appended
             self._loop.call_later(constants.GAP_WAIT, self._expect_of, self.generation, last)
             return
-        if first <= self.ring.tail and not self._has(appended.records[0]):
-            # Another event has the same number: the log was rewound.
-            self._spawn(self._hub.check(self))
-        self._append(appended.records)
-        while self._early and (later := self._early.pop(self.ring.tail + 1, None)):
-            self._append(later.records)
+        later: Appended | None = appended
+        while later is not None and self._take(later):
+            later = self._early.pop(self.ring.tail + 1, None)
 
-    def _has(self, record: Record) -> bool:
-        return self.ring.find(record.seq) == encode_record(self.epoch, record)
+    def _take(self, appended: Appended) -> bool:
+        """Add the events that the ring does not have; return False if they are of another log."""
+        first = appended.records[0].seq
+        if not self.ring.follows(first - 1, appended.before) or not self.ring.follows(
+            first, tag_of(appended.records[0].nonce)
+        ):
+            # Another event has the same number: the log was rewound.
+            self._spawn(self._hub.replaced(self))
+            return False
+        self._append(appended.records)
+        return True
+
+    @property
+    def newest(self) -> tuple[int, str]:
+        """The seq and the tag of the newest event that the log is known to have."""
+        assert self.ring.tail_tag is not None
+        return self.ring.tail, self.ring.tail_tag
+
+    def agrees(self, position: Position) -> bool:
+        """Return whether ``position`` may be one of this topic: what is before the ring is unknown.
+
+        If not, and it was read from the log, then the log was replaced, before it or after it.
+        """
+        epoch, seq, tag = position
+        return epoch == self.epoch and seq <= self.ring.tail and self.ring.follows(seq, tag)
 
     def _expect_of(self, generation: int, seq: int) -> None:
         # A seq of the log before it was replaced would make the new one look rewound.
@@ -203,18 +270,23 @@ class Topic:
     async def _catch_up(self) -> None:
         while self._look_again:
             self._look_again = False
-            self._skip_what_the_ring_cannot_hold()
-            generation, after, known = self.generation, self.ring.tail, self._known
+            generation, known = self.generation, self._known
+            # Not what the ring cannot hold.
+            after = max(self.ring.tail, known - self._ring_events)
             hint, self._hint = max(self._hint, known), 0
             limit = constants.PAGE_EVENTS
             if hint > after:
                 limit = min(hint - after, limit)
-            records = _after_the_last_hole(await self._read(after, limit))
+            page = await self._read(after, limit)
             if generation != self.generation:
                 return
+            if not self.ring.follows(after, page.tag):
+                await self._hub.replaced(self)
+                return
+            records = _after_the_last_hole(page.records)
             if records and records[-1].seq > self.ring.tail:
-                if records[0].seq > self.ring.tail + 1:
-                    self.ring.restart(records[0].seq - 1)
+                if (before := records[0].seq - 1) > self.ring.tail:
+                    self.ring.restart(before, page.tag if before == after else None)
                 self._append(records)
                 # A page that reaches the hint has all events that are known so far.
                 self._look_again |= not after < hint <= self.ring.tail
@@ -222,35 +294,34 @@ class Topic:
                 # The page was cut at its maximum size, and its events were delivered meanwhile.
                 self._hint, self._look_again = max(self._hint, hint), True
             elif known > self.ring.tail:
-                self.ring.restart(known)
-                await self._hub.check(self)
+                # Either all of it was trimmed, or it was of a log that was replaced before this
+                # topic had any of it. Only the head tells.
+                self._known = self.ring.tail
+                await self._hub.check(self, Topic.jump)
                 self._rounds.wake()
 
-    def _skip_what_the_ring_cannot_hold(self) -> None:
-        behind = self._known - self.ring.tail
-        if behind > self._ring_events:
-            self.ring.restart(self._known - self._ring_events)
-
-    async def _read(self, after: int, limit: int) -> list[Record]:
+    async def _read(self, after: int, limit: int) -> Page:
         """Return one page, retrying as long as the database does not respond."""
         while True:
             redactions = self.redactions
             try:
-                records = await self._hub.run(self._hub.log.read, self.key, after, limit)
+                page = await self._hub.run(
+                    read_after, self._hub.log, self.channel, self.key, after, limit
+                )
             except LogUnavailable as error:
                 logger.warning("Streams of channel %r wait for the log: %s", self.channel, error)
                 await asyncio.sleep(_RETRY_LOG)
             else:
                 # Otherwise one of them may have been redacted meanwhile: read again.
                 if redactions == self.redactions:
-                    return records
+                    return page
 
     # -- replay
 
-    async def page(self, after: int) -> list[Frame]:
+    async def page(self, after: int) -> Frames:
         """Return the frames after a cursor that the ring no longer covers; callers share a read.
 
-        The list is empty if the ring covers the cursor by now. Raises ``Hole`` if the log no longer
+        There are none if the ring covers the cursor by now. Raises ``Hole`` if the log no longer
         has the event that follows ``after``.
         """
         if self._filling is None and self.ring.start - after <= self._ring_events:
@@ -258,8 +329,8 @@ class Topic:
         if self._filling is not None and not self._filling.done():
             await asyncio.shield(self._filling)
         if after >= self.ring.start:
-            return []
-        if recent := self._recent_after(after):
+            return Frames(self.ring.tag(after), [])
+        if (recent := self._recent_after(after)) is not None:
             return recent
         task = self._pages.get(after)
         if task is None:
@@ -280,14 +351,16 @@ class Topic:
         # Backwards from the newest: there may be room for only a few.
         while (start := self.ring.start) > lowest:
             after = max(lowest, start - step)
-            records = await self._read(after, start - after)
+            page = await self._read(after, start - after)
+            records = page.records
             if not records or (generation, redactions) != (self.generation, self.redactions):
                 return
             if records[-1].seq < start:
                 # The events are large: the page reached its maximum size before the ring's start.
                 step = len(records)
                 continue
-            self.ring.prepend([encode_record(self.epoch, each) for each in records])
+            frames = [encode_record(self.epoch, each) for each in records]
+            self.ring.prepend(page.tag, frames)
             if self.ring.start > after:
                 return
 
@@ -295,30 +368,31 @@ class Topic:
         self._pages.clear()
         self._recent.clear()
 
-    def _recent_after(self, cursor: int) -> list[Frame]:
+    def _recent_after(self, cursor: int) -> Frames | None:
         """Return the frames after ``cursor``, if one of the pages read most recently has them."""
-        for after, frames in self._recent.items():
-            if after <= cursor < frames[-1].seq:
+        for after, recent in self._recent.items():
+            if after <= cursor < recent.frames[-1].seq:
                 self._recent.move_to_end(after)
-                return frames[cursor - after :] if cursor > after else frames
-        return []
+                return recent.after(cursor)
+        return None
 
-    def _loaded(self, after: int, task: asyncio.Task[list[Frame]]) -> None:
+    def _loaded(self, after: int, task: asyncio.Task[Frames]) -> None:
         if self._pages.get(after) is task:
             del self._pages[after]
         if not task.cancelled():
             task.exception()
 
-    async def _load(self, after: int) -> list[Frame]:
+    async def _load(self, after: int) -> Frames:
         known, epoch, generation = self._known, self.epoch, self.generation
-        records = await self._read(after, constants.PAGE_EVENTS)
+        page = await self._read(after, constants.PAGE_EVENTS)
+        records = page.records
         if not records:
             if max(known, self.ring.start) > after:
                 raise Hole
-            return []
+            return Frames(page.tag, [])
         if records[0].seq != after + 1 or records[-1].seq - after != len(records):
             raise Hole
-        frames = [encode_record(epoch, record) for record in records]
+        frames = Frames(page.tag, [encode_record(epoch, record) for record in records])
         if generation == self.generation:
             self._recent[after] = frames
             while len(self._recent) > _RECENT_PAGES:

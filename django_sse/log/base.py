@@ -15,8 +15,11 @@ A log holds channels; a channel is a sequence of events numbered 1, 2, 3 … wit
   comes later is dropped, logged and signalled.
 - **Readers detect holes.** ``read`` returns the stored events after a position. A reader compares
   the first row with its position, and an empty page with the head that it knew *before* the read.
-- **Epoch.** It is random and created with the channel. A log that was wiped, or rewound and
-  rotated, has a new one.
+- **Epoch.** It is random, created with the channel, and lives as long as the channel's row.
+- **A position proves itself.** Each append draws a random nonce, which is stored with its events
+  and from which their tag is made. A log that was rewound (restored from an older copy, say) and
+  then appended to has events with the same numbers, but with other tags. So an event is identified
+  by epoch, seq and tag, and a reader compares all three.
 
 All methods are synchronous, may be called from any thread, and raise ``LogUnavailable`` if the
 storage does not answer.
@@ -33,12 +36,13 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from django_sse.exceptions import ChannelFinished
 from django_sse.models import Kind, State
 from django_sse.signals import events_dropped
+from django_sse.wire.cursor import Position, tag_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime, timedelta
 
-__all__ = ["Appended", "Entry", "EventLog", "Head", "Kind", "Outcome", "Record", "State"]
+__all__ = ["Appended", "Entry", "EventLog", "Head", "Kind", "Outcome", "Page", "Record", "State"]
 
 logger = logging.getLogger("django_sse")
 
@@ -62,18 +66,19 @@ class Entry(NamedTuple):
 
 
 class Record(NamedTuple):
-    """An event of the log."""
+    """An event of the log. ``nonce`` is the random number of the append that made it."""
 
     seq: int
     type: str
     data: str
-    kind: int = Kind.EVENT
+    kind: int
+    nonce: int
 
 
 # NamedTuple's own constructors are Python functions and cost twice as much. These take a tuple of
 # all fields.
 new_entry: Callable[[tuple[str, str, str, int, str]], Entry] = partial(tuple.__new__, Entry)
-new_record: Callable[[tuple[int, str, str, int]], Record] = partial(tuple.__new__, Record)
+new_record: Callable[[tuple[int, str, str, int, int]], Record] = partial(tuple.__new__, Record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,21 +89,67 @@ class Head:
     key: int
     epoch: str
     head: int
+    head_tag: str
     floor: int
+    floor_tag: str
     state: str
     redactions: int
+
+    @property
+    def position(self) -> Position:
+        """The position after the newest event."""
+        return Position(self.epoch, self.head, self.head_tag)
+
+    @property
+    def start(self) -> Position:
+        """The position before the oldest stored event."""
+        return Position(self.epoch, self.floor, self.floor_tag)
+
+    def may_follow(self, epoch: str, seq: int, tag: str | None) -> bool:
+        """Return whether the log may have been at this position before; the tag may be unknown.
+
+        If not, the log was wiped or rewound.
+        """
+        if self.epoch != epoch or self.head < seq:
+            return False
+        return self.head > seq or tag is None or tag == self.head_tag
+
+    def tag(self, seq: int) -> str | None:
+        """Return the tag of the event ``seq`` if the head has it: that of either end."""
+        if seq == self.head:
+            return self.head_tag
+        return self.floor_tag if seq == self.floor else None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Stored events, in order, and the ``tag`` of the event before them.
+
+    The tag is None if that event is no longer stored.
+    """
+
+    tag: str | None
+    records: list[Record]
 
 
 @dataclass(frozen=True, slots=True)
 class Appended:
     """Events of one channel that were sequenced together, in order; never empty.
 
-    If very many were deferred, it has only the newest: readers find the others in the log.
+    ``before`` is the tag of the event before them. If very many were deferred, it has only the
+    newest: readers find the others in the log.
     """
 
     channel: str
     epoch: str
-    records: Sequence[Record]
+    before: str
+    records: list[Record]
+
+    @property
+    def position(self) -> Position:
+        """The position after the last of the events."""
+        last = self.records[-1]
+        return Position(self.epoch, last.seq, tag_of(last.nonce))
 
 
 # For the entries of one caller: their ids, in order, or the error that kept all of them out.
@@ -162,11 +213,15 @@ class EventLog(ABC):
         """Return the heads of the ``channels`` that exist."""
 
     @abstractmethod
-    def read(self, key: int, after: int, limit: int) -> list[Record]:
+    def read(self, key: int, after: int, limit: int) -> Page:
         """Return at most ``limit`` stored records with ``seq > after``, in ascending order.
 
         If their data has more than ``PAGE_CHARACTERS``, the page is shorter, but not empty.
         """
+
+    @abstractmethod
+    def tag(self, key: int, seq: int) -> str | None:
+        """Return the tag of the event ``seq``, or None if it is not stored."""
 
     @abstractmethod
     def seq_before(self, head: Head, moment: datetime) -> int:
@@ -203,10 +258,6 @@ class EventLog(ABC):
     @abstractmethod
     def redact(self, channel: str, seq: int) -> bool:
         """Replace one event with a tombstone, for good; return False if there is no such event."""
-
-    @abstractmethod
-    def rotate(self, channel: str, epoch: str) -> bool:
-        """Give ``channel`` a new epoch if it still has ``epoch``; return whether it did."""
 
 
 def fitting(sizes: Iterable[int]) -> int:

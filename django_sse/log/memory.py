@@ -22,6 +22,7 @@ from django_sse.log.base import (
     Head,
     Kind,
     Outcome,
+    Page,
     Record,
     State,
     check_limits,
@@ -29,7 +30,7 @@ from django_sse.log.base import (
     refuse_after_end,
     report_dropped,
 )
-from django_sse.wire.cursor import make_epoch
+from django_sse.wire.cursor import NO_TAG, make_epoch, make_nonce, tag_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -42,6 +43,7 @@ class _Channel:
     key: int
     epoch: str = field(default_factory=make_epoch)
     floor: int = 0
+    floor_tag: str = NO_TAG
     state: str = State.OPEN
     redactions: int = 0
     records: list[Record] = field(default_factory=list)
@@ -51,8 +53,16 @@ class _Channel:
     def head(self) -> int:
         return self.floor + len(self.records)
 
-    def append(self, entry: Entry) -> Record:
-        record = Record(self.head + 1, entry.type, entry.data, entry.kind)
+    @property
+    def head_tag(self) -> str:
+        return tag_of(self.records[-1].nonce) if self.records else self.floor_tag
+
+    def tag(self, seq: int) -> str | None:
+        index = seq - self.floor - 1
+        return tag_of(self.records[index].nonce) if 0 <= index < len(self.records) else None
+
+    def append(self, entry: Entry, nonce: int) -> Record:
+        record = Record(self.head + 1, entry.type, entry.data, entry.kind, nonce)
         self.records.append(record)
         now = timezone.now()
         self.created.append(max(now, self.created[-1]) if self.created else now)
@@ -66,7 +76,9 @@ class _Channel:
             self.key,
             self.epoch,
             self.head,
+            self.head_tag,
             self.floor,
+            self.floor_tag,
             self.state,
             self.redactions,
         )
@@ -145,14 +157,17 @@ class MemoryLog(EventLog):
 
     def _append(self, entries: Sequence[Entry]) -> tuple[list[Appended], list[str]]:
         """Append ``entries``, none of which follows an end; return what was sequenced, and ids."""
-        done: dict[str, list[Record]] = {}
+        done: dict[str, Appended] = {}
         ids = []
+        nonce = make_nonce()
         for entry in entries:
             channel = self._channel(entry.channel)
-            record = channel.append(entry)
-            done.setdefault(channel.name, []).append(record)
-            ids.append(f"{channel.epoch}-{record.seq}")
-        return [Appended(name, self._channels[name].epoch, done[name]) for name in done], ids
+            if channel.name not in done:
+                done[channel.name] = Appended(channel.name, channel.epoch, channel.head_tag, [])
+            record = channel.append(entry, nonce)
+            done[channel.name].records.append(record)
+            ids.append(f"{channel.epoch}-{record.seq}-{tag_of(nonce)}")
+        return list(done.values()), ids
 
     def append_each(
         self, groups: Sequence[Sequence[Entry]]
@@ -185,14 +200,20 @@ class MemoryLog(EventLog):
         with self._lock:
             return {n: self._channels[n].snapshot() for n in channels if n in self._channels}
 
-    def read(self, key: int, after: int, limit: int) -> list[Record]:
+    def read(self, key: int, after: int, limit: int) -> Page:
         with self._lock:
             channel = self._keys.get(key)
             if channel is None:
-                return []
+                return Page(None, [])
             start = max(0, after - channel.floor)
             page = channel.records[start : start + limit]
-            return page[: fitting(len(record.data) for record in page)]
+            records = page[: fitting(len(record.data) for record in page)]
+            return Page(channel.tag(after) if after else NO_TAG, records)
+
+    def tag(self, key: int, seq: int) -> str | None:
+        with self._lock:
+            channel = self._keys.get(key)
+            return None if channel is None else channel.tag(seq)
 
     def seq_before(self, head: Head, moment: datetime) -> int:
         with self._lock:
@@ -210,6 +231,8 @@ class MemoryLog(EventLog):
                 return 0
             floor = self.trim_floor(found.snapshot(), age=age, count=count)
             removed = floor - found.floor
+            if removed:
+                found.floor_tag = tag_of(found.records[removed - 1].nonce)
             del found.records[:removed], found.created[:removed]
             found.floor = floor
             return removed
@@ -226,14 +249,6 @@ class MemoryLog(EventLog):
                 return False
             if found.records[index].kind != Kind.EVENT:
                 return False
-            found.records[index] = Record(seq, "", "", Kind.REDACTED)
+            found.records[index] = Record(seq, "", "", Kind.REDACTED, found.records[index].nonce)
             found.redactions += 1
-            return True
-
-    def rotate(self, channel: str, epoch: str) -> bool:
-        with self._lock:
-            found = self._channels.get(channel)
-            if found is None or found.epoch != epoch:
-                return False
-            found.epoch = make_epoch()
             return True

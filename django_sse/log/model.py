@@ -18,13 +18,12 @@ from django_sse.log.base import (
     Head,
     Kind,
     Outcome,
-    Record,
+    Page,
     check_limits,
     refuse_after_end,
 )
-from django_sse.log.orm import BATCH, DatabaseNow, channel_hash
+from django_sse.log.orm import BATCH, DatabaseNow
 from django_sse.models import Channel, OutboxEvent, StoredEvent
-from django_sse.wire.cursor import make_epoch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -92,8 +91,11 @@ class ModelLog(EventLog):
     def heads(self, channels: Iterable[str]) -> dict[str, Head]:
         return reads.heads(self.alias, channels)
 
-    def read(self, key: int, after: int, limit: int) -> list[Record]:
+    def read(self, key: int, after: int, limit: int) -> Page:
         return reads.page(self.alias, key, after, limit)
+
+    def tag(self, key: int, seq: int) -> str | None:
+        return reads.tag(self.alias, key, seq)
 
     def seq_before(self, head: Head, moment: datetime) -> int:
         return transactions.run(self.alias, lambda: trimming.seq_before(self.alias, head, moment))
@@ -141,9 +143,3 @@ class ModelLog(EventLog):
                 return True
 
         return transactions.run(self.alias, empty)
-
-    def rotate(self, channel: str, epoch: str) -> bool:
-        row = Channel.objects.using(self.alias).filter(name_hash=channel_hash(channel), epoch=epoch)
-        return transactions.run(
-            self.alias, lambda: bool(row.update(epoch=make_epoch(), epoch_created=DatabaseNow()))
-        )

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from django.db import connections
 
 from django_sse.log import transactions
-from django_sse.log.base import Head, Record, fitting
+from django_sse.log.base import Head, Page, Record, fitting
 from django_sse.log.orm import BATCH, channel_hash
 from django_sse.log.statements import statements
-from django_sse.wire.cursor import MAX_SEQ
+from django_sse.wire.cursor import MAX_SEQ, NO_TAG, tag_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -40,18 +40,32 @@ def heads(alias: str, names: Iterable[str]) -> dict[str, Head]:
     return found
 
 
-def page(alias: str, key: int, after: int, limit: int) -> list[Record]:
+def tag(alias: str, key: int, seq: int) -> str | None:
+    """Implement ``EventLog.tag``."""
+    rows = _rows(alias, statements(connections[alias]).nonce, [key, seq])
+    return tag_of(rows[0][0]) if rows else None
+
+
+def page(alias: str, key: int, after: int, limit: int) -> Page:
     """Implement ``EventLog.read``."""
     written = statements(connections[alias])
     # Try with an upper bound first: without table statistics PostgreSQL reads and sorts all later
     # events (a page out of 100,000 took 125 ms instead of 4).
     near = [key, after, min(after + limit, MAX_SEQ)]
-    return _page(alias, written.events_up_to, written.sizes_up_to, near, limit) or _page(
-        alias, written.events, written.sizes, near[:2], limit
-    )
+    found = _page(alias, written.events_up_to, written.sizes_up_to, near, limit)
+    if not found.records:
+        found = _page(alias, written.events, written.sizes, near[:2], limit)
+    return found
 
 
-def _page(alias: str, events: str, sizes: str, where: list[int], limit: int) -> list[Record]:
+def _page(alias: str, events: str, sizes: str, where: list[int], limit: int) -> Page:
+    after = where[1]
     if limit > _FEW:
         limit = fitting(size for (size,) in _rows(alias, sizes, [*where, limit]))
-    return [Record(*row) for row in _rows(alias, events, [*where, limit])] if limit else []
+    # One more, for the event before them: its tag shows whether they follow what the reader has.
+    rows = _rows(alias, events, [after, *where, limit + 1])
+    records = [Record(*row) for row in rows]
+    tag = None if after else NO_TAG
+    if records and records[0].seq == after:
+        tag = tag_of(records.pop(0).nonce)
+    return Page(tag, records[:limit])

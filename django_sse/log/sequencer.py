@@ -23,7 +23,7 @@ from django_sse.log.orm import DatabaseNow, channel_hash, insert, refuse_over_pa
 from django_sse.log.outbox import move_outboxes
 from django_sse.log.statements import statements
 from django_sse.models import Channel
-from django_sse.wire.cursor import MAX_SEQ, make_epoch
+from django_sse.wire.cursor import MAX_SEQ, make_epoch, make_nonce, tag_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -50,7 +50,6 @@ def make_channels(alias: str, names: Iterable[str]) -> None:
             name=name,
             name_hash=channel_hash(name),
             epoch=make_epoch(),
-            epoch_created=now,
             created=now,
         )
         for name in sorted(names)
@@ -177,14 +176,23 @@ class Locked:
     name_hash: str
     epoch: str
     head: int
+    tag: str
     state: str
     pending: bool
     created: Any
     """The time at which its new events are created, in the database's form; see
     ``Statements.lock``."""
     clock: Any
+    nonce: int
+    """The random number of the new events: one for a transaction, so that the heads of channels
+    that move alike are written together."""
     records: list[Record] = field(default_factory=list)
     dropped: int = 0
+    before: str = ""
+    """The tag of the event before the new ones."""
+
+    def __post_init__(self) -> None:
+        self.before = self.tag
 
     def refuse_beyond_last(self, count: int) -> None:
         """Raise ``ChannelFinished`` if there are not ``count`` numbers left."""
@@ -203,15 +211,16 @@ class Locked:
         """Number ``entries``, of which only the last may be terminal, and return their ids."""
         if self.state:
             raise ChannelFinished.of(self.name, self.state)
-        first = self.head + 1
+        first, nonce = self.head + 1, self.nonce
         self.records += [
-            new_record((seq, each.type, each.data, each.kind))
+            new_record((seq, each.type, each.data, each.kind, nonce))
             for seq, each in enumerate(entries, first)
         ]
         self.head += len(entries)
+        self.tag = tag_of(nonce)
         if entries[-1].kind == TERMINAL:
             self.state = entries[-1].state
-        return [f"{self.epoch}-{seq}" for seq in range(first, self.head + 1)]
+        return [f"{self.epoch}-{seq}-{self.tag}" for seq in range(first, self.head + 1)]
 
     def move(self, type: str, data: str, kind: int, state: str) -> None:
         """Number an event of the outbox, or drop it if the channel has ended."""
@@ -221,7 +230,7 @@ class Locked:
             self.append(Entry(self.name, type, data, kind, state))
 
     def appended(self) -> Appended:
-        return Appended(self.name, self.epoch, self.records)
+        return Appended(self.name, self.epoch, self.before, self.records)
 
 
 def _is_deferred(connection: BaseDatabaseWrapper) -> bool:
@@ -254,7 +263,8 @@ def _lock(cursor: CursorWrapper, names: Sequence[str], *, wait: bool) -> dict[st
 
 def _fetch_locked(cursor: CursorWrapper, sql: str, values: Sequence[Any]) -> list[Locked]:
     cursor.execute(sql, values)
-    return [Locked(*row) for row in cursor.fetchall()]
+    nonce = make_nonce()
+    return [Locked(*[*row, nonce]) for row in cursor.fetchall()]
 
 
 def _write(cursor: CursorWrapper, channels: Sequence[Locked]) -> None:
@@ -265,16 +275,16 @@ def _write(cursor: CursorWrapper, channels: Sequence[Locked]) -> None:
         cursor.execute(written.append, _as_json(channels))
         return
     rows = [
-        (each.key, r.seq, r.kind, r.type, each.created or each.clock, r.data)
+        (each.key, r.seq, r.kind, r.type, each.created or each.clock, r.nonce, r.data)
         for each in channels
         for r in each.records
     ]
     refuse_over_packet(cursor, (row[-1] for row in rows))
     insert(cursor, written.insert_event, rows)
     # One statement for all channels that move by the same count: most move by one event.
-    alike: dict[tuple[int, str], list[int]] = {}
+    alike: dict[tuple[int, str, str], list[int]] = {}
     for each in channels:
-        alike.setdefault((len(each.records), each.state), []).append(each.key)
+        alike.setdefault((len(each.records), each.state, each.tag), []).append(each.key)
     for moved, keys in alike.items():
         cursor.execute(written.move_heads(len(keys)), [*moved, *keys])
 
@@ -287,6 +297,8 @@ def _as_json(channels: Sequence[Locked]) -> list[str]:
             "more": len(each.records),
             "state": each.state,
             "created": each.created or each.clock,
+            "nonce": each.nonce,
+            "tag": each.tag,
         }
         for each in channels
     ]

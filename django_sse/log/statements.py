@@ -88,25 +88,30 @@ class Statements:
         self._removes_by_join = connection.vendor == "mysql"
         self._write_reads(_compiled(connection, Length("data")))
         self._write_outbox_reads(_compiled(connection, Length("data"), OutboxEvent))
-        self.insert_event = self._event.insert("channel seq kind type created data")
+        self.insert_event = self._event.insert("channel seq kind type created nonce data")
         """Inserts a row; parameters: its values in the order of these fields."""
         self.insert_deferred = self._outbox.insert("name name_hash kind state type data")
         """Inserts a row; parameters: its values in the order of these fields."""
 
     def _write_reads(self, size: str) -> None:
         event = self._event
-        behind = f"FROM {event} WHERE {event['channel']} = %s AND {event['seq']} > %s"
+        of_channel = f"FROM {event} WHERE {event['channel']} = %s AND {event['seq']}"
         up_to = f"AND {event['seq']} <= %s"
         page = f"ORDER BY {event['seq']} LIMIT %s"
-        columns = event["seq type data kind"]
-        self.events = f"SELECT {columns} {behind} {page}"
-        """Selects events; parameters: the channel's key, the seq before the first, the limit."""
-        self.events_up_to = f"SELECT {columns} {behind} {up_to} {page}"
+        data = f"CASE WHEN {event['seq']} > %s THEN {event['data']} ELSE '' END"
+        columns = f"{event['seq type']}, {data}, {event['kind nonce']}"
+        self.events = f"SELECT {columns} {of_channel} >= %s {page}"
+        """Selects events and, without its data, the one before them; parameters: the seq of that
+        one, the channel's key, that seq again, the limit."""
+        self.events_up_to = f"SELECT {columns} {of_channel} >= %s {up_to} {page}"
         """As ``events``, with the highest seq as a parameter before the limit."""
-        self.sizes = f"SELECT {size} {behind} {page}"
-        """Selects the number of characters in each event's data; parameters as for ``events``."""
-        self.sizes_up_to = f"SELECT {size} {behind} {up_to} {page}"
-        """As ``sizes``; parameters as for ``events_up_to``."""
+        self.sizes = f"SELECT {size} {of_channel} > %s {page}"
+        """Selects the number of characters in each event's data; parameters: the channel's key, the
+        seq before the first, the limit."""
+        self.sizes_up_to = f"SELECT {size} {of_channel} > %s {up_to} {page}"
+        """As ``sizes``, with the highest seq as a parameter before the limit."""
+        self.nonce = f"SELECT {event['nonce']} {of_channel} = %s"
+        """Selects the nonce of one event; parameters: the channel's key, the seq."""
 
     def _write_outbox_reads(self, size: str) -> None:
         o = self._outbox
@@ -121,8 +126,8 @@ class Statements:
     def _append(self) -> str:
         """Build a statement whose two parameters are JSON.
 
-        ``moved`` is a list of channels: key, number of new events, state, time of creation of the
-        events. ``added`` is a list of events: key, seq, kind, type, data.
+        ``moved`` is a list of channels: key, number of new events, state, the events' time of
+        creation, nonce and tag. ``added`` is a list of events: key, seq, kind, type, data.
 
         PostgreSQL inserts 500 rows in one statement four times as fast as in 500 statements, and
         each response that Python waits for is one more wait for the interpreter's lock.
@@ -130,11 +135,13 @@ class Statements:
         c, e = self._channel, self._event
         return (
             "WITH moved AS (SELECT * FROM json_to_recordset(%s) "
-            "AS m(key bigint, more int, state text, created timestamptz)), "
+            "AS m(key bigint, more int, state text, created timestamptz, nonce bigint, tag text)), "
             f"heads AS (UPDATE {c} SET {c['head']} = {c}.{c['head']} + moved.more, "
-            f"{c['state']} = moved.state FROM moved WHERE {c}.{c['id']} = moved.key) "
-            f"INSERT INTO {e} ({e['channel seq kind type created data']}) "
-            "SELECT moved.key, seq, kind, type, moved.created, data FROM json_to_recordset(%s) "
+            f"{c['state']} = moved.state, {c['head_tag']} = moved.tag "
+            f"FROM moved WHERE {c}.{c['id']} = moved.key) "
+            f"INSERT INTO {e} ({e['channel seq kind type created nonce data']}) "
+            "SELECT moved.key, seq, kind, type, moved.created, moved.nonce, data "
+            "FROM json_to_recordset(%s) "
             "AS added(key bigint, seq bigint, kind smallint, type text, data text) "
             "JOIN moved ON moved.key = added.key ORDER BY moved.key, seq"
         )
@@ -145,7 +152,7 @@ class Statements:
         text = "::text" if self.append is not None else ""
         later = f"CASE WHEN e.{e['created']} > {now} THEN e.{e['created']} ELSE {now} END"
         return (
-            f"{c['id name name_hash epoch head state']}, "
+            f"{c['id name name_hash epoch head head_tag state']}, "
             f"EXISTS (SELECT 1 FROM {o} o WHERE o.{o['name_hash']} = c.{c['name_hash']}), "
             f"(CASE WHEN {c['head']} = {c['floor']} THEN {now} ELSE (SELECT {later} {newest}) END)"
             f"{text}, {now}{text}"
@@ -154,10 +161,10 @@ class Statements:
     def lock(self, field: str, count: int, *, wait: bool = True) -> str:
         """Select channels by these values of ``field`` and lock them in the order of their keys.
 
-        Without ``wait`` locked rows are skipped. Returns key, name, hash, epoch, head, state,
-        whether the outbox has events for the channel, the time of creation for new events, and the
-        clock. On PostgreSQL both times are text: converting them to datetimes took a third of the
-        writer's time.
+        Without ``wait`` locked rows are skipped. Returns key, name, hash, epoch, head, its tag,
+        state, whether the outbox has events for the channel, the time of creation for new events,
+        and the clock. On PostgreSQL both times are text: converting them to datetimes took a third
+        of the writer's time.
 
         The time of creation is the clock, but never before the newest event's, even if the clock
         was set back. If it is NULL, the row was locked after the statement began, and the statement
@@ -179,15 +186,15 @@ class Statements:
         return f"SELECT {c['id']} FROM {c} WHERE {c['name_hash']} {_in(count)}"
 
     def move_heads(self, count: int) -> str:
-        """Move heads; parameters: the number of new events, the state, the channels' keys."""
+        """Move heads; parameters: the number of new events, state, tag, the channels' keys."""
         c = self._channel
-        to = f"{c['head']} = {c['head']} + %s, {c['state']} = %s"
+        to = f"{c['head']} = {c['head']} + %s, {c['state']} = %s, {c['head_tag']} = %s"
         return f"UPDATE {c} SET {to} WHERE {c['id']} {_in(count)}"
 
     def heads(self, count: int) -> str:
         """Select the fields of a ``Head``, in their order, of the channels with these hashes."""
         c = self._channel
-        fields = c["name id epoch head floor state redactions"]
+        fields = c["name id epoch head head_tag floor floor_tag state redactions"]
         return f"SELECT {fields} FROM {c} WHERE {c['name_hash']} {_in(count)}"
 
     def waiting(self, count: int) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from django_sse.log import transactions
+from django_sse.log import reads, transactions
 from django_sse.models import Channel, StoredEvent
 
 if TYPE_CHECKING:
@@ -39,8 +39,11 @@ def seq_before(alias: str, head: Head, moment: datetime) -> int:
 
 def trim(alias: str, head: Head, floor: int) -> int:
     """Remove the events of one channel up to ``floor``; return how many were removed."""
-    channel = Channel.objects.using(alias).filter(pk=head.key, floor__lt=floor)
-    transactions.run(alias, lambda: channel.update(floor=floor))
+    tag = head.tag(floor) or reads.tag(alias, head.key, floor)
+    if tag is not None:
+        channel = Channel.objects.using(alias).filter(pk=head.key, floor__lt=floor)
+        transactions.run(alias, lambda: channel.update(floor=floor, floor_tag=tag))
+    # Without a tag another process has trimmed further meanwhile, and its floor explains the hole.
     return _delete(alias, head.key, floor)
 
 

@@ -47,7 +47,6 @@ class Migration(migrations.Migration):
                         verbose_name="epoch",
                     ),
                 ),
-                ("epoch_created", models.DateTimeField(verbose_name="epoch created")),
                 (
                     "head",
                     models.BigIntegerField(
@@ -56,6 +55,7 @@ class Migration(migrations.Migration):
                         verbose_name="head",
                     ),
                 ),
+                ("head_tag", models.CharField(default="0", editable=False, max_length=6)),
                 (
                     "floor",
                     models.BigIntegerField(
@@ -64,6 +64,7 @@ class Migration(migrations.Migration):
                         verbose_name="floor",
                     ),
                 ),
+                ("floor_tag", models.CharField(default="0", editable=False, max_length=6)),
                 (
                     "state",
                     models.CharField(
@@ -205,6 +206,13 @@ class Migration(migrations.Migration):
                 ("type", models.CharField(blank=True, max_length=200, verbose_name="event type")),
                 ("data", models.TextField(blank=True, verbose_name="data")),
                 ("created", models.DateTimeField(verbose_name="created")),
+                (
+                    "nonce",
+                    models.BigIntegerField(
+                        editable=False,
+                        help_text="The random number of the append that made it; its tag is made of it.",
+                    ),
+                ),
                 (
                     "channel",
                     models.ForeignKey(

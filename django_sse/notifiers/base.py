@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 
 
 class Wakeup(NamedTuple):
-    """``channel`` may have events up to ``seq`` of ``epoch``."""
+    """``channel`` may have events up to ``seq``, which has this ``tag``, of ``epoch``."""
 
     channel: str
     epoch: str
     seq: int
+    tag: str
 
 
 class Notifier(ABC):

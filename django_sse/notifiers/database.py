@@ -36,10 +36,10 @@ _SHARE = 20
 _EVENTS, _CHANNELS = StoredEvent._meta.db_table, Channel._meta.db_table
 _CHANGES = f"""
     SELECT (SELECT COALESCE(MAX(id), 0) FROM {_EVENTS}),
-    COUNT(*), TOTAL(redactions), MAX(epoch_created), MAX(id) FROM {_CHANNELS}
+    COUNT(*), TOTAL(redactions), MAX(id) FROM {_CHANNELS}
 """
 _NEWS = f"""
-    SELECT channel.name, channel.epoch, MAX(event.seq), MAX(event.id)
+    SELECT channel.name, channel.epoch, channel.head, channel.head_tag, MAX(event.id)
     FROM {_EVENTS} event JOIN {_CHANNELS} channel ON channel.id = event.channel_id
     WHERE event.id > ? GROUP BY channel.id
 """
@@ -160,7 +160,7 @@ class _Watch:
     """A watch for commits of other connections.
 
     It calls ``tell`` with the channels that have new events, and with None when channels changed
-    otherwise (an event was redacted, an epoch rotated).
+    otherwise (an event was redacted, a channel removed).
     """
 
     def __init__(
@@ -218,8 +218,8 @@ class _Watch:
     def _tell_news(self) -> None:
         # SQLite has one writer at a time, so the keys are in the order of the commits.
         if self._newest is not None and (found := self._ask(_NEWS, self._newest)):
-            self._newest = max(row[3] for row in found)
-            self._tell([Wakeup(*row[:3]) for row in found])
+            self._newest = max(row[-1] for row in found)
+            self._tell([Wakeup(*row[:-1]) for row in found])
 
     def _compare_channels(self, now: float) -> None:
         """Wake for everything if channels changed otherwise than by new events. Not done at every

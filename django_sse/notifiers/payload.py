@@ -1,4 +1,4 @@
-"""The notifiers' messages: ``[version, environment, [[channel, epoch, seq], ...]]``.
+"""The notifiers' messages: ``[version, environment, [[channel, epoch, seq, tag], ...]]``.
 
 They are JSON in ASCII, to pass through a database of any encoding. Version and environment come
 first in every version. None in place of the list means "something changed".
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from django_sse.models import NAME_LENGTH
 from django_sse.notifiers.base import Wakeup
-from django_sse.wire.cursor import EPOCH_LENGTH, MAX_SEQ
+from django_sse.wire.cursor import EPOCH_LENGTH, MAX_SEQ, TAG_LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -111,13 +111,14 @@ def _message(payload: object) -> Sequence[Any]:
 
 def _wakeup(value: object) -> Wakeup:
     match value:
-        case [str() as channel, str() as epoch, int() as seq] if (
+        case [str() as channel, str() as epoch, int() as seq, str() as tag] if (
             0 < len(channel) <= NAME_LENGTH
             and len(epoch) in (0, EPOCH_LENGTH)
             and not isinstance(seq, bool)
             and 0 <= seq <= MAX_SEQ
+            and len(tag) <= TAG_LENGTH
         ):
-            return Wakeup(channel, epoch, seq)
+            return Wakeup(channel, epoch, seq, tag)
     raise InvalidPayload("not a position")
 
 

@@ -62,7 +62,7 @@ class Sender:
         self._connect = connect
         self._outage = Outage(what)
         self._changed = threading.Condition()
-        self._pending: dict[tuple[str, str], int] = {}
+        self._pending: dict[tuple[str, str], tuple[int, str]] = {}
         self._too_many = False
         self._under_way = False
         self._running = False
@@ -74,19 +74,20 @@ class Sender:
         if not wakeups:
             return
         with self._changed:
-            for channel, epoch, seq in wakeups:
-                self._add(channel, epoch, seq)
+            for wakeup in wakeups:
+                self._add(*wakeup)
             if not self._running:
                 self._start()
             elif self._wanted is not None:
                 wanted, self._wanted = self._wanted, None
                 wanted()
 
-    def _add(self, channel: str, epoch: str, seq: int) -> None:
+    def _add(self, channel: str, epoch: str, seq: int, tag: str) -> None:
         if self._too_many:
             return
         key = channel, epoch
-        self._pending[key] = max(seq, self._pending.get(key, 0))
+        if key not in self._pending or seq >= self._pending[key][0]:
+            self._pending[key] = seq, tag
         if len(self._pending) > _MOST_PENDING:
             self._too_many = True
             self._pending.clear()
@@ -181,21 +182,25 @@ class Sender:
             self._wanted = None
             return self._waiting()
 
-    def _take(self) -> tuple[list[str], dict[tuple[str, str], int] | None]:
+    def _take(self) -> tuple[list[str], dict[tuple[str, str], tuple[int, str]] | None]:
         with self._changed:
             taken = None if self._too_many else self._pending
             self._pending, self._too_many, self._under_way = {}, False, True
-        wakeups = None if taken is None else [Wakeup(*key, seq) for key, seq in taken.items()]
+        wakeups = (
+            None if taken is None else [Wakeup(*key, *position) for key, position in taken.items()]
+        )
         return encode(wakeups, conf.current().ENVIRONMENT), taken
 
-    def _put_back(self, taken: dict[tuple[str, str], int] | None) -> None:
+    def _put_back(self, taken: dict[tuple[str, str], tuple[int, str]] | None) -> None:
         with self._changed:
             self._under_way = False
-            if taken is None:
+            # What came since is added to what was taken, since the newer of two tags counts.
+            newer, self._pending = self._pending, taken or {}
+            if taken is None or self._too_many:
                 self._too_many = True
                 self._pending.clear()
-            for (channel, epoch), seq in (taken or {}).items():
-                self._add(channel, epoch, seq)
+            for key, position in newer.items():
+                self._add(*key, *position)
 
     def _sent(self) -> None:
         self._outage.over()

@@ -96,4 +96,4 @@ def find_by_position(last_event_id: str) -> Run | None:
         cursor = Cursor.parse(last_event_id)
     except InvalidCursor:
         return None
-    return store.find_by_epoch(cursor.positions[0][0]) if len(cursor.positions) == 1 else None
+    return store.find_by_epoch(cursor.positions[0].epoch) if len(cursor.positions) == 1 else None

@@ -9,6 +9,7 @@ from django_sse.hub.channel_stream import ChannelStream
 from django_sse.runs.ends import last_events
 from django_sse.runs.keeper import end_if_lost, get_keeper
 from django_sse.streams.ends import LOST, last_frames, retry_frame
+from django_sse.wire.cursor import NO_TAG, Position
 from django_sse.wire.encoder import encode
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class RunStream(ChannelStream):
             # The channel is gone, and its events with it.
             return False
         if settled.resets or self.last_event_id is None:
-            settled.cursors[0] = head.floor
+            settled.positions[0] = head.start
             return not head.floor
         return goes_on
 
@@ -59,8 +60,8 @@ class RunStream(ChannelStream):
         self._keeper.watch(self._run)
         await super()._start()
 
-    def _after_reset(self, position: ChannelPosition, reason: str) -> int:
-        return super()._after_reset(position, reason) if reason == "trimmed" else 0
+    def _after_reset(self, position: ChannelPosition, reason: str) -> tuple[int, str]:
+        return super()._after_reset(position, reason) if reason == "trimmed" else (0, NO_TAG)
 
     def _end(self) -> None:
         keeper, self._keeper = self._keeper, None
@@ -95,7 +96,7 @@ class RunStream(ChannelStream):
         """How many events of the run the client has."""
         if self._positions:
             return self._positions[0].cursor
-        return self._settled.cursors[0] if self._settled is not None else 0
+        return self._settled.positions[0].seq if self._settled is not None else 0
 
     def _last_frame(self) -> bytes:
         if self._broken_off or (self._positions and self._positions[0].ended):
@@ -105,5 +106,5 @@ class RunStream(ChannelStream):
             return b"".join([encode(event, conf.json_encoder()) for event in events])
         if not self._sent and self.last_event_id is None:
             # Without a position an EventSource would ask for a second run.
-            return retry_frame(f"{self._run.epoch}-0")
+            return retry_frame(str(Position(self._run.epoch, 0, NO_TAG)))
         return retry_frame() if self._has_stream_events else b""

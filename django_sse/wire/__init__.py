@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from django_sse.wire.cursor import Cursor, make_epoch
+    from django_sse.wire.cursor import Cursor, Position, make_epoch
     from django_sse.wire.decoder import Decoder, MessageEvent
     from django_sse.wire.encoder import HEARTBEAT, data_text, dumps, encode, encode_body, with_id
     from django_sse.wire.errors import (
@@ -35,6 +35,7 @@ __all__ = [
     "InvalidEvent",
     "LineTooLong",
     "MessageEvent",
+    "Position",
     "WireError",
     "data_text",
     "dumps",
@@ -45,7 +46,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "cursor": {"Cursor", "make_epoch"},
+    "cursor": {"Cursor", "Position", "make_epoch"},
     "decoder": {"Decoder", "MessageEvent"},
     "encoder": {"HEARTBEAT", "data_text", "dumps", "encode", "encode_body", "with_id"},
     "event": {"Event"},

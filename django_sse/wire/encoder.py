@@ -110,7 +110,7 @@ def _frame(type: str | None, data: str) -> bytes:
 def with_id(id: str, body: bytes) -> bytes:
     """Return a frame: the id's line followed by ``body``.
 
-    Raises ``InvalidEvent`` if ``id`` is not 1 to 1024 printable ASCII characters.
+    Raises ``InvalidEvent`` if ``id`` is not 1 to 1280 printable ASCII characters.
     """
     return b"id: %b\n%b" % (check_id(id).encode(), body)
 

@@ -16,8 +16,9 @@ from typing import Final
 
 from django_sse.wire.errors import InvalidEvent, excerpt
 
-#: Characters in an id. It must fit in one header line, with room to spare, on every server.
-MAX_ID_LENGTH: Final = 1024
+#: Characters in an id. It must fit in one header line, with room to spare, on every server. The
+#: longest that this library makes is a cursor of 32 channels, with 1247.
+MAX_ID_LENGTH: Final = 1280
 #: Milliseconds (24.8 days). Browsers hold a timer's delay in a signed 32-bit integer.
 MAX_RETRY: Final = 2**31 - 1
 
@@ -27,7 +28,7 @@ class Event:
     """One event of a stream.
 
     ``data`` is sent as it is if it is a ``str``, and as JSON otherwise (``None`` is ``null``).
-    ``event`` is the event type; without one the client sees ``message``. ``id`` is 1 to 1024
+    ``event`` is the event type; without one the client sees ``message``. ``id`` is 1 to 1280
     printable ASCII characters, which the client sends back as Last-Event-ID; the header does not
     preserve spaces at either end. ``retry`` is the reconnection time in milliseconds, 0 to
     2**31 - 1.

@@ -29,13 +29,13 @@ ids += publish_many([(f"channel-{number % 5}", str(number)) for number in range(
 log = get_log()
 for head in log.open([f"channel-{number}" for number in range(5)]):
     assert head.head == 8
-    records = log.read(head.key, 0, 100)
+    records = log.read(head.key, 0, 100).records
     assert [record.seq for record in records] == list(range(1, 9))
     number = int(head.channel[-1])
     assert [record.data for record in records] == [str(number + 5 * turn) for turn in range(8)]
     assert redact(head.channel, 8)
     assert log.trim(head.channel, count=2) == 6
-    assert [record.seq for record in log.read(head.key, 6, 100)] == [7, 8]
+    assert [record.seq for record in log.read(head.key, 6, 100).records] == [7, 8]
 assert len(set(ids)) == 40
 """
 

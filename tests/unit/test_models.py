@@ -21,12 +21,12 @@ from django_sse.models import (
     State,
     StoredEvent,
 )
-from django_sse.wire.cursor import EPOCH_LENGTH, make_epoch
+from django_sse.wire.cursor import EPOCH_LENGTH, TAG_LENGTH, make_epoch
 
 
 def make_channel(name: str, name_hash: str, **fields: Any) -> Channel:
     now = timezone.now()
-    fields = {"epoch": make_epoch(), "epoch_created": now, "created": now} | fields
+    fields = {"epoch": make_epoch(), "created": now} | fields
     return Channel.objects.create(name=name, name_hash=name_hash, **fields)
 
 
@@ -73,9 +73,9 @@ class Tables(TestCase):
     def test_a_number_is_given_once_a_channel(self) -> None:
         first, second = make_channel("a", "1"), make_channel("b", "2")
         for channel in (first, second):
-            StoredEvent.objects.create(channel=channel, seq=1, created=timezone.now())
+            StoredEvent.objects.create(channel=channel, seq=1, created=timezone.now(), nonce=1)
         with pytest.raises(IntegrityError), transaction.atomic():
-            StoredEvent.objects.create(channel=first, seq=1, created=timezone.now())
+            StoredEvent.objects.create(channel=first, seq=1, created=timezone.now(), nonce=1)
 
     def test_a_channel_is_unique_by_its_hash_and_not_by_its_name(self) -> None:
         make_channel("a", "1")
@@ -85,18 +85,21 @@ class Tables(TestCase):
 
     def test_events_go_with_their_channel(self) -> None:
         channel = make_channel("a", "1")
-        StoredEvent.objects.create(channel=channel, seq=1, created=timezone.now())
+        StoredEvent.objects.create(channel=channel, seq=1, created=timezone.now(), nonce=1)
         channel.delete()
         assert not StoredEvent.objects.exists()
 
     def test_the_longest_values_fit(self) -> None:
-        channel = make_channel("😀" * NAME_LENGTH, "f" * 64, head=2**63 - 1, floor=2**63 - 2)
+        channel = make_channel(
+            "😀" * NAME_LENGTH, "f" * 64, head=2**63 - 1, head_tag="v" * TAG_LENGTH
+        )
         event = StoredEvent.objects.create(
             channel=channel,
             seq=2**63 - 1,
             type="😀" * TYPE_LENGTH,
             data="ü" * 300_000,
             created=timezone.now(),
+            nonce=2**63 - 1,
         )
         waiting = OutboxEvent.objects.create(
             name="😀" * NAME_LENGTH,

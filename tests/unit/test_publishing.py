@@ -50,6 +50,7 @@ from django_sse.testing import apublished, published
 from django_sse.wire.cursor import Cursor
 from django_sse.wire.decoder import Decoder, MessageEvent
 from tests.appending import append_to
+from tests.positions import id_of, seq_of
 from tests.unit.log.conftest import database, other
 from tests.unit.log.support import (
     assert_dense,
@@ -85,10 +86,6 @@ async def astored(channel: str = "c") -> list[str]:
     return await asyncio.to_thread(elsewhere, partial(stored, channel))
 
 
-def epoch(channel: str) -> str:
-    return get_log().open([channel])[0].epoch
-
-
 class Reader:
     """A client of a subscription; skips heartbeats."""
 
@@ -115,9 +112,9 @@ class Reader:
 
 def test_publish_returns_the_id_that_clients_see() -> None:
     first = publish("c", "1")
-    assert first == f"{epoch('c')}-1"
-    assert publish("c", {"n": 2}, event="type") == f"{epoch('c')}-2"
-    assert publish("c", Event("3", event="type")) == f"{epoch('c')}-3"
+    assert first == id_of("c", 1)
+    assert publish("c", {"n": 2}, event="type") == id_of("c", 2)
+    assert publish("c", Event("3", event="type")) == id_of("c", 3)
     records = everything(get_log(), "c")
     assert [(each.type, each.data) for each in records] == [
         ("", "1"),
@@ -129,19 +126,17 @@ def test_publish_returns_the_id_that_clients_see() -> None:
 def test_publish_many_returns_ids_in_the_order_given() -> None:
     publish("b", "first")
     ids = publish_many([("a", "1"), ("b", "2"), ("c", "3"), ("b", "4"), ("a", "5"), ("a", "6")])
-    a, b, c = map(epoch, "abc")
-    assert ids == [f"{a}-1", f"{b}-2", f"{c}-1", f"{b}-3", f"{a}-2", f"{a}-3"]
+    assert ids == [id_of(*each) for each in zip("abcbaa", (1, 2, 1, 3, 2, 3), strict=True)]
 
 
 def test_ids_are_right_with_deferred_events_in_front() -> None:
     with hooks_lost():
         publish_many([("a", "x"), ("b", "x"), ("a", "y"), ("d", "other")])
     ids = publish_many([("b", "2"), ("a", "1"), ("c", "3"), ("a", "4")])
-    a, b, c = map(epoch, "abc")
-    assert ids == [f"{b}-2", f"{a}-3", f"{c}-1", f"{a}-4"]
+    assert ids == [id_of(*each) for each in zip("baca", (2, 3, 1, 4), strict=True)]
     assert stored("a") == ["x", "y", "1", "4"]
     assert stored("d") == []
-    assert publish("d", "z") == f"{epoch('d')}-2"
+    assert publish("d", "z") == id_of("d", 2)
 
 
 def test_publish_many_takes_any_iterable_and_nothing_for_nothing() -> None:
@@ -164,7 +159,7 @@ def test_publishers_in_many_threads_each_get_their_own_ids() -> None:
         return [(text, id) for text, id in pairs if id]
 
     told = [pair for pairs in in_threads(*[partial(write, n) for n in range(6)]) for pair in pairs]
-    found = {each.data: f"{epoch('c')}-{each.seq}" for each in everything(get_log(), "c")}
+    found = {each.data: id_of("c", each.seq) for each in everything(get_log(), "c")}
     assert dict(told) == found
     assert_dense(everything(get_log(), "c"))
     assert len(found) == 60
@@ -322,7 +317,7 @@ async def test_a_client_never_sees_what_is_rolled_back() -> None:
         await apublish("c", "1")
         event = await reader.next()
     assert event.data == "1"
-    assert event.last_event_id.endswith("-1")
+    assert seq_of(event.last_event_id) == 1
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "other"])
@@ -447,7 +442,7 @@ async def test_a_client_that_comes_back_gets_it(settings: Any) -> None:
 def test_another_process_sees_what_was_published_at_once() -> None:
     publish("c", "1")
     code, output = run_python("print(publish('c', '2'))")
-    assert (code, output) == (0, f"{epoch('c')}-2\n")
+    assert (code, output) == (0, f"{id_of('c', 2)}\n")
     assert stored() == ["1", "2"]
 
 
@@ -553,9 +548,9 @@ async def test_on_the_loops_thread_the_twin_is_named(call: Callable[[], object],
 
 async def test_the_twins_do_the_same() -> None:
     id = await apublish("c", {"n": 1}, event="type")
-    assert id is not None and id.endswith("-1")
+    assert id is not None and seq_of(id) == 1
     ids = await apublish_many((name, "x") for name in "cd")
-    assert [each.rpartition("-")[2] for each in ids or []] == ["2", "1"]
+    assert [seq_of(each) for each in ids or []] == [2, 1]
     assert await aredact("c", 2) is True
     assert Cursor.parse(await acursor("c")).positions[0][1] == 2
     assert await afinish("c") is True
@@ -575,7 +570,7 @@ async def test_many_coroutines_publish_at_once() -> None:
 
 async def test_an_async_view_publishes() -> None:
     response = await AsyncClient().post("/apublish/c/", data="hi", content_type="text/plain")
-    assert response.json()["id"].endswith("-1")
+    assert seq_of(response.json()["id"]) == 1
     assert await astored() == ["hi"]
 
 
@@ -635,7 +630,7 @@ async def test_inside_sync_to_async_a_transaction_is_shared() -> None:
 
 def test_a_cursor_is_the_position_of_its_channels_in_order() -> None:
     publish_many([("a", "1"), ("b", "1"), ("b", "2")])
-    assert cursor("b", "a", "new") == f"{epoch('b')}-2.{epoch('a')}-1.{epoch('new')}-0"
+    assert cursor("b", "a", "new") == f"{id_of('b', 2)}.{id_of('a', 1)}.{id_of('new', 0)}"
 
 
 def test_a_cursor_continues_where_it_was_taken() -> None:
@@ -654,8 +649,8 @@ def test_a_cursor_asks_nothing_of_the_callers_transaction() -> None:
     publish("old", "1")
     transaction.set_autocommit(False)
     try:
-        assert cursor("old") == f"{epoch('old')}-1"
-        assert cursor("new").endswith("-0")
+        assert cursor("old") == id_of("old", 1)
+        assert seq_of(cursor("new")) == 0
     finally:
         transaction.rollback()
         transaction.set_autocommit(True)
@@ -728,7 +723,7 @@ def test_a_log_that_is_away_is_told(settings: Any) -> None:
     for call in (partial(publish, "c", "x"), partial(finish, "c"), partial(cursor, "c")):
         with connection.execute_wrapper(gone), pytest.raises(LogUnavailable, match="no route"):
             call()
-    assert publish("c", "1") == f"{epoch('c')}-1"
+    assert publish("c", "1") == id_of("c", 1)
 
 
 # -- users' tests
@@ -741,8 +736,8 @@ class InsideTestCase(TestCase):
 
     def test_publishes_are_sequenced_inline(self) -> None:
         with self.captureOnCommitCallbacks() as hooks:
-            assert publish("c", "1") == f"{epoch('c')}-1"
-            assert publish_many([("c", "2"), ("d", "3")]) == [f"{epoch('c')}-2", f"{epoch('d')}-1"]
+            assert publish("c", "1") == id_of("c", 1)
+            assert publish_many([("c", "2"), ("d", "3")]) == [id_of("c", 2), id_of("d", 1)]
             assert finish("d") is True
             assert finish("d") is False
         assert hooks == []
@@ -751,23 +746,23 @@ class InsideTestCase(TestCase):
 
     def test_what_was_set_up_is_there(self) -> None:
         assert stored("set-up") == ["1"]
-        assert publish("set-up", "2") == f"{epoch('set-up')}-2"
+        assert publish("set-up", "2") == id_of("set-up", 2)
 
     def test_a_cursor_is_taken_inline(self) -> None:
         publish("c", "1")
         with transaction.atomic():
-            assert cursor("c") == f"{epoch('c')}-1"
+            assert cursor("c") == id_of("c", 1)
 
     async def test_coroutines_publish_inline_too(self) -> None:
         id = await apublish("c", "1")
-        assert id is not None and id.endswith("-1")
+        assert id is not None and seq_of(id) == 1
         assert await sync_to_async(stored)() == ["1"]
-        assert (await acursor("c")).endswith("-1")
+        assert seq_of(await acursor("c")) == 1
         assert await afinish("c") is True
 
     def test_coroutines_publish_inline_under_async_to_sync(self) -> None:
         with transaction.atomic():
-            assert async_to_sync(apublish)("c", "1") == f"{epoch('c')}-1"
+            assert async_to_sync(apublish)("c", "1") == id_of("c", 1)
         assert stored() == ["1"]
 
 
@@ -811,7 +806,7 @@ async def test_entries_are_appended_together_or_not_at_all() -> None:
     entries = [make_entry("c", Event("one")), make_entry("c", Event("two"))]
     ids = await append(entries)
     assert ids is not None
-    assert [each.rpartition("-")[2] for each in ids] == ["1", "2"]
+    assert [seq_of(each) for each in ids] == [1, 2]
     assert await astored() == ["one", "two"]
     behind_an_end = [*last_entries("c", State.DONE, [Event("bye")]), *entries]
     with pytest.raises(ChannelFinished):

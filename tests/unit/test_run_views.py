@@ -255,7 +255,7 @@ async def test_a_run_of_somebody_else_is_not_there(client: AsyncClient, name: st
     epoch = (await Run.objects.aget(pk=run_id)).epoch
     for stranger in (other, anonymous, AsyncClient()):
         assert await answers(stranger, run_id) == [404] * 4
-        seen = {"Last-Event-ID": f"{epoch}-1"}
+        seen = {"Last-Event-ID": f"{epoch}-1-tagtag"}
         response = await stranger.get(f"/answers/{run_id}/events/", headers=seen)
         assert response.status_code == 404
     assert left == []
@@ -290,7 +290,7 @@ async def test_a_response_of_the_projects_is_the_answer(
     assert await answers(AsyncClient(), run_id) == [302] * 4
     # The view that began it, too, for who comes back with a position of it.
     epoch = (await Run.objects.aget(pk=run_id)).epoch
-    response = await AsyncClient().get("/long/", headers={"Last-Event-ID": f"{epoch}-1"})
+    response = await AsyncClient().get("/long/", headers={"Last-Event-ID": f"{epoch}-1-tagtag"})
     assert (response.status_code, response["Location"]) == (302, "/login/")
     assert await answers(client, run_id) == [200] * 4
 
@@ -303,7 +303,7 @@ async def test_a_hook_that_says_neither_yes_nor_no_lets_nobody_in(
     epoch = (await Run.objects.aget(pk=run_id)).epoch
     stranger = AsyncClient(raise_request_exception=False)
     assert await answers(stranger, run_id) == [500] * 4
-    response = await stranger.get("/long/", headers={"Last-Event-ID": f"{epoch}-1"})
+    response = await stranger.get("/long/", headers={"Last-Event-ID": f"{epoch}-1-tagtag"})
     assert response.status_code == 500
     assert left == []
 

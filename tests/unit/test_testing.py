@@ -41,6 +41,7 @@ from django_sse.conf import current
 from django_sse.log import get_log
 from django_sse.log.memory import MemoryLog
 from django_sse.testing import MessageEvent, apublished, aread, memory_log, published, read
+from tests.positions import id_of
 from tests.unit.management.support import run_tests
 
 _closed: dict[str, threading.Event] = {}
@@ -244,7 +245,7 @@ class Streams:
     def test_a_client_goes_on_where_it_was(self) -> None:
         self.add_users()
         publish_many([("room", "one"), ("room", "two"), ("room", "three")])
-        position = cursor("room").replace("-3", "-1")
+        position = id_of("room", 1)
 
         for view in ("room", "room_async"):
             response = self.client.get(f"/{view}/", headers={"Last-Event-ID": position})

@@ -136,11 +136,11 @@ def test_a_reload_shows_the_history_and_no_message_twice(open_page: Opener, demo
 
 
 def lose_the_log(demo: Server, room: str) -> None:
-    rotate = (
-        "from django_sse.log import get_log; log = get_log();"
-        f"head, = log.open(['chat-{room}']); assert log.rotate('chat-{room}', head.epoch)"
+    replace = (
+        "from django_sse.models import Channel; from django_sse.wire import make_epoch;"
+        f"assert Channel.objects.filter(name='chat-{room}').update(epoch=make_epoch())"
     )
-    manage(demo, "shell", "-c", rotate)
+    manage(demo, "shell", "-c", replace)
 
 
 def test_a_position_the_log_no_longer_knows_loads_the_room_anew(
@@ -206,7 +206,9 @@ def test_raw_frames_are_shown_on_demand(open_page: Opener, demo: Server) -> None
     expect(log).to_contain_text("event: stream-open\ndata: {}")
     say(ada, "seen raw")
     expect(log).to_have_text(
-        re.compile(r'id: [a-z0-9]+-\d+\s+event: usermessage\s+data: \{"id":.*"seen raw"\}')
+        re.compile(
+            r'id: [a-z0-9]+-\d+-[a-v0-9]{6}\s+event: usermessage\s+data: \{"id":.*"seen raw"\}'
+        )
     )
 
 

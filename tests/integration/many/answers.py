@@ -22,6 +22,7 @@ from urllib.parse import urlencode
 import h11
 
 from django_sse.wire import Decoder, MessageEvent
+from tests.positions import untagged
 from tests.servers import HOST
 
 ENDS = ("close", "error")
@@ -97,7 +98,9 @@ class Reader:
         *before, last = self.events
         epoch = before[0].last_event_id.partition("-")[0]
         ids = [f"{epoch}-{seq}" for seq in range(1, len(self.events) + 1)]
-        assert [event.last_event_id for event in self.events] == ids, f"{self.number}: ids"
+        assert [untagged(event.last_event_id) for event in self.events] == ids, (
+            f"{self.number}: ids"
+        )
         tokens = [f"{self.number} {number}" for number in range(len(before))]
         assert [event.data for event in before] == tokens, f"{self.number}: tokens"
         assert {event.type for event in before} == {"message"}, f"{self.number}: types"

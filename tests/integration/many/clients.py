@@ -116,7 +116,7 @@ class Clients:
             cpu_seconds=time.process_time(),
             statuses={str(each): statuses.count(each) for each in sorted(set(statuses))},
             upstreams=sorted({up for reader in self.readers for up in reader.upstreams}),
-            events=[(e[3].decode(), int(e[4])) for e in EVENT.finditer(self.tape.data)],
+            events=[(e[4].decode(), int(e[5])) for e in EVENT.finditer(self.tape.data)],
         )
 
 

@@ -84,7 +84,7 @@ class Reader:
         if frames:
             self._tape.compare(self.position, frames)
             self.position += len(frames)
-            self._last_id = self._tape.epoch + b"-%d" % self.seq
+            self._last_id = self._tape.ids[self.seq]
 
     def _obey(self, frame: bytes) -> None:
         fields = dict(_FIELD.findall(frame))

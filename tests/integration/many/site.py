@@ -15,6 +15,7 @@ from tests.integration.many.balancers import Nginx
 from tests.integration.many.clients import Report
 from tests.integration.many.load import Load
 from tests.integration.many.stores import run_python, start_python
+from tests.positions import untagged
 from tests.servers import HOST, Server
 
 CHANNEL = "many"
@@ -37,7 +38,7 @@ class Account:
     def check(self, total: int) -> None:
         """Every client has what the log has, and the log what was acknowledged."""
         assert not self.report.error, self.report.error
-        assert [id for id, _ in self.log] == [f"{self.epoch}-{n}" for n in self.seqs]
+        assert [untagged(id) for id, _ in self.log] == [f"{self.epoch}-{n}" for n in self.seqs]
         seen = [f"{publisher} {count}" for publisher, count in self.report.events]
         assert seen == [data for _, data in self.log]
         by_command = {id: f"command {n}" for n, id in enumerate(self.by_command)}

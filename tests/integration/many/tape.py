@@ -12,7 +12,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 
 # An event of this test: its data is the publisher's name and the publisher's own count.
-EVENT = re.compile(rb"id: ([0-9A-Za-z]+)-([0-9]+)\ndata: ([^ \n]+) ([0-9]+)\n\n")
+EVENT = re.compile(rb"id: (([0-9A-Za-z]+)-([0-9]+)-[0-9a-z]+)\ndata: ([^ \n]+) ([0-9]+)\n\n")
 # Around the place of a difference: a few events.
 _SHOWN = 200
 
@@ -28,6 +28,8 @@ class Tape:
     data: bytearray = field(default_factory=bytearray)
     # ends[seq]: where the event `seq` ends.
     ends: list[int] = field(default_factory=lambda: [0])
+    # ids[seq]: the id of the event `seq`.
+    ids: list[bytes] = field(default_factory=lambda: [b""])
     epoch: bytes = b""
     counts: dict[bytes, int] = field(default_factory=dict)
 
@@ -75,10 +77,11 @@ class Tape:
                 )
             self.data += event[0]
             self.ends.append(len(self.data))
+            self.ids.append(event[1])
             place = event.end()
 
     def _follows(self, event: re.Match[bytes]) -> bool:
-        epoch, seq, publisher, count = event.groups()
+        _, epoch, seq, publisher, count = event.groups()
         if (epoch, int(seq)) != (self.epoch or epoch, self.seq + 1):
             return False
         if int(count) <= self.counts.get(publisher, -1):

@@ -9,11 +9,11 @@ from tests.integration.many.answers import Reader, Site
 
 
 def token(seq: int, data: str = "", type: str = "message", epoch: str = "e") -> MessageEvent:
-    return MessageEvent(type, data or f"7 {seq - 1}", f"{epoch}-{seq}")
+    return MessageEvent(type, data or f"7 {seq - 1}", f"{epoch}-{seq}-t")
 
 
 def end(seq: int, type: str = "close") -> MessageEvent:
-    return MessageEvent(type, "[DONE]", f"e-{seq}")
+    return MessageEvent(type, "[DONE]", f"e-{seq}-t")
 
 
 def reader(*events: MessageEvent) -> Reader:
@@ -58,14 +58,14 @@ def test_what_is_wrong_is_noticed(events: list[MessageEvent]) -> None:
 @pytest.mark.parametrize(
     "event",
     [
-        MessageEvent("stream-reset", "{}", "e-1"),
-        MessageEvent("stream-open", "{}", "e-0"),
-        MessageEvent("stream-retry", "{}", "e-1"),
+        MessageEvent("stream-reset", "{}", "e-1-t"),
+        MessageEvent("stream-open", "{}", "e-0-t"),
+        MessageEvent("stream-retry", "{}", "e-1-t"),
     ],
     ids=lambda event: event.type,
 )
 def test_who_comes_back_goes_on_where_it_was(event: MessageEvent) -> None:
     back = reader(token(1))
-    back._take(MessageEvent("stream-open", "{}", "e-1"))
+    back._take(MessageEvent("stream-open", "{}", "e-1-t"))
     with pytest.raises(AssertionError):
         back._take(event)

@@ -19,7 +19,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Upstream: a:1, 
 
 
 def frame(seq: int, data: str = "", epoch: str = "e") -> bytes:
-    return f"id: {epoch}-{seq}\ndata: {data or f'p {seq}'}\n\n".encode()
+    return f"id: {epoch}-{seq}-t\ndata: {data or f'p {seq}'}\n\n".encode()
 
 
 def frames(*seqs: int) -> bytes:
@@ -56,16 +56,16 @@ def test_a_client_that_gets_anything_else_than_the_others_is_wrong(wrong: bytes)
 @pytest.mark.parametrize(
     "again",
     [
-        pytest.param(opened("e-0") + frame(1), id="opened before"),
-        pytest.param(opened("e-2") + frame(3), id="opened after"),
-        pytest.param(opened("e-1") + frame(1), id="doubled"),
-        pytest.param(opened("e-1") + frame(3), id="hole"),
-        pytest.param(b"id: e-1\nevent: stream-reset\ndata: {}\n\n", id="reset"),
+        pytest.param(opened("e-0-t") + frame(1), id="opened before"),
+        pytest.param(opened("e-2-t") + frame(3), id="opened after"),
+        pytest.param(opened("e-1-t") + frame(1), id="doubled"),
+        pytest.param(opened("e-1-t") + frame(3), id="hole"),
+        pytest.param(b"id: e-1-t\nevent: stream-reset\ndata: {}\n\n", id="reset"),
     ],
 )
 def test_a_client_that_comes_back_to_another_place_is_wrong(again: bytes) -> None:
     reader = Reader(Tape())
-    reader.feed(HEAD + opened("e-0") + frame(1))
+    reader.feed(HEAD + opened("e-0-t") + frame(1))
     reader.connect()
     with pytest.raises(WrongStream):
         reader.feed(HEAD + again)
@@ -74,14 +74,14 @@ def test_a_client_that_comes_back_to_another_place_is_wrong(again: bytes) -> Non
 def test_a_client_that_lacks_the_last_event_is_behind() -> None:
     clients = Clients(("nowhere", 0), "/", 2)
     assert clients.behind(1) == [0, 1]
-    clients.readers[1].feed(HEAD + opened("e-0") + frame(1))
+    clients.readers[1].feed(HEAD + opened("e-0-t") + frame(1))
     assert clients.behind(1) == [0]
 
 
 GOOD = Account(
-    load=Load([], "many", 2, acknowledged={"e-1": "a 0", "e-3": "a 1"}),
-    by_command=["e-2"],
-    log=[("e-1", "a 0"), ("e-2", "command 0"), ("e-3", "a 1"), ("e-4", "a 2")],
+    load=Load([], "many", 2, acknowledged={"e-1-t": "a 0", "e-3-t": "a 1"}),
+    by_command=["e-2-t"],
+    log=[("e-1-t", "a 0"), ("e-2-t", "command 0"), ("e-3-t", "a 1"), ("e-4-t", "a 2")],
     report=Report(events=[("a", 0), ("command", 0), ("a", 1), ("a", 2)]),
     seconds=0.0,
 )
@@ -94,16 +94,16 @@ GOOD = Account(
         pytest.param(
             {"report": Report(events=GOOD.report.events[:3])}, id="clients lack what the log has"
         ),
-        pytest.param({"log": [*GOOD.log[:3], ("e-5", "a 2")]}, id="the log has a hole"),
+        pytest.param({"log": [*GOOD.log[:3], ("e-5-t", "a 2")]}, id="the log has a hole"),
         pytest.param(
-            {"load": Load([], "many", 2, acknowledged={"e-1": "a 0", "e-4": "a 1"})},
+            {"load": Load([], "many", 2, acknowledged={"e-1-t": "a 0", "e-4-t": "a 1"})},
             id="the log has another event under an acknowledged id",
         ),
         pytest.param(
-            {"load": Load([], "many", 2, acknowledged={"e-1": "a 0"})},
+            {"load": Load([], "many", 2, acknowledged={"e-1-t": "a 0"})},
             id="too little was acknowledged",
         ),
-        pytest.param({"by_command": ["e-5"]}, id="the command's event is not in the log"),
+        pytest.param({"by_command": ["e-5-t"]}, id="the command's event is not in the log"),
     ],
 )
 def test_the_account_finds_what_is_missing(change: dict) -> None:

@@ -27,7 +27,7 @@ from tests.unit.notifiers.support import TIMEOUT, Ear, listener_threads_ended, l
 pytestmark = pytest.mark.needs("postgres")
 
 NOWHERE = "host=127.0.0.1 port=9"
-WAKEUP = Wakeup("a", make_epoch(), 7)
+WAKEUP = Wakeup("a", make_epoch(), 7, "abc123")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from tests.integration.servers.kinds import every_kind
 from tests.integration.servers.notes import Notes
 from tests.servers import Server
 
-FOREIGN = "zzzzzzzzzzz-1"
+FOREIGN = "zzzzzzzzzzz-1-tagtag"
 
 
 def publish(server: Server, channel: str, data: str, query: str = "") -> str:
@@ -108,10 +108,10 @@ def test_several_channels_share_a_stream_and_each_is_resumed(server: Server, nam
     ("position", "reason"),
     [
         ("nonsense", "malformed"),
-        ("größe-1", "malformed"),
+        ("größe-1-tagtag", "malformed"),
         ("'; DROP TABLE django_sse_channel; --", "malformed"),
         ("1", "malformed"),
-        ("x" * 1024, "malformed"),
+        ("x" * 1280, "malformed"),
         (FOREIGN, "unknown"),
     ],
 )
@@ -134,7 +134,7 @@ def test_a_position_that_is_not_ours_is_reset_once_and_goes_on_live(
 @every_kind
 def test_a_position_beyond_the_head_is_reset(server: Server, name: str) -> None:
     epoch = publish(server, name, "only").partition("-")[0]
-    with listen(server, name, f"{epoch}-1000") as stream:
+    with listen(server, name, f"{epoch}-1000-tagtag") as stream:
         reset, _ = stream.take(2)
         assert json.loads(reset.data) == {"reason": "rewound", "channels": [0]}
         publish(server, name, "live")

@@ -24,7 +24,9 @@ def copy_database(source: Path, target: Path) -> None:
         old.backup(new)
 
 
-@pytest.mark.parametrize("how", ["an older copy", "a new file", "the same file"])
+@pytest.mark.parametrize(
+    "how", ["an older copy", "an older copy and others", "a new file", "the same file"]
+)
 def test_a_server_that_comes_back_with_a_file_tells_its_clients(
     how: str, serve: Callable[..., Server], tmp_path: Path
 ) -> None:
@@ -33,7 +35,7 @@ def test_a_server_that_comes_back_with_a_file_tells_its_clients(
     if how == "a new file":
         copy_database(server.database, backup)
     post(server, *range(1, 6))
-    if how == "an older copy":
+    if how.startswith("an older copy"):
         copy_database(server.database, backup)
     with Stream(server, "/channels/a/?since=5") as stream:
         assert stream.next().type == "stream-open"
@@ -46,8 +48,15 @@ def test_a_server_that_comes_back_with_a_file_tells_its_clients(
             path.unlink()
         copy_database(backup, server.database)
     server.start()
+    if how == "an older copy and others":
+        post(server, *range(6, 11))
     with Stream(server, "/channels/a/", headers={"Last-Event-ID": position}) as stream:
-        expected = {"an older copy": ["rewound"], "a new file": ["unknown"], "the same file": []}
+        expected = {
+            "an older copy": ["rewound"],
+            "an older copy and others": ["rewound"],
+            "a new file": ["unknown"],
+            "the same file": [],
+        }
         events = [stream.next()]
         while events[-1].type != "stream-open":
             events.append(stream.next())

@@ -28,20 +28,20 @@ def test_a_request_for_a_stream_is_not_refused(make: Any) -> None:
 
 
 @requests
-def test_a_position_of_1024_characters_is_the_longest(make: Any) -> None:
-    assert refuse(make(Last_Event_ID="x" * 1024)) is None
-    assert refuse(make(path="/?last_event_id=" + "x" * 1024)) is None
+def test_a_position_of_1280_characters_is_the_longest(make: Any) -> None:
+    assert refuse(make(Last_Event_ID="x" * 1280)) is None
+    assert refuse(make(path="/?last_event_id=" + "x" * 1280)) is None
 
 
 @requests
 @pytest.mark.parametrize("where", ["header", "last_event_id", "lastEventId"])
 def test_a_longer_position_is_a_bad_request(make: Any, where: str) -> None:
-    text = "x" * 1025
+    text = "x" * 1281
     request = make(Last_Event_ID=text) if where == "header" else make(path=f"/?{where}={text}")
     response = refuse(request)
     assert isinstance(response, HttpResponse)
     assert response.status_code == 400
-    assert response.content == b"Last-Event-ID must not be longer than 1024 characters."
+    assert response.content == b"Last-Event-ID must not be longer than 1280 characters."
     assert response["Content-Type"] == "text/plain; charset=utf-8"
 
 

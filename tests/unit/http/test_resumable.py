@@ -34,6 +34,7 @@ from django_sse.testing import aread, read
 from django_sse.wire import Decoder, Event, MessageEvent
 from tests import looking
 from tests.options import Overrides
+from tests.positions import id_of, untagged
 from tests.project import runs as project
 from tests.unit.http.forms import call_in_thread
 from tests.unit.http.support import asgi_request, wsgi_request
@@ -511,7 +512,7 @@ async def test_a_position_that_is_gone_or_not_theirs_starts_no_second_run(
 
 @live
 async def test_an_over_long_position_is_a_bad_request(client: AsyncClient) -> None:
-    response = await client.get("/answer/", headers={"Last-Event-ID": "x" * 1025})
+    response = await client.get("/answer/", headers={"Last-Event-ID": "x" * 1281})
     assert (response.status_code, Notes.begun) == (400, 0)
 
 
@@ -538,7 +539,7 @@ async def test_in_a_dialect_the_frames_are_its_own_and_have_positions(client: As
     events = await aread(response, opening=True)
     assert {event.type for event in events} == {"message"}
     run = await Run.objects.aget(pk=run_of(response))
-    assert [event.last_event_id for event in events] == [
+    assert [untagged(event.last_event_id) for event in events] == [
         f"{run.epoch}-{seq}" for seq in range(1, len(events) + 1)
     ]
     decoder = get_dialect("openai-chat").decoder()
@@ -639,7 +640,7 @@ def test_under_wsgi_a_run_lives_on_the_background_loop(name: str) -> None:
     response.close()
     run = Run.objects.get()
     looking.eventually(lambda: store.state(run)[0] == "done", lambda: store.state(run))
-    request = with_user(wsgi_request(Last_Event_ID=f"{run.epoch}-2"))
+    request = with_user(wsgi_request(Last_Event_ID=id_of(run.channel, 2)))
     again = call_in_thread(view, request)
     assert again["Location"] == response["Location"]
     body = b"".join(chunk for chunk in again if chunk != b":\n")

@@ -13,11 +13,12 @@ from django_sse.hub.channel_stream import ChannelStream
 from django_sse.hub.registry import announce
 from django_sse.hub.topic import Topic
 from django_sse.log import get_log
-from django_sse.log.base import Appended, Entry, Head, Kind, Record
+from django_sse.log.base import Appended, Entry, Head, Kind, Page
 from django_sse.log.memory import MemoryLog
 from django_sse.notifiers import Notifier, Wakeup, get_notifier
 from django_sse.process import database
 from django_sse.wire import HEARTBEAT, Decoder, MessageEvent
+from django_sse.wire.cursor import NO_TAG, Position
 from tests.appending import append_to, finish_in
 
 TIMEOUT = 60.0
@@ -34,6 +35,8 @@ class WatchedLog(MemoryLog):
         """Forget everything, as between two tests."""
         self.clear()
         self.reads: list[int] = []
+        self.tags_asked: list[int] = []
+        self.on_tag: Callable[[], object] = lambda: None
         self.head_queries = 0
         self.heads_opened: list[str] = []
         self.orphan_queries = 0
@@ -49,7 +52,8 @@ class WatchedLog(MemoryLog):
     @property
     def queries(self) -> int:
         """Everything it was asked so far."""
-        return len(self.reads) + self.head_queries + self.orphan_queries
+        asked = len(self.reads) + len(self.tags_asked)
+        return asked + self.head_queries + self.orphan_queries
 
     @contextmanager
     def held(self, method: str = "read") -> Iterator[None]:
@@ -74,12 +78,20 @@ class WatchedLog(MemoryLog):
         if self.failures:
             raise self.failures.pop(0)
 
-    def read(self, key: int, after: int, limit: int) -> list[Record]:
+    def read(self, key: int, after: int, limit: int) -> Page:
         self.reads.append(after)
         self._refuse_while_away()
-        records = super().read(key, after, limit + len(self.missing))
+        page = super().read(key, after, limit + len(self.missing))
         self._hold("read")
-        return [record for record in records if record.seq not in self.missing][:limit]
+        there = [record for record in page.records if record.seq not in self.missing]
+        return Page(None if after in self.missing else page.tag, there[:limit])
+
+    def tag(self, key: int, seq: int) -> str | None:
+        self.tags_asked.append(seq)
+        self._refuse_while_away()
+        self.on_tag()
+        found = super().tag(key, seq)
+        return None if seq in self.missing else found
 
     def open(self, channels: Sequence[str]) -> list[Head]:
         self.head_queries += 1
@@ -114,6 +126,11 @@ class WatchedLog(MemoryLog):
         found = self._channels[channel]
         del found.records[head - found.floor :], found.created[head - found.floor :]
 
+    def rewrite(self, channel: str, count: int, *data: str) -> list[Appended]:
+        """Put back an older copy, which has ``count`` events less, and publish others there."""
+        self.restore(channel, self._channels[channel].head - count)
+        return commit_elsewhere(channel, *data)
+
     def epoch(self, channel: str) -> str:
         """The epoch of a channel, without counting the question."""
         return self._channels[channel].epoch
@@ -121,6 +138,14 @@ class WatchedLog(MemoryLog):
     def floor(self, channel: str) -> int:
         """The floor of a channel, without counting the question."""
         return self._channels[channel].floor
+
+    def position(self, channel: str, seq: int | None = None) -> Position:
+        """The position after an event, by default the newest, without counting the question."""
+        found = self._channels[channel].snapshot()
+        if seq is None:
+            return found.position
+        tag = found.tag(seq) or self._channels[channel].tag(seq)
+        return Position(found.epoch, seq, tag or ("000000" if seq else NO_TAG))
 
 
 class HandNotifier(Notifier):

@@ -12,6 +12,7 @@ from django_sse.hub.registry import get_hub
 from django_sse.notifiers import Wakeup
 from django_sse.wire import make_epoch
 from tests.appending import finish_in
+from tests.options import Overrides
 from tests.unit.hub.support import (
     TIMEOUT,
     HandNotifier,
@@ -92,7 +93,7 @@ async def test_from_any_thread_every_event_arrives_in_the_order_of_the_log(log: 
         ]
         await asyncio.gather(*publishers)
         ids = [event.last_event_id for event in await client.take(800)]
-    assert ids == [f"{log.epoch('a')}-{seq}" for seq in range(1, 801)]
+    assert ids == [str(log.position("a", seq)) for seq in range(1, 801)]
 
 
 # -- opening topics
@@ -147,7 +148,7 @@ async def test_a_wake_up_while_the_head_is_read_is_not_missed(
             await asked(log)
             (appended,) = commit_elsewhere("a", "1")
             before = log.head_queries
-            notifier.tell(Wakeup("a", appended.epoch, 1))
+            notifier.tell(Wakeup("a", *appended.position))
             await eventually(lambda: log.head_queries > before)
         topic = await opening
         await read_up_to(topic, 1)
@@ -182,7 +183,7 @@ async def test_a_client_that_leaves_while_a_topic_opens_takes_nobody_along(log: 
 async def test_a_wake_up_reads_what_is_new(notifier: HandNotifier) -> None:
     topic = await get_hub().topic("a", Reader())
     (appended,) = commit_elsewhere("a", "1", "2")
-    notifier.tell(Wakeup("a", appended.epoch, 2))
+    notifier.tell(Wakeup("a", *appended.position))
     await read_up_to(topic, 2)
     assert in_ring(topic) == ["1", "2"]
 
@@ -194,9 +195,10 @@ async def test_a_wake_up_that_tells_nothing_new_asks_the_log_nothing(
     (appended,) = commit("a", "1", "2")
     await read_up_to(topic, 2)
     queries = log.queries
-    for seq in (2, 1, 0, -1):
-        notifier.tell(Wakeup("a", appended.epoch, seq))
-    notifier.tell(Wakeup("somebody else's", appended.epoch, 99))
+    for seq in (2, 1, 0):
+        notifier.tell(Wakeup("a", *log.position("a", seq)))
+    notifier.tell(Wakeup("a", appended.epoch, -1, "000000"))
+    notifier.tell(Wakeup("somebody else's", appended.epoch, 99, "000000"))
     assert topic._catching_up is None
     assert log.queries == queries
 
@@ -205,7 +207,7 @@ async def test_a_wake_up_of_another_epoch_or_of_none_is_compared_with_the_log(
     notifier: HandNotifier,
 ) -> None:
     topic = await get_hub().topic("a", Reader())
-    for number, wakeup in enumerate([Wakeup("a", make_epoch(), 0), None], start=1):
+    for number, wakeup in enumerate([Wakeup("a", make_epoch(), 0, "0"), None], start=1):
         commit_elsewhere("a", str(number))
         notifier.tell(wakeup)
         await read_up_to(topic, number)
@@ -216,7 +218,7 @@ async def test_a_forged_wake_up_does_not_move_the_topic(
     log: WatchedLog, notifier: HandNotifier
 ) -> None:
     topic = await get_hub().topic("a", Reader())
-    notifier.tell(Wakeup("a", topic.epoch, 2**63 - 1))
+    notifier.tell(Wakeup("a", topic.epoch, 2**63 - 1, "000000"))
     await eventually(lambda: topic._catching_up is None and log.reads)
     assert (topic.ring.tail, topic.known, topic.generation) == (0, 0, 0)
 
@@ -234,18 +236,40 @@ async def test_a_log_that_was_wiped_is_another_log(log: WatchedLog, notifier: Ha
     assert (topic.reason, topic.epoch, topic.ring.tail) == ("unknown", log.epoch("a"), 0)
 
 
-async def test_a_rewound_log_gets_a_new_epoch(log: WatchedLog, notifier: HandNotifier) -> None:
+async def test_a_rewound_log_is_another_log(log: WatchedLog, notifier: HandNotifier) -> None:
     topic = await get_hub().topic("a", Reader())
-    (appended,) = commit("a", "1", "2", "3")
+    commit("a", "1", "2", "3")
     await read_up_to(topic, 3)
     log.restore("a", 1)
     notifier.tell(None)
     await eventually(lambda: topic.generation)
-    assert log.epoch("a") != appended.epoch
     assert (topic.reason, topic.epoch, topic.ring.tail) == ("rewound", log.epoch("a"), 1)
 
 
-async def test_of_many_comparisons_of_a_rewound_log_one_rotates(log: WatchedLog) -> None:
+@pytest.mark.parametrize("later", [0, 1])
+@pytest.mark.parametrize("how", ["told", "vaguely told", "told of a part", "safety poll", "own"])
+async def test_a_log_that_was_rewound_and_written_again_is_another_log(
+    how: str, later: int, log: WatchedLog, notifier: HandNotifier, configure: Overrides
+) -> None:
+    configure(SAFETY_INTERVAL=0.02 if how == "safety poll" else 3600.0)
+    topic = await get_hub().topic("a", Reader())
+    commit("a", "1", "2", "3")
+    await read_up_to(topic, 3)
+    (appended,) = log.rewrite("a", 2, *numbers(1, 2 + later))
+    if how == "told":
+        notifier.tell(Wakeup("a", *appended.position))
+    elif how == "told of a part":
+        notifier.tell(Wakeup("a", *log.position("a", 2)))
+    elif how == "vaguely told":
+        notifier.tell(None)
+    elif how == "own":
+        commit("a", "of this process")
+    await eventually(lambda: topic.generation)
+    await read_up_to(topic, log.position("a").seq)
+    assert (topic.reason, topic.generation, topic.newest) == ("rewound", 1, log.position("a")[1:])
+
+
+async def test_of_many_comparisons_of_a_rewound_log_one_restarts_the_topic(log: WatchedLog) -> None:
     hub = get_hub()
     topic = await hub.topic("a", Reader())
     commit("a", "1", "2", "3")

@@ -9,7 +9,7 @@ from django.utils import timezone
 from django_sse.exceptions import LogUnavailable
 from django_sse.hub.position import Settled, check_since, settle
 from django_sse.wire import Cursor, make_epoch
-from tests.unit.hub.support import WatchedLog, commit_elsewhere, end, numbers
+from tests.unit.hub.support import WatchedLog, commit_elsewhere, end, numbers, watched_log
 
 
 @pytest.fixture
@@ -20,13 +20,22 @@ def ten(log: WatchedLog) -> WatchedLog:
 
 
 def at(log: WatchedLog, channel: str, seq: int) -> str:
-    return f"{log.epoch(channel)}-{seq}"
+    return str(log.position(channel, seq))
+
+
+def seqs(settled: Settled) -> list[int]:
+    """Where the stream begins in each channel, with the tag of that event."""
+    log = watched_log()
+    found = [position.seq for position in settled.positions]
+    channels = [head.channel for head in settled.heads]
+    assert settled.positions == list(map(log.position, channels, found))
+    return found
 
 
 def only(settled: Settled) -> tuple[int, str]:
-    """Cursor and reason of a stream of one channel."""
-    (cursor,) = settled.cursors
-    return cursor, settled.resets.get(0, "")
+    """Seq and reason of a stream of one channel."""
+    (seq,) = seqs(settled)
+    return seq, settled.resets.get(0, "")
 
 
 # -- a client that brings nothing
@@ -93,21 +102,26 @@ def test_a_position_at_the_floor_misses_nothing(ten: WatchedLog) -> None:
         "x",
         "4",
         "-",
-        "a-4",
+        "a-4-tagtag",
         "!end",
         "\x00",
         "é",
         "💥",
-        "abcdefghijk-04",
-        "abcdefghijk-+4",
-        "abcdefghijk--4",
-        "abcdefghijk-4.",
-        "abcdefghijk-4,abcdefghijk-4",
-        "abcdefghijk-٤",
-        "ABCDEFGHIJK-4",
-        "abcdefghijk-99999999999999999999",
-        "abcdefghijk-4\n",
-        "abcdefghijk-4" * 200,
+        "abcdefghijk-04-tagtag",
+        "abcdefghijk-+4-tagtag",
+        "abcdefghijk--4-tagtag",
+        "abcdefghijk-4-tagtag.",
+        "abcdefghijk-4-tagtag,abcdefghijk-4-tagtag",
+        "abcdefghijk-٤-tagtag",
+        "ABCDEFGHIJK-4-tagtag",
+        "abcdefghijk-99999999999999999999-tagtag",
+        "abcdefghijk-4-tagtag\n",
+        "abcdefghijk-4-tagtag" * 200,
+        "abcdefghijk-4",
+        "abcdefghijk-4-0",
+        "abcdefghijk-4-tagta",
+        "abcdefghijk-4-TAGTAG",
+        "abcdefghijk-0-tagtag",
     ],
 )
 def test_a_position_that_makes_no_sense_is_malformed(ten: WatchedLog, text: str) -> None:
@@ -119,7 +133,7 @@ def test_a_position_that_makes_no_sense_is_malformed(ten: WatchedLog, text: str)
 def test_a_position_of_another_channel_or_log_is_unknown(ten: WatchedLog) -> None:
     commit_elsewhere("b", *numbers(1, 10))
     for epoch in (ten.epoch("b"), make_epoch()):
-        assert only(settle(ten, ["a"], f"{epoch}-4", "now")) == (10, "unknown")
+        assert only(settle(ten, ["a"], f"{epoch}-4-tagtag", "now")) == (10, "unknown")
 
 
 def test_a_position_in_a_log_that_was_wiped_is_unknown(ten: WatchedLog) -> None:
@@ -129,10 +143,69 @@ def test_a_position_in_a_log_that_was_wiped_is_unknown(ten: WatchedLog) -> None:
     assert only(settle(ten, ["a"], before, "now")) == (10, "unknown")
 
 
-def test_a_position_before_a_rotation_is_unknown(ten: WatchedLog) -> None:
-    before = at(ten, "a", 4)
-    assert ten.rotate("a", ten.epoch("a"))
-    assert only(settle(ten, ["a"], before, "now")) == (10, "unknown")
+@pytest.mark.parametrize("seq", [8, 9, 10])
+@pytest.mark.parametrize("later", [0, 5])
+def test_a_position_in_a_log_that_was_rewound_and_written_again_is_rewound(
+    ten: WatchedLog, seq: int, later: int
+) -> None:
+    before = at(ten, "a", seq)
+    ten.rewrite("a", 3, *numbers(1, 3 + later))
+    assert only(settle(ten, ["a"], before, "now")) == (10 + later, "rewound")
+
+
+@pytest.mark.parametrize("seq", [0, 1, 7])
+def test_a_position_before_what_was_written_again_goes_on(ten: WatchedLog, seq: int) -> None:
+    before = at(ten, "a", seq)
+    ten.rewrite("a", 3, *numbers(1, 3))
+    assert only(settle(ten, ["a"], before, "now")) == (seq, "")
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+@pytest.mark.parametrize("seq", [9, 10])
+def test_a_position_at_the_floor_or_the_head_of_another_log_is_rewound(
+    ten: WatchedLog, kept: int, seq: int
+) -> None:
+    before = at(ten, "a", seq)
+    ten.rewrite("a", 3, *numbers(1, 3))
+    ten.trim("a", count=kept)
+    reason = "trimmed" if seq < 10 - kept else "rewound"
+    assert only(settle(ten, ["a"], before, "now")) == (10, reason)
+
+
+def test_a_position_of_a_redacted_event_is_its_own_still(ten: WatchedLog) -> None:
+    before = at(ten, "a", 8)
+    ten.redact("a", 8)
+    assert only(settle(ten, ["a"], before, "now")) == (8, "")
+    ten.rewrite("a", 3, *numbers(1, 3))
+    ten.redact("a", 8)
+    assert only(settle(ten, ["a"], before, "now")) == (10, "rewound")
+
+
+def test_a_position_at_either_end_is_judged_by_the_head_alone(ten: WatchedLog) -> None:
+    ten.trim("a", count=4)
+    for seq in (6, 10):
+        settle(ten, ["a"], at(ten, "a", seq), "now")
+    assert ten.tags_asked == []
+    settle(ten, ["a"], at(ten, "a", 8), "now")
+    assert ten.tags_asked == [8]
+
+
+def test_a_position_that_is_trimmed_while_it_is_judged_is_trimmed(ten: WatchedLog) -> None:
+    before = at(ten, "a", 5)
+    ten.missing = {5}
+    assert only(settle(ten, ["a"], before, "now")) == (10, "trimmed")
+
+
+@pytest.mark.parametrize("since", [5, "moment"])
+def test_a_beginning_that_is_trimmed_while_it_is_looked_up_is_at_the_floor(
+    ten: WatchedLog, since: Any
+) -> None:
+    if since == "moment":
+        since = timezone.now()
+        commit_elsewhere("a", *numbers(11, 15))
+    ten.on_tag = lambda: ten.trim("a", count=2)
+    head = 10 if since == 5 else 15
+    assert only(settle(ten, ["a"], None, since)) == (head - 2, "")
 
 
 def test_a_position_below_the_floor_is_trimmed(ten: WatchedLog) -> None:
@@ -163,13 +236,13 @@ def three(ten: WatchedLog) -> WatchedLog:
 
 def test_each_channel_goes_on_where_it_was(three: WatchedLog) -> None:
     text = ".".join([at(three, "a", 1), at(three, "b", 2), at(three, "c", 3)])
-    assert settle(three, ["a", "b", "c"], text, "now").cursors == [1, 2, 3]
+    assert seqs(settle(three, ["a", "b", "c"], text, "now")) == [1, 2, 3]
 
 
 def test_the_order_of_the_channels_may_change(three: WatchedLog) -> None:
     text = ".".join([at(three, "c", 3), at(three, "a", 1), at(three, "b", 2)])
     settled = settle(three, ["b", "c", "a"], text, "now")
-    assert (settled.cursors, settled.resets) == ([2, 3, 1], {})
+    assert (seqs(settled), settled.resets) == ([2, 3, 1], {})
 
 
 def test_a_channel_the_client_did_not_have_is_reset_and_the_others_go_on(
@@ -177,20 +250,20 @@ def test_a_channel_the_client_did_not_have_is_reset_and_the_others_go_on(
 ) -> None:
     text = ".".join([at(three, "c", 3), at(three, "a", 1)])
     settled = settle(three, ["a", "b", "c"], text, "now")
-    assert (settled.cursors, settled.resets) == ([1, 20, 3], {1: "unknown"})
+    assert (seqs(settled), settled.resets) == ([1, 20, 3], {1: "unknown"})
 
 
 def test_a_channel_that_is_no_longer_asked_for_is_left_out(three: WatchedLog) -> None:
     text = ".".join([at(three, "c", 3), at(three, "a", 1)])
     settled = settle(three, ["a"], text, "now")
-    assert (settled.cursors, settled.resets) == ([1], {})
+    assert (seqs(settled), settled.resets) == ([1], {})
 
 
 def test_each_channel_has_a_reason_of_its_own(three: WatchedLog) -> None:
     three.trim("b", count=1)
     text = ".".join([at(three, "a", 11), at(three, "b", 2), at(three, "c", 3)])
     settled = settle(three, ["a", "b", "c"], text, "now")
-    assert settled.cursors == [10, 20, 3]
+    assert seqs(settled) == [10, 20, 3]
     assert settled.resets == {0: "rewound", 1: "trimmed"}
 
 

@@ -10,9 +10,10 @@ import pytest
 from django_sse.hub import registry
 from django_sse.hub.hub import Hub
 from django_sse.hub.registry import get_hub
-from django_sse.log.base import Appended, Record
+from django_sse.log.base import Appended, Kind, Record
 from django_sse.notifiers import Wakeup
-from django_sse.wire import make_epoch
+from django_sse.wire.cursor import make_epoch, tag_of
+from tests.positions import seq_of
 from tests.unit.hub.support import HandNotifier, WatchedLog
 from tests.unit.log.support import run_python
 
@@ -42,7 +43,8 @@ class Ear(Hub):
 
 
 def appended(channel: str, *seqs: int) -> Appended:
-    return Appended(channel, make_epoch(), [Record(seq, "", "x") for seq in seqs])
+    records = [Record(seq, "", "x", Kind.EVENT, seq) for seq in seqs]
+    return Appended(channel, make_epoch(), tag_of(seqs[0] - 1), records)
 
 
 async def test_a_loop_has_no_hub_until_it_is_asked_for() -> None:
@@ -84,7 +86,7 @@ def test_every_hub_and_the_notifier_hear_what_was_committed(notifier: HandNotifi
     first, second = appended("a", 4, 5, 6), appended("b", 1)
     registry.announce([first, second])
     assert [ear.heard for ear in ears] == [[first, second]] * 2
-    assert notifier.notified == [Wakeup("a", first.epoch, 6), Wakeup("b", second.epoch, 1)]
+    assert notifier.notified == [Wakeup(each.channel, *each.position) for each in (first, second)]
     for loop in loops:
         loop.close()
 
@@ -168,4 +170,4 @@ def test_a_forked_child_subscribes_and_publishes_while_its_parents_streams_are_o
     )
     assert code == 0, output
     lines = output.splitlines()
-    assert lines[0].endswith("-3") and lines[1].startswith("parent ") and lines[1].endswith("-4")
+    assert seq_of(lines[0]) == 3 and lines[1].startswith("parent ") and seq_of(lines[1]) == 4

@@ -4,18 +4,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_sse.hub.ring import Frame, Ring, encode_record, join
+from django_sse.hub.ring import Frame, Ring, encode_record, join_frames
 from django_sse.log.base import Kind, Record
 from django_sse.wire import Decoder, make_epoch
+from django_sse.wire.cursor import NO_TAG, tag_of
 
 EPOCH = make_epoch()
+NONCE = 2**62 + 12345
 
 sizes = st.lists(st.integers(0, 40), max_size=40)
 
 
 def frame(seq: int, size: int = 10) -> Frame:
     """A frame whose bytes say which one it is; one of size 0 is a redacted event's."""
-    return Frame(seq, (b"%d," % seq).ljust(size, b".")[:size], 0, terminal=False)
+    return Frame(seq, tag(seq), (b"%d," % seq).ljust(size, b".")[:size], 0, terminal=False)
+
+
+def tag(seq: int) -> str:
+    """The tag of the event ``seq`` here: no two events have the same."""
+    return tag_of(seq) if seq else NO_TAG
 
 
 def frames(first: int, last: int, size: int = 10) -> list[Frame]:
@@ -27,48 +34,52 @@ def held(ring: Ring) -> list[Frame]:
 
 
 def ring_of(*, tail: int = 0, max_bytes: int = 1 << 20, max_events: int = 1000) -> Ring:
-    return Ring(tail, max_bytes=max_bytes, max_events=max_events)
+    return Ring(tail, tag(tail), max_bytes=max_bytes, max_events=max_events)
 
 
 # -- frames
 
 
 def test_a_record_becomes_a_frame_that_a_client_reads_back() -> None:
-    made = encode_record(EPOCH, Record(7, "tick", "one\ntwo"))
+    made = encode_record(EPOCH, Record(7, "tick", "one\ntwo", Kind.EVENT, NONCE))
     (event,) = Decoder().feed(made.data)
-    assert (event.type, event.data, event.last_event_id) == ("tick", "one\ntwo", f"{EPOCH}-7")
+    assert (event.type, event.data, event.last_event_id) == (
+        "tick",
+        "one\ntwo",
+        f"{EPOCH}-7-{tag_of(NONCE)}",
+    )
     assert (made.seq, made.terminal) == (7, False)
 
 
 def test_the_body_is_the_frame_without_its_id() -> None:
-    made = encode_record(EPOCH, Record(7, "", "text"))
+    made = encode_record(EPOCH, Record(7, "", "text", Kind.EVENT, NONCE))
     assert made.body == b"data: text\n\n"
-    assert made.data == b"id: %b-7\n" % EPOCH.encode() + made.body
+    assert made.data == f"id: {EPOCH}-7-{tag_of(NONCE)}\n".encode() + made.body
 
 
 def test_a_terminal_record_is_a_terminal_frame() -> None:
-    assert encode_record(EPOCH, Record(7, "close", "[DONE]", Kind.TERMINAL)).terminal
+    assert encode_record(EPOCH, Record(7, "close", "[DONE]", Kind.TERMINAL, NONCE)).terminal
 
 
 def test_a_redacted_record_is_an_empty_frame() -> None:
-    made = encode_record(EPOCH, Record(7, "", "", Kind.REDACTED))
-    assert (made.seq, made.data, made.body) == (7, b"", b"")
+    made = encode_record(EPOCH, Record(7, "", "", Kind.REDACTED, NONCE))
+    assert (made.seq, made.tag, made.data, made.body) == (7, tag_of(NONCE), b"", b"")
 
 
 # -- joining
 
 
 def test_frames_are_joined_up_to_the_limit() -> None:
-    data, seq = join(frames(1, 5), 30)
-    assert (data, seq) == (b"".join(each.data for each in frames(1, 3)), 3)
+    data, last = join_frames(frames(1, 5), 30)
+    assert (data, last) == (b"".join(each.data for each in frames(1, 3)), frame(3))
 
 
 def test_a_frame_larger_than_the_limit_goes_alone() -> None:
-    assert join([frame(1, 50), frame(2)], 30) == (frame(1, 50).data, 1)
+    assert join_frames([frame(1, 50), frame(2)], 30) == (frame(1, 50).data, frame(1, 50))
 
 
 def test_joining_nothing_gives_nothing() -> None:
-    assert join([], 30) == (b"", None)
+    assert join_frames([], 30) == (b"", None)
 
 
 # -- the ring
@@ -106,16 +117,17 @@ def test_a_restarted_ring_holds_nothing_and_goes_on_after_the_new_tail() -> None
     ring = ring_of(max_bytes=35)
     ring.append(frames(1, 3))
     ring.slice(0, 100)
-    ring.restart(50)
-    assert (ring.start, ring.tail, ring.slice(50, 100)) == (50, 50, (b"", 50))
+    ring.restart(50, tag(50))
+    assert (ring.start, ring.tail) == (50, 50)
     ring.append(frames(51, 53))
     assert held(ring) == frames(51, 53)
 
 
-def test_the_slice_at_the_tail_is_empty() -> None:
+def test_there_is_no_slice_at_the_tail() -> None:
     ring = ring_of()
     ring.append(frames(1, 3))
-    assert ring.slice(3, 100) == (b"", 3)
+    with pytest.raises(ValueError, match="no frame after 3"):
+        ring.slice(3, 100)
 
 
 def test_clients_at_one_place_share_one_slice() -> None:
@@ -135,37 +147,70 @@ def test_a_slice_that_was_taken_before_an_append_is_not_served_after_it() -> Non
 def test_a_redacted_frame_moves_the_cursor_and_sends_nothing() -> None:
     ring = ring_of()
     ring.append([frame(1), frame(2, 0), frame(3)])
-    assert ring.slice(0, 100) == (frame(1).data + frame(3).data, 3)
-    assert ring.slice(1, 5) == (b"", 2)
+    assert ring.slice(0, 100) == (frame(1).data + frame(3).data, 3, tag(3))
+    assert ring.slice(1, 5) == (b"", 2, tag(2))
 
 
 def test_older_frames_are_put_in_front() -> None:
     ring = ring_of(tail=10)
     ring.append(frames(11, 12))
-    ring.prepend(frames(5, 10))
+    ring.prepend(tag(4), frames(5, 10))
     assert held(ring) == frames(5, 12)
 
 
 def test_of_older_frames_the_newest_come_in_as_far_as_there_is_room() -> None:
     ring = ring_of(tail=10, max_bytes=40)
     ring.append(frames(11, 12))
-    ring.prepend(frames(5, 10))
+    ring.prepend(tag(4), frames(5, 10))
     assert held(ring) == frames(9, 12)
     ring = ring_of(tail=10, max_events=3)
     ring.append(frames(11, 12))
-    ring.prepend(frames(5, 10))
+    ring.prepend(tag(4), frames(5, 10))
     assert held(ring) == frames(10, 12)
 
 
 def test_older_frames_with_a_hole_come_in_up_to_the_hole() -> None:
     ring = ring_of(tail=10)
-    ring.prepend([*frames(5, 7), *frames(9, 10)])
+    ring.prepend(tag(4), [*frames(5, 7), *frames(9, 10)])
     assert held(ring) == frames(9, 10)
 
 
 def test_older_frames_that_do_not_reach_the_start_stay_out() -> None:
     ring = ring_of(tail=10)
-    ring.prepend(frames(5, 9))
+    ring.prepend(tag(4), frames(5, 9))
+    assert held(ring) == []
+
+
+# -- tags
+
+
+def test_the_ring_knows_the_tags_of_its_frames_and_of_the_event_before_them() -> None:
+    ring = ring_of(tail=10, max_events=4)
+    ring.append(frames(11, 12))
+    assert [ring.tag(seq) for seq in range(9, 14)] == [None, tag(10), tag(11), tag(12), None]
+    ring.append(frames(13, 16))
+    assert [ring.tag(seq) for seq in range(11, 17)] == [None, *map(tag, range(12, 17))]
+    ring = ring_of(tail=10)
+    ring.prepend(tag(7), frames(8, 10))
+    assert [ring.tag(seq) for seq in range(6, 11)] == [None, *map(tag, range(7, 11))]
+
+
+def test_an_event_with_another_tag_is_of_another_log() -> None:
+    ring = ring_of(tail=10)
+    ring.append(frames(11, 12))
+    for seq in (10, 11, 12):
+        assert ring.follows(seq, tag(seq))
+        assert ring.follows(seq, None)
+        assert not ring.follows(seq, tag(100))
+    # What the ring does not know it cannot deny.
+    assert ring.follows(9, tag(100))
+    assert ring.follows(13, tag(100))
+
+
+def test_older_frames_of_another_log_stay_out() -> None:
+    ring = ring_of(tail=10)
+    other = [each._replace(tag=tag(100)) for each in frames(5, 10)]
+    ring.prepend(tag(4), other)
     assert held(ring) == []
 
 
@@ -201,7 +246,7 @@ def test_what_is_put_in_front_leaves_the_bounds_and_the_order_alone(
     ring = ring_of(tail=len(old), max_bytes=max_bytes, max_events=max_events)
     ring.append(after)
     there = held(ring)
-    ring.prepend(before)
+    ring.prepend(NO_TAG, before)
     kept = held(ring)
     assert kept == (before + after)[len(before) + len(after) - len(kept) :]
     assert kept[len(kept) - len(there) :] == there
@@ -221,7 +266,8 @@ def test_slices_from_any_cursor_give_every_frame_once(
     received = b""
     while cursor < ring.tail:
         before = cursor
-        chunk, cursor = ring.slice(before, limit)
+        chunk, cursor, its_tag = ring.slice(before, limit)
+        assert its_tag == tag(cursor)
         assert before < cursor <= ring.tail
         assert len(chunk) <= limit or sum(bool(f.data) for f in made[before:cursor]) == 1
         received += chunk

@@ -43,11 +43,15 @@ async def test_the_id_says_the_position_in_each_channel(log: WatchedLog) -> None
     commit_elsewhere("b", *numbers(1, 5))
     async with connected("a", "b") as client:
         event = await client.opened()
-        assert event.last_event_id == f"{log.epoch('a')}-3.{log.epoch('b')}-5"
+        assert event.last_event_id == f"{log.position('a', 3)}.{log.position('b', 5)}"
         commit("b", "6")
-        assert (await client.next()).last_event_id == f"{log.epoch('a')}-3.{log.epoch('b')}-6"
+        assert (
+            await client.next()
+        ).last_event_id == f"{log.position('a', 3)}.{log.position('b', 6)}"
         commit("a", "4")
-        assert (await client.next()).last_event_id == f"{log.epoch('a')}-4.{log.epoch('b')}-6"
+        assert (
+            await client.next()
+        ).last_event_id == f"{log.position('a', 4)}.{log.position('b', 6)}"
 
 
 async def test_each_channels_events_come_once_and_in_order() -> None:
@@ -109,7 +113,7 @@ async def test_the_end_of_one_channel_does_not_end_the_stream(log: WatchedLog) -
         commit("b", "b2")
         event = await client.next()
     assert (event.type, event.data) == ("message", "b2")
-    assert event.last_event_id == f"{log.epoch('a')}-2.{log.epoch('b')}-2"
+    assert event.last_event_id == f"{log.position('a', 2)}.{log.position('b', 2)}"
 
 
 async def test_the_end_of_the_last_channel_ends_the_stream_once(log: WatchedLog) -> None:
@@ -122,7 +126,7 @@ async def test_the_end_of_the_last_channel_ends_the_stream_once(log: WatchedLog)
         ("message", "b1"),
         ("close", "the end of b"),
     ]
-    assert events[-1].last_event_id == f"{log.epoch('a')}-1.{log.epoch('b')}-2"
+    assert events[-1].last_event_id == f"{log.position('a', 1)}.{log.position('b', 2)}"
 
 
 async def test_channels_that_have_finished_together_are_replayed_to_one_end() -> None:
@@ -216,5 +220,5 @@ async def test_the_order_of_the_channels_may_change_between_two_connections(
     commit("b", "b1")
     async with connected("b", "a", last_event_id=position) as client:
         opened = await client.opened()
-        assert opened.last_event_id == f"{log.epoch('b')}-0.{log.epoch('a')}-1"
+        assert opened.last_event_id == f"{log.position('b', 0)}.{log.position('a', 1)}"
         assert sorted(texts(await client.take(2))) == ["a2", "b1"]

@@ -53,12 +53,13 @@ def forged(chance: random.Random, notifier: HandNotifier, sent: list[Wakeup]) ->
     notifier.tell(
         chance.choice(
             [
-                Wakeup(real.channel, real.epoch, 2**63 - 1),
-                Wakeup(real.channel, real.epoch, real.seq + chance.randint(1, 1000)),
-                Wakeup(real.channel, real.epoch, -1),
-                Wakeup(real.channel, make_epoch(), chance.randint(0, 10**9)),
-                Wakeup(real.channel, "", 0),
-                Wakeup("\x00 nobody's", real.epoch, 1),
+                Wakeup(real.channel, real.epoch, 2**63 - 1, real.tag),
+                Wakeup(real.channel, real.epoch, real.seq + chance.randint(1, 1000), "0"),
+                Wakeup(real.channel, real.epoch, -1, "0"),
+                Wakeup(real.channel, make_epoch(), chance.randint(0, 10**9), ""),
+                Wakeup(real.channel, "", 0, ""),
+                Wakeup("\x00 nobody's", real.epoch, 1, real.tag),
+                Wakeup(*real[:3], "000000"),
                 None,
             ]
         )
@@ -82,7 +83,7 @@ async def publish(notifier: HandNotifier, chance: random.Random, count: int, lie
     sent: list[Wakeup] = []
     for number in numbers(1, count):
         (appended,) = commit_elsewhere("a", number)
-        sent.append(Wakeup("a", appended.epoch, appended.records[-1].seq))
+        sent.append(Wakeup("a", *appended.position))
         lie(chance, notifier, sent)
         # The client, the hub and its threads get their turns at random.
         for _ in range(chance.choice([0, 0, 1, 5])):

@@ -7,13 +7,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from textwrap import dedent
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pytest
 from django.core.management import call_command
@@ -47,22 +47,35 @@ def terminal(channel: str, state: str = "done") -> Entry:
     return Entry(channel, "close", "[DONE]", Kind.TERMINAL, state)
 
 
-def everything(log: EventLog, channel: str, page: int = 500) -> list[Record]:
+class Stored(NamedTuple):
+    """A `Record` without its nonce, which is random."""
+
+    seq: int
+    type: str
+    data: str
+    kind: int = Kind.EVENT
+
+
+def stored(records: Iterable[Record]) -> list[Stored]:
+    return [Stored(*record[:-1]) for record in records]
+
+
+def everything(log: EventLog, channel: str, page: int = 500) -> list[Stored]:
     """All stored records of a channel, read page by page."""
     found = log.heads([channel]).get(channel)
     records: list[Record] = []
     if found is None:
-        return records
-    while rows := log.read(found.key, records[-1].seq if records else 0, page):
+        return []
+    while rows := log.read(found.key, records[-1].seq if records else 0, page).records:
         records.extend(rows)
-    return records
+    return stored(records)
 
 
 def texts(log: EventLog, channel: str) -> list[str]:
     return [record.data for record in everything(log, channel)]
 
 
-def assert_dense(records: list[Record], first: int = 1) -> None:
+def assert_dense(records: Sequence[Record | Stored], first: int = 1) -> None:
     assert [each.seq for each in records] == list(range(first, first + len(records)))
 
 
@@ -301,7 +314,6 @@ def fill(channel: str, count: int, size: int) -> None:
         name=channel,
         name_hash=channel_hash(channel),
         epoch="e" * 11,
-        epoch_created=now,
         created=now,
         head=count,
     )
@@ -311,8 +323,9 @@ def fill(channel: str, count: int, size: int) -> None:
     tables = ", ".join(f"{digits} AS t{place}" for place in range(places))
     with connection.cursor() as database:
         database.execute(
-            "INSERT INTO django_sse_storedevent (channel_id, seq, kind, type, data, created) "
-            f"SELECT %s, {seq}, 0, '', %s, %s FROM {tables}",
+            "INSERT INTO django_sse_storedevent "
+            "(channel_id, seq, kind, type, data, created, nonce) "
+            f"SELECT %s, {seq}, 0, '', %s, %s, 1 FROM {tables}",
             [row.pk, "x" * size, connection.ops.adapt_datetimefield_value(now)],
         )
 

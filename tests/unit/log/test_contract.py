@@ -16,9 +16,11 @@ from django.utils import timezone
 from django_sse.exceptions import ChannelFinished, PublishNotAllowed
 from django_sse.log import EventLog
 from django_sse.log.base import PAGE_CHARACTERS, Appended, Entry, Kind, Record, State
+from django_sse.wire.cursor import NO_TAG, tag_of
 from tests.appending import append_to, finish_in
 from tests.unit.log.support import (
     RollBack,
+    Stored,
     age,
     announce_nothing,
     assert_dense,
@@ -30,6 +32,7 @@ from tests.unit.log.support import (
     in_threads,
     rolled_back,
     skip_unless_writers_overlap,
+    stored,
     terminal,
     texts,
 )
@@ -58,18 +61,19 @@ def test_a_channel_is_numbered_from_one_without_holes(log: EventLog) -> None:
 
 def test_channels_are_numbered_apart(log: EventLog) -> None:
     append_to(log, [entry("a", "1"), entry("b", "2"), entry("a", "3")])
-    assert everything(log, "a") == [Record(1, "", "1"), Record(2, "", "3")]
-    assert everything(log, "b") == [Record(1, "", "2")]
+    assert everything(log, "a") == [Stored(1, "", "1"), Stored(2, "", "3")]
+    assert everything(log, "b") == [Stored(1, "", "2")]
 
 
 def test_append_tells_what_it_sequenced_once_for_each_channel(log: EventLog) -> None:
     append_to(log, [entry("a", "before")])
     done = append_to(log, [entry("a", "1", "t"), entry("b", "2"), entry("a", "3")])
     heads = log.heads(["a", "b"])
-    assert sorted(done, key=lambda each: each.channel) == [
-        Appended("a", heads["a"].epoch, [Record(2, "t", "1"), Record(3, "", "3")]),
-        Appended("b", heads["b"].epoch, [Record(1, "", "2")]),
+    assert [(each.channel, each.epoch, stored(each.records)) for each in done] == [
+        ("a", heads["a"].epoch, [Stored(2, "t", "1"), Stored(3, "", "3")]),
+        ("b", heads["b"].epoch, [Stored(1, "", "2")]),
     ]
+    assert [each.position for each in done] == [heads[name].position for name in "ab"]
 
 
 def test_what_is_appended_is_readable_by_others_at_once(log: EventLog) -> None:
@@ -80,7 +84,7 @@ def test_what_is_appended_is_readable_by_others_at_once(log: EventLog) -> None:
 def test_type_and_text_come_back_as_they_were(log: EventLog) -> None:
     data = "  ü€😀\r\n\n\u2028\x1f\x7f\ttext  "
     append_to(log, [entry("c", data, "Ünïcode type "), entry("c", "")])
-    assert everything(log, "c") == [Record(1, "Ünïcode type ", data), Record(2, "", "")]
+    assert everything(log, "c") == [Stored(1, "Ünïcode type ", data), Stored(2, "", "")]
 
 
 def test_names_that_differ_by_case_or_space_or_accent_are_different_channels(log: EventLog) -> None:
@@ -149,7 +153,7 @@ def test_eight_writers_are_numbered_densely_and_no_reader_is_overtaken(log: Even
         seen: list[Record] = []
         while True:
             last_look = len(ended) == writers
-            page = log.read(head.key, len(seen), 7)
+            page = log.read(head.key, len(seen), 7).records
             seen += page
             # A row that slips in behind what was read would make this miss its number.
             assert_dense(seen)
@@ -159,7 +163,8 @@ def test_eight_writers_are_numbered_densely_and_no_reader_is_overtaken(log: Even
     *_, first, second = in_threads(
         *[partial(write_and_tell, name) for name in range(writers)], follow, follow
     )
-    assert first == second == everything(log, "c")
+    assert first == second
+    assert stored(first or []) == everything(log, "c")
     assert len(first or []) == total
     for name in range(writers):
         own = [r.data for r in first or [] if r.data.startswith(f"{name}:")]
@@ -259,11 +264,11 @@ def test_the_commit_announces_what_it_sequenced(log: EventLog) -> None:
         log.defer([entry("a", "1"), entry("b", "2")], announced.extend)
         log.defer([entry("a", "3")], announced.extend)
         assert announced == []
-    heard = [(each.channel, record) for each in announced for record in each.records]
+    heard = [(each.channel, record) for each in announced for record in stored(each.records)]
     assert sorted(heard) == [
-        ("a", Record(1, "", "1")),
-        ("a", Record(2, "", "3")),
-        ("b", Record(1, "", "2")),
+        ("a", Stored(1, "", "1")),
+        ("a", Stored(2, "", "3")),
+        ("b", Stored(1, "", "2")),
     ]
     assert {each.epoch for each in announced} == {head.epoch for head in log.open(["a", "b"])}
 
@@ -273,7 +278,7 @@ def test_what_is_rolled_back_was_never_there(log: EventLog) -> None:
     with rolled_back():
         log.defer([entry("c", "never")], announced.extend)
     append_to(log, [entry("c", "after")])
-    assert everything(log, "c") == [Record(1, "", "after")]
+    assert everything(log, "c") == [Stored(1, "", "after")]
     assert announced == []
     assert list(log.orphans()) == []
 
@@ -366,8 +371,8 @@ def test_a_publish_that_starts_after_a_commit_comes_after_it(log: EventLog) -> N
 def test_finish_appends_the_terminal_event(log: EventLog) -> None:
     append_to(log, [entry("c", "1")])
     (done,) = finish_in(log, terminal("c", "error"))
-    assert done.records == [Record(2, "close", "[DONE]", Kind.TERMINAL)]
-    assert everything(log, "c")[-1] == done.records[0]
+    assert stored(done.records) == [Stored(2, "close", "[DONE]", Kind.TERMINAL)]
+    assert everything(log, "c")[-1:] == stored(done.records)
     assert log.open(["c"])[0].state == State.ERROR
 
 
@@ -558,7 +563,7 @@ def test_read_gives_a_page(log: EventLog, after: int, limit: int, expected: list
     append_to(log, [entry("c") for _ in range(5)])
     append_to(log, [entry("another") for _ in range(9)])
     key = log.open(["c"])[0].key
-    assert [each.seq for each in log.read(key, after, limit)] == expected
+    assert [each.seq for each in log.read(key, after, limit).records] == expected
 
 
 def test_a_page_of_large_events_is_short_but_never_empty(log: EventLog) -> None:
@@ -566,16 +571,16 @@ def test_a_page_of_large_events_is_short_but_never_empty(log: EventLog) -> None:
     data = ["small", half, half, half * 3, "small", half, "small"]
     append_to(log, [entry("c", each) for each in data])
     key = log.open(["c"])[0].key
-    assert [each.seq for each in log.read(key, 0, 500)] == [1, 2]
-    assert [each.seq for each in log.read(key, 1, 500)] == [2, 3]
-    assert [each.seq for each in log.read(key, 3, 500)] == [4]
-    assert [each.seq for each in log.read(key, 4, 500)] == [5, 6, 7]
+    assert [each.seq for each in log.read(key, 0, 500).records] == [1, 2]
+    assert [each.seq for each in log.read(key, 1, 500).records] == [2, 3]
+    assert [each.seq for each in log.read(key, 3, 500).records] == [4]
+    assert [each.seq for each in log.read(key, 4, 500).records] == [5, 6, 7]
     assert texts(log, "c") == data
 
 
 def test_read_of_a_channel_that_is_not_there_is_empty(log: EventLog) -> None:
     key = log.open(["c"])[0].key
-    assert log.read(key + 1000, 0, 10) == []
+    assert log.read(key + 1000, 0, 10).records == []
 
 
 # -- trim
@@ -659,7 +664,7 @@ def test_a_reader_that_is_overtaken_by_a_trim_finds_the_floor_that_says_so(log: 
         """Each hole the reader met: the position behind it, and the floor found after."""
         holes, cursor = [], 0
         while cursor < total:
-            page = log.read(head.key, cursor, 3)
+            page = log.read(head.key, cursor, 3).records
             assert page, "the newest events are never trimmed"
             if page[0].seq != cursor + 1:
                 holes.append((page[0].seq - 1, log.heads(["c"])["c"].floor))
@@ -732,7 +737,7 @@ def test_redact_leaves_an_empty_tombstone(log: EventLog) -> None:
     append_to(log, [entry("c", "secret", "type"), entry("c", "open")])
     before = log.open(["c"])[0].redactions
     assert log.redact("c", 1)
-    assert everything(log, "c") == [Record(1, "", "", Kind.REDACTED), Record(2, "", "open")]
+    assert everything(log, "c") == [Stored(1, "", "", Kind.REDACTED), Stored(2, "", "open")]
     assert log.open(["c"])[0].redactions == before + 1
 
 
@@ -746,25 +751,73 @@ def test_redact_tells_when_there_is_nothing_to_redact(log: EventLog) -> None:
     assert everything(log, "c")[-1].kind == Kind.TERMINAL
 
 
-# -- rotate
+# -- tags: a position proves itself
 
 
-def test_rotate_gives_a_new_epoch_and_keeps_the_events(log: EventLog) -> None:
-    append_to(log, [entry("c", "1")])
-    (old,) = log.open(["c"])
-    assert log.rotate("c", old.epoch)
-    (new,) = log.open(["c"])
-    assert new.epoch != old.epoch
-    assert (new.head, new.floor) == (old.head, old.floor)
-    assert texts(log, "c") == ["1"]
-    (done,) = append_to(log, [entry("c")])
-    assert done.epoch == new.epoch
+def tags(log: EventLog, channel: str) -> list[str]:
+    """The tags of the stored events, in order."""
+    (head,) = log.open([channel])
+    return [tag_of(each.nonce) for each in log.read(head.key, head.floor, 500).records]
 
 
-def test_rotate_is_compare_and_set(log: EventLog) -> None:
-    (old,) = log.open(["c"])
-    assert sorted(in_threads(*[partial(log.rotate, "c", old.epoch)] * 6)) == [False] * 5 + [True]
-    (new,) = log.open(["c"])
-    assert not log.rotate("c", old.epoch)
-    assert not log.rotate("d", new.epoch)
-    assert log.open(["c"]) == [new]
+def test_each_append_has_a_tag_of_its_own_and_its_events_share_it(log: EventLog) -> None:
+    appended = [append_to(log, [entry("c"), entry("c")])[0] for _ in range(50)]
+    found = tags(log, "c")
+    assert found[::2] == found[1::2] == [each.position.tag for each in appended]
+    assert len(set(found)) == 50
+
+
+def test_ids_are_positions(log: EventLog) -> None:
+    _, (ids,) = log.append_each([[entry("c"), entry("d"), entry("c")]])
+    heads = log.heads(["c", "d"])
+    assert isinstance(ids, list)
+    assert ids[1:] == [str(heads["d"].position), str(heads["c"].position)]
+
+
+def test_an_append_names_the_tag_of_the_event_before(log: EventLog) -> None:
+    (first,) = append_to(log, [entry("c")])
+    (second,) = append_to(log, [entry("c"), entry("c")])
+    assert (first.before, second.before) == (NO_TAG, first.position.tag)
+
+
+def test_a_page_tells_the_tag_of_the_event_before_it(log: EventLog) -> None:
+    for _ in range(4):
+        append_to(log, [entry("c"), entry("c")])
+    (head,) = log.open(["c"])
+    one = tags(log, "c")
+    for limit in (1, 3, 500):
+        assert [log.read(head.key, after, limit).tag for after in range(9)] == [NO_TAG, *one]
+    assert [log.tag(head.key, seq) for seq in range(1, 10)] == [*one, None]
+    assert log.read(head.key, 9, 3).tag is None
+
+
+def test_the_floor_keeps_the_tag_of_what_was_trimmed_and_the_head_its_own(log: EventLog) -> None:
+    for _ in range(6):
+        append_to(log, [entry("c")])
+    one = tags(log, "c")
+    for count in (4, 4, 1, 0):
+        log.trim("c", count=count)
+        (head,) = log.open(["c"])
+        assert head.start == (head.epoch, 6 - count, one[5 - count])
+        assert head.position == (head.epoch, 6, one[5])
+        assert log.read(head.key, head.floor, 9).tag is None
+    (later,) = append_to(log, [entry("c")])
+    assert later.before == one[5]
+
+
+def test_a_redacted_event_keeps_its_tag(log: EventLog) -> None:
+    append_to(log, [entry("c"), entry("c")])
+    before = tags(log, "c")
+    log.redact("c", 2)
+    assert tags(log, "c") == before
+
+
+def test_a_head_may_follow_what_is_before_it_and_itself(log: EventLog) -> None:
+    append_to(log, [entry("c"), entry("c")])
+    (head,) = log.open(["c"])
+    assert head.may_follow(*head.position)
+    assert head.may_follow(head.epoch, 2, None)
+    assert head.may_follow(head.epoch, 1, "unread")
+    assert not head.may_follow(head.epoch, 2, "other0")
+    assert not head.may_follow(head.epoch, 3, None)
+    assert not head.may_follow("another0000", 1, None)

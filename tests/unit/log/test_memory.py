@@ -18,7 +18,7 @@ def test_clear_forgets_everything(memory_log: MemoryLog) -> None:
     (old,) = memory_log.open(["c"])
     memory_log.clear()
     assert list(memory_log.channels()) == []
-    assert memory_log.read(old.key, 0, 10) == []
+    assert memory_log.read(old.key, 0, 10).records == []
     (new,) = memory_log.open(["c"])
     assert new.head == 0
     assert new.epoch != old.epoch

@@ -11,12 +11,13 @@ from django.db import IntegrityError, OperationalError, connection, transaction
 from django.utils import timezone
 
 from django_sse.exceptions import ChannelFinished, LogUnavailable
-from django_sse.log.base import Appended, Head, Kind, Record
+from django_sse.log.base import Appended, Head, Kind
 from django_sse.log.model import ModelLog
 from django_sse.models import Channel, OutboxEvent, StoredEvent
 from tests.appending import append_to, finish_in
 from tests.unit.log.support import (
     ON_A_DATABASE,
+    Stored,
     announce_nothing,
     assert_dense,
     elsewhere,
@@ -130,7 +131,7 @@ def _calls(log: ModelLog, head: Head) -> dict[str, Callable[[], object]]:
         "trim": partial(log.trim, "c", age=datetime.timedelta(0), count=0),
         "channels": lambda: list(log.channels()),
         "redact": partial(log.redact, "c", 1),
-        "rotate": partial(log.rotate, "c", head.epoch),
+        "tag": partial(log.tag, head.key, 1),
     }
 
 
@@ -189,7 +190,6 @@ def test_the_log_may_be_in_another_database(model_log: ModelLog, other: str, set
     (head,) = model_log.open(["c"])
     assert model_log.seq_before(head, timezone.now() + datetime.timedelta(1)) == 2
     assert model_log.redact("c", 2)
-    assert model_log.rotate("c", head.epoch)
     assert model_log.trim("c", count=1, age=datetime.timedelta(days=1)) == 1
     assert list(model_log.channels()) == ["c", "d"]
     assert model_log.orphans() == []
@@ -221,9 +221,9 @@ def test_a_page_is_read_through_the_index(model_log: ModelLog) -> None:
 
     with connection.execute_wrapper(explain):
         model_log.read(head.key, 3, 5)
-    (plan,) = plans
-    assert plan.startswith("SEARCH")
-    assert "channel_id=? AND seq>?" in plan
+    assert len(plans) == 1
+    assert plans[0].startswith("SEARCH")
+    assert "channel_id=? AND seq>?" in plans[0]
 
 
 def test_postgresql_reads_no_more_than_the_page(model_log: ModelLog) -> None:
@@ -241,9 +241,10 @@ def test_postgresql_reads_no_more_than_the_page(model_log: ModelLog) -> None:
         return execute(sql, params, many, context)
 
     with connection.execute_wrapper(explain):
-        assert len(model_log.read(head.key, 1_000, 50)) == 50
-        assert len(model_log.read(head.key, 1_000, 5)) == 5
-    assert max(read) == 50
+        assert len(model_log.read(head.key, 1_000, 50).records) == 50
+        assert len(model_log.read(head.key, 1_000, 5).records) == 5
+    # One more, for the tag of the event before them.
+    assert max(read) == 51
 
 
 def test_a_hole_larger_than_a_page_is_read_over(model_log: ModelLog) -> None:
@@ -251,14 +252,14 @@ def test_a_hole_larger_than_a_page_is_read_over(model_log: ModelLog) -> None:
     (head,) = model_log.open(["c"])
     StoredEvent.objects.filter(seq__lte=90).delete()
     for limit in (1, 5, 20):
-        assert model_log.read(head.key, 3, limit)[0].seq == 91
+        assert model_log.read(head.key, 3, limit).records[0].seq == 91
 
 
 def test_the_database_takes_no_number_twice(model_log: ModelLog) -> None:
     append_to(model_log, [entry("c")])
     with pytest.raises(IntegrityError):
         StoredEvent.objects.create(
-            channel=Channel.objects.get(name="c"), seq=1, created=timezone.now()
+            channel=Channel.objects.get(name="c"), seq=1, created=timezone.now(), nonce=1
         )
 
 
@@ -271,8 +272,8 @@ def test_a_channel_that_was_deleted_begins_anew_with_another_epoch(model_log: Mo
     Channel.objects.all().delete()
     (done,) = append_to(model_log, [entry("c", "new")])
     assert done.epoch != old.epoch
-    assert everything(model_log, "c") == [Record(1, "", "new")]
-    assert model_log.read(old.key, 0, 10) == []
+    assert everything(model_log, "c") == [Stored(1, "", "new")]
+    assert model_log.read(old.key, 0, 10).records == []
 
 
 # -- redact

@@ -8,12 +8,11 @@ from django.test.utils import CaptureQueriesContext
 
 from django_sse.exceptions import LogUnavailable
 from django_sse.log import reads
-from django_sse.log.base import Record
 from django_sse.log.model import ModelLog
 from django_sse.log.orm import BATCH
 from django_sse.models import Channel
 from tests.appending import append_to
-from tests.unit.log.support import ON_A_DATABASE, entry, fill
+from tests.unit.log.support import ON_A_DATABASE, Stored, entry, fill, stored
 
 pytestmark = ON_A_DATABASE
 
@@ -42,13 +41,15 @@ def test_a_few_events_are_one_statement_and_a_page_is_two(model_log: ModelLog) -
     append_to(model_log, [entry("c", str(number), "type") for number in range(20)])
     key = model_log.heads(["c"])["c"].key
     with CaptureQueriesContext(connection) as queries:
-        assert reads.page("default", key, 17, 2) == [
-            Record(18, "type", "17"),
-            Record(19, "type", "18"),
+        assert stored(reads.page("default", key, 17, 2).records) == [
+            Stored(18, "type", "17"),
+            Stored(19, "type", "18"),
         ]
     assert len(queries) == 1
     with CaptureQueriesContext(connection) as queries:
-        assert [each.seq for each in reads.page("default", key, 0, 15)] == list(range(1, 16))
+        assert [each.seq for each in reads.page("default", key, 0, 15).records] == list(
+            range(1, 16)
+        )
     assert len(queries) == 2
 
 
@@ -56,9 +57,9 @@ def test_events_behind_a_hole_are_found_though_none_is_near(model_log: ModelLog)
     fill("c", 100, 10)
     key = model_log.heads(["c"])["c"].key
     model_log.trim("c", count=5)
-    assert [each.seq for each in reads.page("default", key, 3, 2)] == [96, 97]
-    assert [each.seq for each in reads.page("default", key, 3, 50)] == [96, 97, 98, 99, 100]
-    assert reads.page("default", key, 100, 50) == []
+    assert [each.seq for each in reads.page("default", key, 3, 2).records] == [96, 97]
+    assert [each.seq for each in reads.page("default", key, 3, 50).records] == [96, 97, 98, 99, 100]
+    assert reads.page("default", key, 100, 50).records == []
 
 
 def test_a_database_that_is_away_is_a_log_that_is(model_log: ModelLog) -> None:

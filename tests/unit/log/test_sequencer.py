@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from django_sse.exceptions import ChannelFinished
 from django_sse.log import EventLog, get_log, orm, outbox, sequencer
-from django_sse.log.base import Kind, Record
+from django_sse.log.base import Kind
 from django_sse.log.model import ModelLog
 from django_sse.log.orm import BATCH
 from django_sse.models import Channel, OutboxEvent, StoredEvent
@@ -23,6 +23,7 @@ from tests.appending import append_to, finish_in
 from tests.unit.log.support import (
     ON_A_DATABASE,
     TIMEOUT,
+    Stored,
     announce_nothing,
     another_database,
     assert_dense,
@@ -35,6 +36,7 @@ from tests.unit.log.support import (
     locked,
     orphan,
     skip_unless_writers_overlap,
+    stored,
     terminal,
     texts,
     until_somebody_waits_for_a_lock,
@@ -121,7 +123,7 @@ def test_of_two_transactions_that_overlap_one_may_leave_nothing(
     in_threads(partial(write, "earlier"), partial(write, "later"))
     kept = "earlier" if undone == "later" else "later"
     for name in "cd":
-        assert everything(model_log, name) == [Record(1, "", kept)]
+        assert everything(model_log, name) == [Stored(1, "", kept)]
     assert model_log.orphans() == []
 
 
@@ -390,7 +392,7 @@ def test_an_outbox_of_many_events_is_moved_whole_and_in_order(model_log: ModelLo
     assert_dense(everything(model_log, "c"))
     assert texts(model_log, "c") == [*map(str, range(count)), "last"]
     # In parts: the newest is told, whoever lacks the others reads them.
-    assert everything(model_log, "c")[-4:] == list(done.records)
+    assert everything(model_log, "c")[-4:] == stored(done.records)
     assert OutboxEvent.objects.count() == 0
 
 
@@ -527,7 +529,6 @@ def test_orphans_of_a_finished_channel_are_dropped_and_reported(model_log: Model
         name="c",
         name_hash=orm.channel_hash("c"),
         epoch="e" * 11,
-        epoch_created=timezone.now(),
         created=timezone.now(),
         state="done",
         head=7,
@@ -625,14 +626,14 @@ def test_an_attempt_that_lost_against_another_leaves_no_trace(
     with connection.execute_wrapper(rival):
         (done,) = append_to(model_log, [entry("c", "2")])
     assert rival.done
-    assert everything(model_log, "c") == list(done.records)
+    assert everything(model_log, "c") == stored(done.records)
     assert texts(model_log, "c") == ["1", "2"]
 
 
 def test_an_append_may_be_long(model_log: ModelLog) -> None:
     count = 2 * BATCH + 3
     (done,) = append_to(model_log, [entry("c", str(number)) for number in range(count)])
-    assert everything(model_log, "c") == list(done.records)
+    assert everything(model_log, "c") == stored(done.records)
     assert_dense(list(done.records))
 
 

@@ -137,7 +137,8 @@ def _append_one_created(at: Any, held: threading.Event) -> None:
     """What `append` does, by another that has another clock, while somebody waits for it."""
     with transaction.atomic():
         row = Channel.objects.select_for_update().get(name="c")
-        StoredEvent.objects.create(channel=row, seq=row.head + 1, data="held", created=at)
+        seq = row.head + 1
+        StoredEvent.objects.create(channel=row, seq=seq, data="held", created=at, nonce=1)
         Channel.objects.filter(pk=row.pk).update(head=row.head + 1)
         held.set()
         until_somebody_waits_for_a_lock()

@@ -11,15 +11,16 @@ import pytest
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from django_sse import Event, cursor, finish, publish, publish_many
+from django_sse import Event, finish, publish, publish_many
 from django_sse.log import get_log
 from django_sse.log.base import Entry
 from django_sse.management.commands.sse_tail import parse_since
 from django_sse.models import StoredEvent
 from django_sse.testing import published
-from django_sse.wire.cursor import Cursor
+from django_sse.wire.cursor import Cursor, Position
 from django_sse.wire.decoder import Decoder
 from tests.appending import append_to
+from tests.positions import id_of
 from tests.unit.management.support import TIMEOUT, complaints, process, run, run_process
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -33,25 +34,24 @@ def lines(text: str) -> list[dict[str, str]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def fill(channel: str, *data: str) -> str:
-    """Publish, finish, and the epoch."""
+def fill(channel: str, *data: str) -> None:
+    """Publish, and finish."""
     publish_many([(channel, each) for each in data])
     finish(channel)
-    return cursor(channel).partition("-")[0]
 
 
 # -- what is printed
 
 
 def test_events_are_printed_as_the_frames_that_clients_get() -> None:
-    epoch = fill("room", "one", "a\nb")
+    fill("room", "one", "a\nb")
 
     out = run("sse_tail", "room", "--since", "earliest")
 
     assert out == (
-        f"id: {epoch}-1\ndata: one\n\n"
-        f"id: {epoch}-2\ndata: a\ndata: b\n\n"
-        f"id: {epoch}-3\nevent: close\ndata: [DONE]\n\n"
+        f"id: {id_of('room', 1)}\ndata: one\n\n"
+        f"id: {id_of('room', 2)}\ndata: a\ndata: b\n\n"
+        f"id: {id_of('room', 3)}\nevent: close\ndata: [DONE]\n\n"
     )
 
 
@@ -65,18 +65,18 @@ def test_an_operator_may_read_a_run() -> None:
 
 def test_events_are_printed_as_lines_of_json() -> None:
     publish("room", Event({"text": "grüß\u2028"}, event="greeting"))
-    epoch = fill("room")
+    fill("room")
 
     out = run("sse_tail", "room", "--since", "earliest", "--json")
 
     assert lines(out) == [
         {
             "channel": "room",
-            "id": f"{epoch}-1",
+            "id": id_of("room", 1),
             "event": "greeting",
             "data": '{"text":"grüß\\u2028"}',
         },
-        {"channel": "room", "id": f"{epoch}-2", "event": "close", "data": "[DONE]"},
+        {"channel": "room", "id": id_of("room", 2), "event": "close", "data": "[DONE]"},
     ]
 
 
@@ -124,13 +124,13 @@ def test_an_event_larger_than_usual_is_printed() -> None:
 # -- where it begins
 
 
-@pytest.mark.parametrize("since", ["2", "{epoch}-2", "{an_hour_ago}"], ids=["count", "id", "time"])
+@pytest.mark.parametrize("since", ["2", "{two}", "{an_hour_ago}"], ids=["count", "id", "time"])
 def test_it_begins_where_it_is_told(since: str) -> None:
-    epoch = fill("room", "one", "two", "three")
+    fill("room", "one", "two", "three")
     now = timezone.now()
     old = StoredEvent.objects.filter(data__in=["one", "two"])
     old.update(created=now - timedelta(hours=2))
-    since = since.format(epoch=epoch, an_hour_ago=(now - timedelta(hours=1)).isoformat())
+    since = since.format(two=id_of("room", 2), an_hour_ago=(now - timedelta(hours=1)).isoformat())
 
     out = run("sse_tail", "room", "--since", since)
 
@@ -138,16 +138,17 @@ def test_it_begins_where_it_is_told(since: str) -> None:
 
 
 def test_since_the_ids_of_several_channels_goes_on_behind_each() -> None:
-    a, b = fill("a", "a1", "a2"), fill("b", "b1", "b2")
+    fill("a", "a1", "a2")
+    fill("b", "b1", "b2")
 
-    out = run("sse_tail", "a", "b", "--since", f"{b}-2.{a}-1")
+    out = run("sse_tail", "a", "b", "--since", f"{id_of('b', 2)}.{id_of('a', 1)}")
 
     assert sorted(data for _, data in decoded(out)) == ["[DONE]", "[DONE]", "a2"]
 
 
 def test_an_id_that_was_trimmed_is_reset() -> None:
     publish_many([("room", "one"), ("room", "two")])
-    position = cursor("room").replace("-2", "-0")
+    position = id_of("room", 0)
     get_log().trim("room", count=1)
 
     with process("sse_tail", "room", "--since", position, "--json") as tail:
@@ -187,7 +188,8 @@ def test_positions_are_understood() -> None:
     assert parse_since("now") == "now"
     assert parse_since("earliest") == "earliest"
     assert parse_since("12") == 12
-    assert parse_since("abcdefghijk-7") == Cursor((("abcdefghijk", 7),))
+    position = Position("abcdefghijk", 7, "0123ab")
+    assert parse_since(str(position)) == Cursor((position,))
     assert parse_since("2026-01-31T12:00:00Z") == datetime(2026, 1, 31, 12, tzinfo=UTC)
     with pytest.raises(ArgumentTypeError):
         parse_since("soon")

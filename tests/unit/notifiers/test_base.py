@@ -30,5 +30,5 @@ def test_who_claims_nothing_supports_nothing() -> None:
 
 
 def test_a_wake_up_is_a_position_and_carries_no_content() -> None:
-    wakeup = Wakeup("a", "abcdefghijk", 7)
-    assert (wakeup.channel, wakeup.epoch, wakeup.seq) == tuple(wakeup)
+    wakeup = Wakeup("a", "abcdefghijk", 7, "abc123")
+    assert (wakeup.channel, wakeup.epoch, wakeup.seq, wakeup.tag) == tuple(wakeup)

@@ -21,7 +21,7 @@ from tests.unit.notifiers.support import (
     listening,
 )
 
-WAKEUP = Wakeup("a", make_epoch(), 7)
+WAKEUP = Wakeup("a", make_epoch(), 7, "abc123")
 
 
 class Moody(BaseChannelLayer):  # type: ignore[misc]

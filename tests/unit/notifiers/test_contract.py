@@ -36,7 +36,7 @@ async def commit(*data: str) -> Wakeup:
     """Another process publishes; what a notifier may say of it at most."""
     entries = [Entry("a", "", each) for each in data]
     (appended,) = await database.run(append_to, get_log(), entries)
-    return Wakeup("a", appended.epoch, appended.records[-1].seq)
+    return Wakeup("a", *appended.position)
 
 
 # -- notify
@@ -44,7 +44,12 @@ async def commit(*data: str) -> Wakeup:
 
 async def test_notify_may_come_from_any_thread_and_nobody_need_listen(notifier: Notifier) -> None:
     wakeup = await commit("1")
-    for wakeups in ([], [wakeup], [wakeup] * 100, [Wakeup("no such channel", make_epoch(), 7)]):
+    for wakeups in (
+        [],
+        [wakeup],
+        [wakeup] * 100,
+        [Wakeup("no such channel", make_epoch(), 7, "abc123")],
+    ):
         await asyncio.to_thread(notifier.notify, wakeups)
         notifier.notify(wakeups)
 
@@ -57,7 +62,7 @@ async def test_notify_neither_raises_nor_waits_while_the_transport_is_away(
     configured.lose()
     started = time.monotonic()
     for seq in range(1000):
-        notifier.notify([Wakeup("a", make_epoch(), seq)])
+        notifier.notify([Wakeup("a", make_epoch(), seq, "abc123")])
     # No connection is refused a thousand times in that; a machine that is shared may take a while.
     assert time.monotonic() - started < 2
     configured.restore()
@@ -139,8 +144,8 @@ async def hears_a_publish_of(ear: Ear, code: str) -> None:
     start = len(ear.heard)
     status, output = await asyncio.to_thread(run_python, code)
     assert status == 0, output
-    epoch, _, seq = output.strip().partition("-")
-    await ear.hears_of(Wakeup("a", epoch, int(seq)), start)
+    epoch, seq, tag = output.strip().split("-")
+    await ear.hears_of(Wakeup("a", epoch, int(seq), tag), start)
 
 
 async def test_what_another_process_publishes_is_heard(distant: Notifier) -> None:
@@ -183,11 +188,11 @@ async def test_of_many_at_once_none_is_forgotten(distant: Notifier) -> None:
     last = await commit(*map(str, range(5000)))
     async with listening(distant) as ear:
         start = len(ear.heard)
-        others = [Wakeup(f"channel-{number}", make_epoch(), 1) for number in range(3000)]
+        others = [Wakeup(f"channel-{number}", make_epoch(), 1, "abc123") for number in range(3000)]
 
         def tell(first: int) -> None:
             for seq in range(first, last.seq + 1, 4):
-                distant.notify([Wakeup("a", last.epoch, seq)])
+                distant.notify([last._replace(seq=seq)])
                 distant.notify(others[seq - 1 : seq])
 
         # Those that poll have to be given something to find.
@@ -205,11 +210,11 @@ async def test_two_environments_do_not_hear_each_other(distant: Notifier, settin
         production, settings.DJANGO_SSE = settings.DJANGO_SSE, staging
         async with listening(distant) as other:
             before = list(ear.heard)
-            distant.notify([Wakeup("staging", make_epoch(), 1)])
+            distant.notify([Wakeup("staging", make_epoch(), 1, "abc123")])
             await other.hears(lambda: len(other.heard) > 1)
             await listener_threads_ended()
             settings.DJANGO_SSE = production
-            distant.notify([Wakeup("production", make_epoch(), 1)])
+            distant.notify([Wakeup("production", make_epoch(), 1, "abc123")])
             await ear.hears(lambda: len(ear.heard) > len(before))
     assert {each.channel for each in ear.heard if each} == {"production"}
     assert {each.channel for each in other.heard if each} == {"staging"}

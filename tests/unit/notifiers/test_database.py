@@ -110,8 +110,9 @@ async def test_it_says_which_channels_have_new_events_and_up_to_where() -> None:
     async with listening(DatabaseNotifier()) as ear:
         await database.run(append, "1", "2")
         await ear.hears(lambda: any(ear.heard))
-        epoch = (await database.run(get_log().heads, ["a"]))["a"].epoch
-        assert [each for each in ear.heard if each] == [Wakeup("a", epoch, 3)]
+        head = (await database.run(get_log().heads, ["a"]))["a"]
+        assert head.head == 3
+        assert [each for each in ear.heard if each] == [Wakeup("a", *head.position)]
 
 
 @only_sqlite

@@ -19,14 +19,17 @@ from django_sse.notifiers.payload import (
     encode,
 )
 from django_sse.wire import make_epoch
+from django_sse.wire.cursor import NO_TAG
 
 EPOCH = "abcdefghijk"
+TAG = "abc123"
 WAKEUPS = st.lists(
     st.builds(
         Wakeup,
         st.text(min_size=1, max_size=200),
         st.sampled_from(["", EPOCH]),
         st.integers(0, (1 << 63) - 1),
+        st.sampled_from(["", NO_TAG, TAG]),
     )
 )
 
@@ -59,7 +62,7 @@ def test_every_message_fits_into_a_notify_whatever_the_encoding_of_the_database(
 
 
 def test_as_many_as_fit_go_into_one_message() -> None:
-    wakeups = [Wakeup(f"order-{number}", make_epoch(), number) for number in range(500)]
+    wakeups = [Wakeup(f"order-{number}", make_epoch(), number, TAG) for number in range(500)]
     messages = encode(wakeups, "")
     assert len(messages) == 3
     assert all_decoded(messages) == wakeups
@@ -67,14 +70,14 @@ def test_as_many_as_fit_go_into_one_message() -> None:
 
 def test_the_longest_names_are_spread_over_messages() -> None:
     wakeups = [
-        Wakeup("\N{GRINNING FACE}" * 200, EPOCH, number) for number in range(3 * MAX_MESSAGES)
+        Wakeup("\N{GRINNING FACE}" * 200, EPOCH, number, TAG) for number in range(3 * MAX_MESSAGES)
     ]
     assert len(encode(wakeups, "")) == MAX_MESSAGES
     assert all_decoded(encode(wakeups, "")) == wakeups
 
 
 def test_too_many_are_one_word() -> None:
-    wakeups = [Wakeup("x" * 200, EPOCH, number) for number in range(1000)]
+    wakeups = [Wakeup("x" * 200, EPOCH, number, TAG) for number in range(1000)]
     (only,) = encode(wakeups, "")
     assert decode(only, "") is None
 
@@ -86,7 +89,7 @@ def test_something_changed_is_one_message_and_nothing_is_none() -> None:
 
 
 def test_another_environment_is_not_for_us_whatever_its_version() -> None:
-    (told,) = encode([Wakeup("a", EPOCH, 1)], "staging")
+    (told,) = encode([Wakeup("a", EPOCH, 1, TAG)], "staging")
     assert decode(told, "production") == []
     assert decode(message(99, "staging", "?"), "production") == []
 
@@ -116,16 +119,18 @@ def test_another_environment_is_not_for_us_whatever_its_version() -> None:
         message(1, "", "abc"),
         message(1, "", ["abc"]),
         message(1, "", [[]]),
-        message(1, "", [["a", EPOCH]]),
-        message(1, "", [["a", EPOCH, "1"]]),
-        message(1, "", [["a", EPOCH, True]]),
-        message(1, "", [["a", EPOCH, 1.5]]),
-        message(1, "", [["a", EPOCH, -1]]),
-        message(1, "", [["a", EPOCH, 1 << 63]]),
-        message(1, "", [["a", "short", 1]]),
-        message(1, "", [["", EPOCH, 1]]),
-        message(1, "", [["x" * 201, EPOCH, 1]]),
-        message(1, "", [["a", EPOCH, 1], ["a", EPOCH, -1]]),
+        message(1, "", [["a", EPOCH, 1]]),
+        message(1, "", [["a", EPOCH, "1", TAG]]),
+        message(1, "", [["a", EPOCH, True, TAG]]),
+        message(1, "", [["a", EPOCH, 1.5, TAG]]),
+        message(1, "", [["a", EPOCH, -1, TAG]]),
+        message(1, "", [["a", EPOCH, 1 << 63, TAG]]),
+        message(1, "", [["a", "short", 1, TAG]]),
+        message(1, "", [["", EPOCH, 1, TAG]]),
+        message(1, "", [["x" * 201, EPOCH, 1, TAG]]),
+        message(1, "", [["a", EPOCH, 1, 7]]),
+        message(1, "", [["a", EPOCH, 1, TAG + "x"]]),
+        message(1, "", [["a", EPOCH, 1, TAG], ["a", EPOCH, -1, TAG]]),
         message(1, "", []) + " " * MAX_LENGTH,
     ],
     ids=lambda payload: repr(payload)[:30],
@@ -168,7 +173,7 @@ def test_an_unknown_version_means_that_something_changed(
 
 
 def test_a_message_is_read_in_its_order() -> None:
-    wakeups = [Wakeup("b", EPOCH, 2), Wakeup("a", "", 1)]
+    wakeups = [Wakeup("b", EPOCH, 2, TAG), Wakeup("a", "", 1, TAG)]
     heard: list[Wakeup | None] = []
     Reader("NOTIFY").read(encode(wakeups, "")[0], "", heard.append)
     assert heard == wakeups

@@ -21,7 +21,8 @@ from tests.unit.log.support import run_python
 from tests.unit.notifiers.support import SENDER_THREAD, TIMEOUT
 
 EPOCH = make_epoch()
-FIRST = Wakeup("first", EPOCH, 1)
+TAG = "abc123"
+FIRST = Wakeup("first", EPOCH, 1, TAG)
 
 
 class Transport:
@@ -110,7 +111,7 @@ def hold(sender: Sender, transport: Transport) -> None:
 def lose(sender: Sender, transport: Transport) -> None:
     """Let the transport refuse a wake-up in channel "a"."""
     transport.away = True
-    sender.put([Wakeup("a", EPOCH, 1)])
+    sender.put([Wakeup("a", EPOCH, 1, TAG)])
     assert transport.refused.wait(TIMEOUT)
 
 
@@ -122,9 +123,9 @@ def fork() -> int:
 
 
 def test_what_is_put_is_sent(sender: Sender, transport: Transport) -> None:
-    sender.put([Wakeup("a", EPOCH, 1), Wakeup("b", EPOCH, 2)])
+    sender.put([Wakeup("a", EPOCH, 1, TAG), Wakeup("b", EPOCH, 2, TAG)])
     assert sender.flush(TIMEOUT)
-    assert transport.heard == [Wakeup("a", EPOCH, 1), Wakeup("b", EPOCH, 2)]
+    assert transport.heard == [Wakeup("a", EPOCH, 1, TAG), Wakeup("b", EPOCH, 2, TAG)]
 
 
 def test_nothing_starts_nothing(sender: Sender, transport: Transport) -> None:
@@ -139,17 +140,17 @@ def test_while_one_is_under_way_only_the_newest_of_each_channel_waits(
     hold(sender, transport)
     # In any order: a hint of the past must not hide a newer one.
     for seq in [*range(1, 10_001), 5]:
-        sender.put([Wakeup("a", EPOCH, seq)])
-    sender.put([Wakeup("a", "", 3)])
+        sender.put([Wakeup("a", EPOCH, seq, TAG)])
+    sender.put([Wakeup("a", "", 3, TAG)])
     transport.go_on.set()
     assert sender.flush(TIMEOUT)
-    assert transport.heard[1:] == [Wakeup("a", EPOCH, 10_000), Wakeup("a", "", 3)]
+    assert transport.heard[1:] == [Wakeup("a", EPOCH, 10_000, TAG), Wakeup("a", "", 3, TAG)]
     assert transport.most_at_once == 1
 
 
 def test_a_burst_in_ten_thousand_channels_is_one_word(sender: Sender, transport: Transport) -> None:
     hold(sender, transport)
-    sender.put([Wakeup(f"channel-{number}", EPOCH, 1) for number in range(10_000)])
+    sender.put([Wakeup(f"channel-{number}", EPOCH, 1, TAG) for number in range(10_000)])
     transport.go_on.set()
     assert sender.flush(TIMEOUT)
     assert transport.heard[1:] == [None]
@@ -157,11 +158,11 @@ def test_a_burst_in_ten_thousand_channels_is_one_word(sender: Sender, transport:
 
 def test_a_burst_is_a_few_messages(sender: Sender, transport: Transport) -> None:
     for seq in range(1, 10_001):
-        sender.put([Wakeup("a", EPOCH, seq)])
-        sender.put([Wakeup(f"channel-{seq}", EPOCH, seq)])
+        sender.put([Wakeup("a", EPOCH, seq, TAG)])
+        sender.put([Wakeup(f"channel-{seq}", EPOCH, seq, TAG)])
     assert sender.flush(TIMEOUT)
     assert len(transport.messages) < 100
-    assert Wakeup("a", EPOCH, 10_000) in transport.heard or None in transport.heard
+    assert Wakeup("a", EPOCH, 10_000, TAG) in transport.heard or None in transport.heard
 
 
 def test_after_a_quiet_moment_it_sends_at_once_and_under_load_at_a_pace(
@@ -169,13 +170,13 @@ def test_after_a_quiet_moment_it_sends_at_once_and_under_load_at_a_pace(
 ) -> None:
     constants(COALESCE=0.5)
     started = time.monotonic()
-    sender.put([Wakeup("a", EPOCH, 1)])
+    sender.put([Wakeup("a", EPOCH, 1, TAG)])
     assert transport.arrived.wait(TIMEOUT)
-    sender.put([Wakeup("a", EPOCH, 2)])
-    sender.put([Wakeup("a", EPOCH, 3)])
+    sender.put([Wakeup("a", EPOCH, 2, TAG)])
+    sender.put([Wakeup("a", EPOCH, 3, TAG)])
     assert sender.flush(TIMEOUT)
     assert time.monotonic() - started >= 0.5
-    assert transport.heard[-1] == Wakeup("a", EPOCH, 3)
+    assert transport.heard[-1] == Wakeup("a", EPOCH, 3, TAG)
     assert len(transport.messages) == 2
 
 
@@ -184,7 +185,7 @@ def test_while_it_is_away_what_waits_is_bounded_and_then_it_is_sent(
 ) -> None:
     lose(sender, transport)
     for number in range(10_000):
-        sender.put([Wakeup(f"channel-{number}", EPOCH, 1)])
+        sender.put([Wakeup(f"channel-{number}", EPOCH, 1, TAG)])
     assert len(sender._pending) <= 1000
     transport.away = False
     threads_end()
@@ -194,14 +195,14 @@ def test_while_it_is_away_what_waits_is_bounded_and_then_it_is_sent(
 
 def test_what_fails_under_way_is_sent_again(sender: Sender, transport: Transport) -> None:
     hold(sender, transport)
-    sender.put([Wakeup("a", EPOCH, 2)])
+    sender.put([Wakeup("a", EPOCH, 2, TAG)])
     transport.away = True
     transport.go_on.set()
     assert transport.refused.wait(TIMEOUT)
-    sender.put([Wakeup("a", EPOCH, 1)])
+    sender.put([Wakeup("a", EPOCH, 1, TAG)])
     transport.away = False
     threads_end()
-    assert transport.heard == [FIRST, Wakeup("a", EPOCH, 2)]
+    assert transport.heard == [FIRST, Wakeup("a", EPOCH, 2, TAG)]
     assert transport.connections == 2
 
 
@@ -212,7 +213,7 @@ def test_a_cancellation_that_a_transport_lets_escape_is_an_error_like_another(
     lose(sender, transport)
     transport.away = False
     threads_end()
-    assert transport.heard == [Wakeup("a", EPOCH, 1)]
+    assert transport.heard == [Wakeup("a", EPOCH, 1, TAG)]
 
 
 def test_where_no_file_can_be_opened_it_is_said_and_the_next_put_sends_all() -> None:
@@ -232,7 +233,7 @@ def test_where_no_file_can_be_opened_it_is_said_and_the_next_put_sends_all() -> 
             yield send
 
         def put(seq):
-            sender.put([Wakeup(f"channel-{seq}", "e", seq)])
+            sender.put([Wakeup(f"channel-{seq}", "e", seq, "abc123")])
             for thread in threading.enumerate():
                 if thread.name == "django_sse-sender":
                     thread.join(1)
@@ -267,7 +268,7 @@ def test_a_flush_does_not_wait_for_a_transport_that_is_away(
 
 def test_a_flush_has_an_end(sender: Sender, transport: Transport) -> None:
     transport.go_on.clear()
-    sender.put([Wakeup("a", EPOCH, 1)])
+    sender.put([Wakeup("a", EPOCH, 1, TAG)])
     assert not sender.flush(0.05)
 
 
@@ -275,7 +276,7 @@ def test_when_idle_the_connection_is_closed_and_the_thread_ends(
     sender: Sender, transport: Transport
 ) -> None:
     for round in (1, 2):
-        sender.put([Wakeup("a", EPOCH, round)])
+        sender.put([Wakeup("a", EPOCH, round, TAG)])
         threads_end()
         assert (transport.connections, transport.open) == (round, 0)
 
@@ -288,20 +289,20 @@ def test_outside_a_test_run_the_connection_is_kept_for_a_while(
     monkeypatch.delattr(mail, "outbox")
     monkeypatch.setattr(module, "_IDLE", 1.0)
     for seq in range(1, 4):
-        sender.put([Wakeup("a", EPOCH, seq)])
+        sender.put([Wakeup("a", EPOCH, seq, TAG)])
         assert sender.flush(TIMEOUT)
         # Longer than under load it pauses, shorter than it stays.
         time.sleep(0.1)
     (thread,) = threads()
     thread.join(TIMEOUT)
     assert (transport.connections, transport.open) == (1, 0)
-    assert transport.heard == [Wakeup("a", EPOCH, seq) for seq in (1, 2, 3)]
+    assert transport.heard == [Wakeup("a", EPOCH, seq, TAG) for seq in (1, 2, 3)]
 
 
 def test_many_threads_put_and_the_newest_is_sent(sender: Sender, transport: Transport) -> None:
     def put(first: int) -> None:
         for seq in range(first, 4001, 4):
-            sender.put([Wakeup("a", EPOCH, seq)])
+            sender.put([Wakeup("a", EPOCH, seq, TAG)])
 
     putting = [threading.Thread(target=put, args=(first,)) for first in (1, 2, 3, 4)]
     for thread in putting:
@@ -309,7 +310,7 @@ def test_many_threads_put_and_the_newest_is_sent(sender: Sender, transport: Tran
     for thread in putting:
         thread.join()
     assert sender.flush(TIMEOUT)
-    assert Wakeup("a", EPOCH, 4000) in transport.heard
+    assert Wakeup("a", EPOCH, 4000, TAG) in transport.heard
     assert len(transport.messages) < 4000
     assert MAX_MESSAGES < 100
 
@@ -359,7 +360,7 @@ async def connect():
 def work():
     global sender
     sender = Sender(connect, "The test's transport is away")
-    sender.put([Wakeup("a", "{epoch}", 1)])
+    sender.put([Wakeup("a", "{epoch}", 1, "abc123")])
 """
 ENDS = {
     "the interpreter": "work()",

@@ -16,7 +16,7 @@ from django_sse.dialects.plain import Plain
 from django_sse.exceptions import UpstreamError
 from django_sse.hub.registry import announce
 from django_sse.log import get_log
-from django_sse.log.base import Kind, Record, State
+from django_sse.log.base import Kind, State
 from django_sse.log.entries import as_event, entry_of
 from django_sse.models import Run
 from django_sse.process import database
@@ -28,7 +28,7 @@ from django_sse.runs.task import RunTask
 from django_sse.wire import Event
 from tests.appending import append_to
 from tests.unit.hub.support import Client
-from tests.unit.log.support import everything
+from tests.unit.log.support import Stored, everything
 
 TIMEOUT = 60.0
 OWNER = "user:1"
@@ -100,7 +100,7 @@ async def over(task: RunTask) -> None:
         await task.ended()
 
 
-async def arecords(run: Run) -> list[Record]:
+async def arecords(run: Run) -> list[Stored]:
     """All that the log has of a run."""
     return await database.run(everything, get_log(), run.channel)
 
@@ -113,7 +113,7 @@ async def astate(run: Run) -> str:
     return (await database.run(store.state, run))[0]
 
 
-def terminals(records: list[Record]) -> list[Record]:
+def terminals(records: list[Stored]) -> list[Stored]:
     return [record for record in records if record.kind == Kind.TERMINAL]
 
 

@@ -261,13 +261,25 @@ async def test_a_run_is_found_by_the_id_of_any_of_its_events() -> None:
     task = await begin(tokens(2))
     other = await begin(tokens(2))
     for run in (task.run, other.run):
-        for seq in (0, 1, 3):
-            found = await sync_to_async(find_by_position)(f"{run.epoch}-{seq}")
+        for position in ("0-0", "1-tagtag", "3-tagtag"):
+            found = await sync_to_async(find_by_position)(f"{run.epoch}-{position}")
             assert found == run
 
 
 @pytest.mark.parametrize(
-    "position", ["", "x", "!end", "AAAAAAAAAAA-1", "a-1", "1", "AAAAAAAAAAA-", "ü-1", "\0", "a.b"]
+    "position",
+    [
+        "",
+        "x",
+        "!end",
+        "AAAAAAAAAAA-1-tagtag",
+        "a-1-tagtag",
+        "1",
+        "AAAAAAAAAAA-",
+        "ü-1",
+        "\0",
+        "a.b",
+    ],
 )
 async def test_what_is_no_position_of_a_run_finds_none(position: str) -> None:
     await begin(tokens(1))
@@ -277,7 +289,7 @@ async def test_what_is_no_position_of_a_run_finds_none(position: str) -> None:
 async def test_the_position_of_several_channels_or_of_another_is_none_of_a_run() -> None:
     task = await begin(tokens(1))
     published = await apublish("room", "hello")
-    for position in (published, f"{task.run.epoch}-1.{published}"):
+    for position in (published, f"{task.run.epoch}-0-0.{published}"):
         assert await sync_to_async(find_by_position)(str(position)) is None
 
 

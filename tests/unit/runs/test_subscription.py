@@ -15,7 +15,7 @@ from django_sse.hub.registry import get_hub, look_again
 from django_sse.log import get_log
 from django_sse.log.base import Head
 from django_sse.log.model import ModelLog
-from django_sse.models import Channel, Run
+from django_sse.models import Channel, Run, StoredEvent
 from django_sse.process import database
 from django_sse.runs import store
 from django_sse.runs.ends import dialect_of
@@ -25,7 +25,9 @@ from django_sse.streams.driver import Driver
 from django_sse.streams.ends import UNAVAILABLE
 from django_sse.streams.state import State as StreamState
 from django_sse.wire import Event, MessageEvent
+from django_sse.wire.cursor import make_nonce, tag_of
 from tests.options import Overrides
+from tests.positions import id_of
 from tests.unit.dialects.support import NAMES
 from tests.unit.hub.support import Client, eventually, texts
 from tests.unit.runs.support import (
@@ -54,6 +56,11 @@ async def trim(run: Run, keep: int) -> None:
     await database.run(lambda: get_log().trim(run.channel, count=keep))
 
 
+async def at(run: Run, seq: int) -> str:
+    """The id of an event of the run."""
+    return await database.run(id_of, run.channel, seq)
+
+
 # -- replay and live
 
 
@@ -61,7 +68,7 @@ async def test_a_client_without_a_position_gets_all_of_it() -> None:
     run = await finished(3)
     async with watching(run) as client:
         opening = await client.opened()
-        assert opening.last_event_id == f"{run.epoch}-0"
+        assert opening.last_event_id == f"{run.epoch}-0-0"
         events = await client.rest()
     assert [(each.type, each.data) for each in events] == [
         ("message", "token 0"),
@@ -69,7 +76,7 @@ async def test_a_client_without_a_position_gets_all_of_it() -> None:
         ("message", "token 2"),
         ("close", "[DONE]"),
     ]
-    assert [each.last_event_id for each in events] == [f"{run.epoch}-{n}" for n in (1, 2, 3, 4)]
+    assert [each.last_event_id for each in events] == [await at(run, n) for n in (1, 2, 3, 4)]
 
 
 async def test_one_that_joins_in_the_middle_gets_the_past_and_the_rest() -> None:
@@ -90,7 +97,7 @@ async def test_one_that_joins_in_the_middle_gets_the_past_and_the_rest() -> None
 @pytest.mark.parametrize("seen", [0, 1, 4, 5])
 async def test_one_that_comes_back_goes_on_where_it_was(seen: int) -> None:
     run = await finished(5)
-    async with watching(run, f"{run.epoch}-{seen}") as client:
+    async with watching(run, await at(run, seen)) as client:
         await client.opened()
         events = await client.rest()
     assert texts(events) == [*(f"token {n}" for n in range(seen, 5)), "[DONE]"]
@@ -98,8 +105,8 @@ async def test_one_that_comes_back_goes_on_where_it_was(seen: int) -> None:
 
 async def test_who_has_seen_the_end_gets_204() -> None:
     run = await finished(5)
-    assert not await settles(run, f"{run.epoch}-6")
-    assert await settles(run, f"{run.epoch}-5")
+    assert not await settles(run, await at(run, 6))
+    assert await settles(run, await at(run, 5))
     assert await settles(run, None)
 
 
@@ -107,7 +114,7 @@ async def test_who_is_at_the_head_of_a_run_that_goes_on_waits() -> None:
     answer = Answer()
     task = await begin(answer.items(2))
     await eventually(lambda: task._seq == 1)
-    async with watching(task.run, f"{task.run.epoch}-1") as client:
+    async with watching(task.run, await at(task.run, 1)) as client:
         await client.opened()
         answer.go_on(2)
         assert texts(await client.rest()) == ["token 1", "[DONE]"]
@@ -128,15 +135,15 @@ async def test_a_replay_of_any_length_is_whole() -> None:
 async def test_a_position_of_something_else_is_told_and_all_is_sent(what: str) -> None:
     run, other = await finished(3), await finished(9)
     position = {
-        "another run": f"{other.epoch}-2",
+        "another run": await at(other, 2),
         "another channel": str(await apublish("room", "x")),
         "nonsense": "?",
-        "beyond the head": f"{run.epoch}-99",
+        "beyond the head": f"{run.epoch}-99-tagtag",
     }[what]
     async with watching(run, position) as client:
         reset = await client.next()
         assert reset.type == "stream-reset"
-        assert reset.last_event_id == f"{run.epoch}-0"
+        assert reset.last_event_id == f"{run.epoch}-0-0"
         await client.opened()
         assert texts(await client.rest()) == ["token 0", "token 1", "token 2", "[DONE]"]
 
@@ -145,7 +152,7 @@ async def test_in_a_dialect_all_is_sent_and_nothing_else() -> None:
     run, other = await finished(3, dialect="ai-sdk"), await finished(9)
     async with watching(run, None) as client:
         whole = await client.rest()
-    async with watching(run, f"{other.epoch}-2") as client:
+    async with watching(run, await at(other, 2)) as client:
         assert await client.rest() == whole
     assert "stream-reset" not in {event.type for event in whole}
     assert "stream-open" not in {event.type for event in whole}
@@ -157,10 +164,10 @@ async def test_in_a_dialect_all_is_sent_and_nothing_else() -> None:
 async def test_of_a_trimmed_run_nothing_more_is_given_to_who_lacks_that_part() -> None:
     run = await finished(10)
     await trim(run, 4)
-    for position in (None, f"{run.epoch}-3", "nonsense"):
+    for position in (None, await at(run, 3), "nonsense"):
         assert not await settles(run, position)
     # The floor is 7: who has that lacks nothing.
-    async with watching(run, f"{run.epoch}-7") as client:
+    async with watching(run, await at(run, 7)) as client:
         await client.opened()
         assert texts(await client.rest()) == ["token 7", "token 8", "token 9", "[DONE]"]
 
@@ -303,8 +310,8 @@ async def test_and_who_does_not_is_told_in_the_dialect_that_this_was_not_all(nam
 async def test_the_goodbye_goes_on_where_the_client_is(seen: int) -> None:
     answer = Answer()
     task = await begin(answer.items(), dialect="openai-responses")
-    position = f"{task.run.epoch}-{seen}" if seen else None
     await eventually(lambda: task._seq >= 4)
+    position = await at(task.run, seen) if seen else None
     async with watching(task.run, position, reconnects=False) as client:
         events = await client.take(1) if seen < 4 else []
         client.stream.drain()
@@ -334,7 +341,7 @@ async def test_so_does_that_of_a_log_that_goes_away_before_the_stream_begins(
 ) -> None:
     configure(LOG=f"{__name__}.FickleLog")
     run = await finished(3, dialect="openai-responses")
-    async with watching(run, f"{run.epoch}-5", reconnects=False) as client:
+    async with watching(run, await at(run, 5), reconnects=False) as client:
         get_hub().forget(run.channel)
         monkeypatch.setattr(FickleLog, "away", True)
         (event,) = await client.rest()
@@ -348,7 +355,7 @@ async def test_a_log_that_goes_away_is_told_as_that_and_not_as_a_server_that_sto
 ) -> None:
     configure(LOG=f"{__name__}.FickleLog")
     run = await finished(3, dialect=name)
-    async with watching(run, f"{run.epoch}-1", reconnects=False) as client:
+    async with watching(run, await at(run, 1), reconnects=False) as client:
         get_hub().forget(run.channel)
         monkeypatch.setattr(FickleLog, "away", True)
         events = await client.rest()
@@ -384,16 +391,22 @@ async def test_told_to_stop_before_the_first_event_a_client_gets_a_position(
     async with watching(run) as client:
         client.stream.drain()
         (event,) = await client.rest()
-    assert (event.type, event.last_event_id) == ("stream-retry", f"{run.epoch}-0")
+    assert (event.type, event.last_event_id) == ("stream-retry", f"{run.epoch}-0-0")
 
 
 # -- another log, in the middle of an answer
 
 
-async def rotate(run: Run) -> None:
-    """As an operator who restores a backup."""
-    (head,) = await database.run(get_log().open, [run.channel])
-    await database.run(get_log().rotate, run.channel, head.epoch)
+async def rewrite(run: Run) -> None:
+    """The log is put back to its beginning, and the same texts are published again."""
+    nonce = make_nonce()
+
+    def write() -> None:
+        channel = Channel.objects.filter(name=run.channel)
+        channel.update(head_tag=tag_of(nonce))
+        StoredEvent.objects.filter(channel=channel.get()).update(nonce=nonce)
+
+    await database.write(write)
     await get_hub().check(get_hub().topics[run.channel])
 
 
@@ -403,7 +416,7 @@ async def test_a_log_that_is_another_one_in_the_middle_is_told_and_all_is_sent()
     async with watching(task.run) as client:
         await client.opened()
         assert texts(await client.take(1)) == ["token 0"]
-        await rotate(task.run)
+        await rewrite(task.run)
         assert (await client.next()).type == "stream-reset"
         answer.go_on(3)
         assert texts(await client.rest()) == ["token 0", "token 1", "token 2", "[DONE]"]
@@ -416,7 +429,7 @@ async def test_in_a_dialect_it_breaks_the_answer_off(name: str, reconnects: bool
     task = await begin(answer.items(3), dialect=name)
     async with watching(task.run, reconnects=reconnects) as client:
         events = await client.take(1)
-        await rotate(task.run)
+        await rewrite(task.run)
         answer.go_on(3)
         events += await client.rest()
     assert failures(name, [Event(each.data, each.type) for each in events]) == 1
@@ -441,7 +454,7 @@ async def test_a_parked_client_hears_it_too() -> None:
         client.stream.driver = Told()
         while await client.stream.__anext__():
             pass
-        await rotate(task.run)
+        await rewrite(task.run)
         await eventually(lambda: ready)
         assert b"error" in client.stream.poll()
         assert client.stream.poll() is None

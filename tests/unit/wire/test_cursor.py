@@ -8,16 +8,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_sse.wire import Cursor, Event, InvalidCursor, make_epoch
-from django_sse.wire.cursor import EPOCH_LENGTH, MAX_CHANNELS, MAX_LENGTH
+from django_sse.wire import Cursor, Event, InvalidCursor, Position, make_epoch
+from django_sse.wire.cursor import (
+    EPOCH_LENGTH,
+    MAX_CHANNELS,
+    MAX_LENGTH,
+    NO_TAG,
+    make_nonce,
+    tag_of,
+)
 
 A = "aaaaaaaaaaa"
 B = "b0123456789"
+TAG = "0v3k9a"
 MAX_SEQ = 2**63 - 1
+
+
+def at(epoch: str, seq: int, tag: str = TAG) -> Position:
+    return Position(epoch, seq, tag if seq else NO_TAG)
+
 
 epochs = st.text(string.ascii_lowercase + string.digits, min_size=11, max_size=11)
 cursors = st.lists(
-    st.tuples(epochs, st.integers(0, MAX_SEQ)),
+    st.builds(at, epochs, st.integers(0, MAX_SEQ), st.integers(0, MAX_SEQ).map(tag_of)),
     min_size=1,
     max_size=MAX_CHANNELS,
     unique_by=lambda position: position[0],
@@ -35,15 +48,15 @@ def test_a_cursor_fits_in_an_id(cursor: Cursor) -> None:
 
 
 def test_the_longest_cursor_fits() -> None:
-    positions = tuple((f"{number:011d}", MAX_SEQ) for number in range(MAX_CHANNELS))
+    positions = tuple(at(f"{number:011d}", MAX_SEQ) for number in range(MAX_CHANNELS))
     text = str(Cursor(positions))
 
-    assert len(text) == 1023 <= MAX_LENGTH
+    assert len(text) == 1247 <= MAX_LENGTH
     assert Cursor.parse(text).positions == positions
 
 
-def test_the_text_is_epoch_and_seq_joined_by_dots() -> None:
-    assert str(Cursor(((A, 12), (B, 0)))) == f"{A}-12.{B}-0"
+def test_the_text_is_epoch_seq_and_tag_joined_by_dots() -> None:
+    assert str(Cursor((at(A, 12), at(B, 0)))) == f"{A}-12-{TAG}.{B}-0-0"
 
 
 @given(st.text() | st.text("ab0-9.\n ", max_size=60))
@@ -63,29 +76,36 @@ def test_any_text_is_a_cursor_in_its_one_spelling_or_refused(text: str) -> None:
         "-",
         "1",
         A,
-        f"{A}-",
-        f"{A}-x",
-        f"{A}--1",
-        f"{A}-+1",
-        f"{A}-01",
-        f"{A}-00",
-        f"{A}-1.",
-        f".{A}-1",
-        f"{A}-1..{B}-1",
-        f"{A}-1,{B}-1",
-        f"{A}-1 ",
-        f" {A}-1",
-        f"{A}-1\n",
-        f"{A}-\u0661",
-        f"{A}-1\u0661",
-        f"{A}-1_0",
-        f"{A.upper()}-1",
-        f"{A[1:]}-1",
-        f"{A}a-1",
-        "aaaaaaaaaa\u00e9-1",
-        f"{A}-{MAX_SEQ + 1}",
-        f"{A}-{10**19}",
-        f"{A}-1.{A}-2",
+        f"{A}-1",
+        f"{A}-1-",
+        f"{A}--{TAG}",
+        f"{A}-x-{TAG}",
+        f"{A}-+1-{TAG}",
+        f"{A}-01-{TAG}",
+        f"{A}-0-{TAG}",
+        f"{A}-00-0",
+        f"{A}-1-0",
+        f"{A}-1-{TAG[1:]}",
+        f"{A}-1-{TAG}0",
+        f"{A}-1-{TAG.upper()}",
+        f"{A}-1-00000w",
+        f"{A}-1-{TAG}-{TAG}",
+        f"{A}-1-{TAG}.",
+        f".{A}-1-{TAG}",
+        f"{A}-1-{TAG}..{B}-1-{TAG}",
+        f"{A}-1-{TAG},{B}-1-{TAG}",
+        f"{A}-1-{TAG} ",
+        f" {A}-1-{TAG}",
+        f"{A}-1-{TAG}\n",
+        f"{A}-\u0661-{TAG}",
+        f"{A}-1_0-{TAG}",
+        f"{A.upper()}-1-{TAG}",
+        f"{A[1:]}-1-{TAG}",
+        f"{A}a-1-{TAG}",
+        f"aaaaaaaaaa\u00e9-1-{TAG}",
+        f"{A}-{MAX_SEQ + 1}-{TAG}",
+        f"{A}-{10**19}-{TAG}",
+        f"{A}-1-{TAG}.{A}-2-{TAG}",
         "\0",
         "\udc80",
     ],
@@ -96,15 +116,15 @@ def test_a_text_that_is_no_cursor_is_refused(text: str) -> None:
 
 
 def test_too_many_channels_are_refused() -> None:
-    positions = [f"{number:011d}-1" for number in range(MAX_CHANNELS + 1)]
+    positions = [f"{number:011d}-1-{TAG}" for number in range(MAX_CHANNELS + 1)]
 
     with pytest.raises(InvalidCursor, match="32"):
         Cursor.parse(".".join(positions))
 
 
 def test_an_over_long_text_is_refused_by_its_length() -> None:
-    with pytest.raises(InvalidCursor, match="at most 1024 characters, not 1025"):
-        Cursor.parse("x" * 1025)
+    with pytest.raises(InvalidCursor, match="at most 1280 characters, not 1281"):
+        Cursor.parse("x" * 1281)
 
 
 @pytest.mark.parametrize(
@@ -128,21 +148,24 @@ def test_only_a_str_is_parsed(value: Any) -> None:
     "positions",
     [
         (),
-        [(A, 1)],
+        [at(A, 1)],
         None,
-        ((A, 1), (A, 2)),
-        ((A, -1),),
-        ((A, MAX_SEQ + 1),),
-        ((A, True),),
-        ((A, "1"),),
-        ((A, 1.0),),
-        ((A,),),
-        ([A, 1],),
-        ((A, 1, 2),),
-        (("short", 1),),
-        ((A + "\n", 1),),
-        ((1, 1),),
-        tuple((f"{number:011d}", 1) for number in range(33)),
+        (at(A, 1), at(A, 2)),
+        (Position(A, -1, TAG),),
+        (Position(A, MAX_SEQ + 1, TAG),),
+        (Position(A, True, TAG),),
+        (Position(A, "1", TAG),),  # type: ignore[arg-type]
+        (Position(A, 1.0, TAG),),  # type: ignore[arg-type]
+        (Position(A, 0, TAG),),
+        (Position(A, 1, NO_TAG),),
+        (Position(A, 1, TAG + "\n"),),
+        (Position(A, 1, 1),),  # type: ignore[arg-type]
+        (Position("short", 1, TAG),),
+        (Position(A + "\n", 1, TAG),),
+        (Position(1, 1, TAG),),  # type: ignore[arg-type]
+        ((A, 1, TAG),),
+        ([A, 1, TAG],),
+        tuple(at(f"{number:011d}", 1) for number in range(33)),
     ],
 )
 def test_an_invalid_cursor_cannot_be_constructed(positions: Any) -> None:
@@ -150,20 +173,20 @@ def test_an_invalid_cursor_cannot_be_constructed(positions: Any) -> None:
         Cursor(positions)
 
 
-def test_seq_gives_the_position_of_an_epoch() -> None:
-    cursor = Cursor(((A, 7), (B, 0)))
+def test_find_gives_the_position_in_the_channel_of_an_epoch() -> None:
+    cursor = Cursor((at(A, 7), at(B, 0)))
 
-    assert cursor.seq(A) == 7
-    assert cursor.seq(B) == 0
-    assert cursor.seq("ccccccccccc") is None
+    assert cursor.find(A) == (A, 7, TAG)
+    assert cursor.find(B) == (B, 0, NO_TAG)
+    assert cursor.find("ccccccccccc") is None
 
 
 def test_a_cursor_is_frozen_and_hashable() -> None:
-    cursor = Cursor(((A, 7),))
+    cursor = Cursor((at(A, 7),))
 
     with pytest.raises(dataclasses.FrozenInstanceError):
         cursor.positions = ()  # type: ignore[misc]
-    assert len({cursor, Cursor(((A, 7),))}) == 1
+    assert len({cursor, Cursor((at(A, 7),))}) == 1
 
 
 def test_epochs_are_random_and_make_valid_cursors() -> None:
@@ -171,4 +194,13 @@ def test_epochs_are_random_and_make_valid_cursors() -> None:
 
     assert len(made) == 1000
     assert {len(epoch) for epoch in made} == {EPOCH_LENGTH}
-    assert all(Cursor(((epoch, 1),)).seq(epoch) == 1 for epoch in made)
+    assert all(Cursor((at(epoch, 1),)).find(epoch) for epoch in made)
+
+
+def test_a_tag_is_the_lowest_30_bits_of_a_nonce_in_base_32() -> None:
+    nonces = [make_nonce() for _ in range(1000)]
+
+    assert len(set(nonces)) == 1000
+    assert all(0 <= nonce < 2**63 for nonce in nonces)
+    assert [int(tag_of(nonce), 32) for nonce in nonces] == [nonce % 2**30 for nonce in nonces]
+    assert (tag_of(0), tag_of(2**63 - 1)) == ("000000", "vvvvvv")

@@ -238,5 +238,5 @@ export class Answer {
 
 /** Which event of its run an id is; 0 before the first. @param {string} id */
 function numberOf(id) {
-  return Number(/-(\d+)$/.exec(id)?.[1] ?? 0);
+  return Number(/^[^-]+-(\d+)-/.exec(id)?.[1] ?? 0);
 }

@@ -1,0 +1,3 @@
+"""`tests/unit/log/test_rewinds.py` on PostgreSQL and MariaDB."""
+
+from tests.unit.log.test_rewinds import *  # noqa: F403
