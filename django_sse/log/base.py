@@ -20,6 +20,9 @@ A log holds channels; a channel is a sequence of events numbered 1, 2, 3 … wit
   and from which their tag is made. A log that was rewound (restored from an older copy, say) and
   then appended to has events with the same numbers, but with other tags. So an event is identified
   by epoch, seq and tag, and a reader compares all three.
+- **A retry knows itself.** A COMMIT whose answer was lost may be carried out later. So a group that
+  may be appended again is an ``Attempt``, which has the position that it must follow and the nonce
+  of its first try. It is judged while the channel is locked.
 
 All methods are synchronous, may be called from any thread, and raise ``LogUnavailable`` if the
 storage does not answer.
@@ -186,6 +189,10 @@ class EventLog(ABC):
         outcome of each group: the ids of its entries, or an error that does not affect the other
         groups, such as ``ChannelFinished``. Each group is appended completely or not at all. A
         group that may already be committed is not tried again.
+
+        A group that is an ``Attempt`` never creates its channel. If an earlier try has committed
+        it, its outcome is the ids from then, and it is among what was sequenced. It is refused with
+        ``Rewound`` if the channel is not where it expects it.
         """
 
     @abstractmethod

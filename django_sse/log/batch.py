@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING
+
+from django.db import connections
 
 from django_sse.exceptions import ChannelFinished, LogUnavailable
 from django_sse.log import sequencer, transactions
+from django_sse.log.attempts import Attempt
 from django_sse.log.base import Appended, Entry, Outcome, refuse_after_end
+from django_sse.log.statements import statements
 from django_sse.models import Channel
+from django_sse.wire.cursor import Position
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,14 +49,62 @@ class _Transaction:
     def __init__(self, alias: str, groups: Sequence[Sequence[Entry]]) -> None:
         self._alias, self._groups = alias, groups
         self._committing = False
+        self._found: list[Appended] = []
 
     def run(self) -> tuple[list[Appended], list[Outcome]]:
-        names = dict.fromkeys(entry.channel for group in self._groups for entry in group)
-        return sequencer.sequence(self._alias, names, self._take, self._before_commit)
+        # Whether its channel may be created, by name.
+        names: dict[str, bool] = {}
+        for group in self._groups:
+            may_make = not isinstance(group, Attempt)
+            for entry in group:
+                names[entry.channel] = may_make or names.get(entry.channel, False)
+        appended, outcomes = sequencer.sequence(
+            self._alias,
+            names,
+            self._take,
+            self._before_commit,
+            never_make={name for name, may_make in names.items() if not may_make},
+        )
+        return self._found + appended, outcomes
 
     def _take(self, locked: Mapping[str, sequencer.Locked]) -> list[Outcome]:
         self._committing = False
-        return [_take_group(locked, group) for group in self._groups]
+        self._found = []
+        return [
+            self._try(locked.get(group.channel), group)
+            if isinstance(group, Attempt)
+            else _take_group(locked, group)
+            for group in self._groups
+        ]
+
+    def _try(self, channel: sequencer.Locked | None, attempt: Attempt) -> Outcome:
+        if channel is None:
+            outcome = attempt.judge(None, "", lambda seq: None)
+            assert outcome is not None
+            return outcome
+        head = Position(channel.epoch, channel.head, channel.tag)
+        outcome = attempt.judge(head, channel.state, partial(self._nonce, channel))
+        if outcome is None:
+            if attempt.nonce is not None:
+                # This transaction has written nothing to the channel yet: its own events are not a
+                # head that anybody could expect. So one nonce for the channel is enough.
+                channel.nonce = attempt.nonce
+            outcome = _take_group({channel.name: channel}, attempt)
+            if isinstance(outcome, list):
+                attempt.nonce = channel.nonce
+        elif isinstance(outcome, list):
+            self._found.append(attempt.appended())
+        return outcome
+
+    def _nonce(self, channel: sequencer.Locked, seq: int) -> int | None:
+        """Return the nonce of an event of a locked ``channel``."""
+        unwritten = seq - (channel.head - len(channel.records)) - 1
+        if unwritten >= 0:
+            return channel.records[unwritten].nonce
+        with connections[self._alias].cursor() as cursor:
+            cursor.execute(statements(cursor.db).nonce, [channel.key, seq])
+            row = cursor.fetchone()
+        return row[0] if row else None
 
     def _before_commit(self) -> None:
         self._committing = True

@@ -14,6 +14,7 @@ from django.utils import timezone
 from django_sse import conf
 from django_sse.exceptions import ChannelFinished
 from django_sse.log import transactions
+from django_sse.log.attempts import Attempt
 from django_sse.log.base import (
     TERMINAL,
     Appended,
@@ -57,9 +58,13 @@ class _Channel:
     def head_tag(self) -> str:
         return tag_of(self.records[-1].nonce) if self.records else self.floor_tag
 
-    def tag(self, seq: int) -> str | None:
+    def nonce(self, seq: int) -> int | None:
         index = seq - self.floor - 1
-        return tag_of(self.records[index].nonce) if 0 <= index < len(self.records) else None
+        return self.records[index].nonce if 0 <= index < len(self.records) else None
+
+    def tag(self, seq: int) -> str | None:
+        nonce = self.nonce(seq)
+        return None if nonce is None else tag_of(nonce)
 
     def append(self, entry: Entry, nonce: int) -> Record:
         record = Record(self.head + 1, entry.type, entry.data, entry.kind, nonce)
@@ -155,11 +160,13 @@ class MemoryLog(EventLog):
             report_dropped(name, count)
         return appended
 
-    def _append(self, entries: Sequence[Entry]) -> tuple[list[Appended], list[str]]:
+    def _append(
+        self, entries: Sequence[Entry], nonce: int | None = None
+    ) -> tuple[list[Appended], list[str]]:
         """Append ``entries``, none of which follows an end; return what was sequenced, and ids."""
         done: dict[str, Appended] = {}
         ids = []
-        nonce = make_nonce()
+        nonce = make_nonce() if nonce is None else nonce
         for entry in entries:
             channel = self._channel(entry.channel)
             if channel.name not in done:
@@ -175,16 +182,34 @@ class MemoryLog(EventLog):
         appended: list[Appended] = []
         outcomes: list[Outcome] = []
         for group in groups:
-            try:
-                with self._lock:
-                    refuse_after_end(group, self._states(group))
-                    done, ids = self._append(group)
-            except ChannelFinished as error:
-                outcomes.append(error)
-            else:
-                appended += done
-                outcomes.append(ids)
+            with self._lock:
+                if isinstance(group, Attempt):
+                    done, outcome = self._try(group)
+                else:
+                    done, outcome = self._append_group(group)
+            appended += done
+            outcomes.append(outcome)
         return appended, outcomes
+
+    def _append_group(self, group: Sequence[Entry]) -> tuple[list[Appended], Outcome]:
+        try:
+            refuse_after_end(group, self._states(group))
+        except ChannelFinished as error:
+            return [], error
+        return self._append(group)
+
+    def _try(self, attempt: Attempt) -> tuple[list[Appended], Outcome]:
+        channel = self._channels.get(attempt.channel)
+        if channel is None:
+            outcome = attempt.judge(None, "", lambda seq: None)
+        else:
+            head = channel.snapshot()
+            outcome = attempt.judge(head.position, head.state, channel.nonce)
+        if outcome is None:
+            if attempt.nonce is None:
+                attempt.nonce = make_nonce()
+            return self._append(attempt, attempt.nonce)
+        return ([attempt.appended()] if isinstance(outcome, list) else []), outcome
 
     def sequence(self, channels: Iterable[str], *, wait: bool = True) -> list[Appended]:
         return []

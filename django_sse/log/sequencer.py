@@ -26,7 +26,7 @@ from django_sse.models import Channel
 from django_sse.wire.cursor import MAX_SEQ, make_epoch, make_nonce, tag_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.backends.utils import CursorWrapper
@@ -103,25 +103,28 @@ def sequence(
     before_commit: Callable[[], object] = lambda: None,
     *,
     wait: bool = True,
+    never_make: Collection[str] = (),
 ) -> tuple[list[Appended], T]:
     """Lock the channels ``names``, sequence their outbox events, call ``take``, and commit.
 
     ``take`` appends its entries to the locked channels. Returns the events that were appended, and
     the result of ``take``. Without ``wait`` only channels that exist and are not locked are
-    sequenced.
+    sequenced. Channels that do not exist are created, except those to ``never_make``: they are
+    missing from what ``take`` gets.
 
     ``take`` may be called several times, each time with freshly locked channels. An error that it
     raises rolls its transaction back. After an error that follows ``before_commit`` everything may
     nevertheless be committed.
     """
     names = list(names)
-    attempt = partial(_attempt, alias, names, take, before_commit, wait=wait)
+    needed = {name for name in names if name not in never_make} if wait else set()
+    attempt = partial(_attempt, alias, names, take, before_commit, needed, wait=wait)
     appended: dict[str, Appended] = {}
     taken: list[T] = []
     while not taken:
         done = transactions.run(alias, attempt)
         if done is None:
-            transactions.run(alias, lambda: make_channels(alias, names))
+            transactions.run(alias, lambda: make_channels(alias, needed))
             continue
         channels, taken = done
         appended |= _committed(channels)
@@ -135,17 +138,18 @@ def _attempt(
     names: Sequence[str],
     take: Callable[[Mapping[str, Locked]], T],
     before_commit: Callable[[], object],
+    needed: Set[str],
     *,
     wait: bool,
 ) -> tuple[list[Locked], list[T]] | None:
     """Run one transaction; return its channels and a list with the result of ``take``.
 
-    The list is empty if only a part of the outbox was moved. Returns None if a channel must be
-    created first.
+    The list is empty if only a part of the outbox was moved. Returns None if one of the channels
+    ``needed`` must be created first.
     """
     with transactions.read_committed(alias), connections[alias].cursor() as cursor:
         locked = _lock(cursor, names, wait=wait)
-        if wait and len(locked) < len(names):
+        if len(locked) < len(names) and not needed <= locked.keys():
             return None
         taken: list[T] = []
         if move_outboxes(cursor, locked.values()):

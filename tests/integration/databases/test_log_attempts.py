@@ -1,0 +1,3 @@
+"""`tests/unit/log/test_attempts.py` on PostgreSQL and MariaDB."""
+
+from tests.unit.log.test_attempts import *  # noqa: F403
