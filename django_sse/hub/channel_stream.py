@@ -11,10 +11,10 @@ from django_sse import constants
 from django_sse.dialects.plain import PLAIN
 from django_sse.exceptions import InvalidChannel, LogUnavailable
 from django_sse.hub.orphans import catch_up
+from django_sse.hub.pages import Hole
 from django_sse.hub.position import ChannelPosition, Settled, Since, check_since, join, settle
 from django_sse.hub.registry import get_hub
 from django_sse.hub.ring import join_frames, leading
-from django_sse.hub.topic import Hole
 from django_sse.log import get_log
 from django_sse.log.entries import validate_channel
 from django_sse.process import database
@@ -192,8 +192,11 @@ class ChannelStream(Stream):
                 assert last is not None
                 position.cursor, position.tag = last.seq, last.tag
                 position.page = position.page[position.cursor - before :]
-            elif ring.start <= before < ring.tail:
-                chunk, position.cursor, position.tag = ring.slice(before, self._limit)
+            elif (
+                ring.start <= before < ring.tail
+                and (taken := ring.slice(before, position.tag, self._limit)) is not None
+            ):
+                chunk, position.cursor, position.tag = taken
             if position.cursor == before:
                 break
         return None if position.ended and not chunk else chunk
@@ -210,8 +213,9 @@ class ChannelStream(Stream):
                 and not position.page
                 and not position.reset
                 and ring.start <= cursor < ring.tail
+                and (taken := ring.slice(cursor, position.tag, self._limit)) is not None
             ):
-                chunk, position.cursor, position.tag = ring.slice(cursor, self._limit)
+                chunk, position.cursor, position.tag = taken
                 if chunk:
                     self.at_tail = position.cursor == ring.tail and topic.terminal is None
                     self._silent_beats = 0
@@ -299,7 +303,7 @@ class ChannelStream(Stream):
         topic, cursor = position.topic, position.cursor
         generation, redactions = topic.generation, topic.redactions
         try:
-            page = await topic.page(cursor)
+            page = await topic.pages.after(cursor)
         except Hole:
             await self._check(position, cursor, "trimmed")
             return

@@ -202,7 +202,7 @@ class Hub:
                 self.forget(topic.channel)
                 continue
             if head is None or not head.may_follow(*position):
-                await self.replaced(topic)
+                await self.replaced(topic, generation)
                 continue
             if head.redactions != topic.redactions:
                 topic.forget_frames(head.redactions)
@@ -211,19 +211,20 @@ class Hub:
             if head.head > topic.ring.tail:
                 behind(topic, head)
 
-    async def replaced(self, topic: Topic) -> None:
-        """Start ``topic`` again, with the log that took the place of the one that it has seen."""
-        generation = topic.generation
-        while True:
+    async def replaced(self, topic: Topic, generation: int) -> None:
+        """Start ``topic`` again, with the log that took the place of the one of ``generation``."""
+        while topic.generation == generation:
             try:
                 (head,) = await self.run(self.log.open, [topic.channel])
-                break
             except LogUnavailable as error:
                 logger.warning("Channel %r waits for the log: %s", topic.channel, error)
                 await asyncio.sleep(RESTART_PAUSE)
-        # Others may have seen the same and have been faster.
-        if topic.generation == generation:
-            topic.restart(head, "rewound" if head.epoch == topic.epoch else "unknown")
+                continue
+            if topic.generation == generation:
+                topic.restart(head, "rewound" if head.epoch == topic.epoch else "unknown")
+                return
+        # Another task was faster, with a head that may be older than the event that was seen here.
+        topic.look()
 
     # -- the shared tasks
 

@@ -63,7 +63,12 @@ class ChannelPosition:
 
     @property
     def behind(self) -> bool:
-        return self.cursor < self.topic.ring.start
+        """Whether the ring cannot serve it: it starts later, or is of another log than the pages
+        that the client has read."""
+        ring, cursor = self.topic.ring, self.cursor
+        if cursor == ring.tail:
+            return self.tag != ring.tail_tag
+        return cursor < ring.start or not ring.follows(cursor, self.tag)
 
     @property
     def wants_page(self) -> bool:

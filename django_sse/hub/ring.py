@@ -104,7 +104,7 @@ class Ring:
         self._max_events = max_events
         self._frames: dict[int, Frame] = {}
         self._size = 0
-        self._slices: dict[tuple[int, int], tuple[bytes, int, str]] = {}
+        self._slices: dict[tuple[int, str, int], tuple[bytes, int, str]] = {}
 
     @property
     def start(self) -> int:
@@ -152,24 +152,24 @@ class Ring:
             self.start_tag = oldest.tag
             self._size -= len(oldest.data)
 
-    def prepend(self, before: str | None, frames: Sequence[Frame]) -> None:
+    def prepend(self, before: str | None, frames: Sequence[Frame]) -> bool:
         """Add the frames up to ``start``: as many of the newest as there is room for.
 
-        ``before`` is the tag of the event before the first of them. Frames of another log are
-        refused.
+        ``before`` is the tag of the event before the first of them. Returns False, and adds none,
+        if the frames are of another log.
         """
-        if not frames or not self.follows(frames[-1].seq, frames[-1].tag):
-            return
+        if frames and not self.follows(frames[-1].seq, frames[-1].tag):
+            return False
         tags = [before, *(frame.tag for frame in frames)]
         for index in range(len(frames) - 1, -1, -1):
             frame = frames[index]
-            if len(frame.data) > self._max_bytes - self._size:
-                return
-            if frame.seq != self.start or len(self._frames) >= self._max_events:
-                return
+            full = len(self._frames) >= self._max_events
+            if full or len(frame.data) > self._max_bytes - self._size or frame.seq != self.start:
+                break
             self._frames[frame.seq] = frame
             self._size += len(frame.data)
             self.start_tag = tags[index]
+        return True
 
     def find(self, seq: int) -> Frame | None:
         """Return the frame ``seq``, or None if the ring does not have it."""
@@ -180,18 +180,21 @@ class Ring:
         for seq in range(after + 1, self.tail + 1):
             yield self._frames[seq]
 
-    def slice(self, after: int, limit: int) -> tuple[bytes, int, str]:
+    def slice(self, after: int, tag: str, limit: int) -> tuple[bytes, int, str] | None:
         """Return the joined frames after the event ``after``, and the seq and tag of the last.
 
-        Raises ``ValueError`` if there is none.
+        Returns None if that event has another ``tag`` here: the log was replaced. Raises
+        ``ValueError`` if there is no frame.
         """
-        found = self._slices.get((after, limit))
+        found = self._slices.get((after, tag, limit))
         if found is None:
+            if not self.follows(after, tag):
+                return None
             data, last = join_frames(self.frames(after), limit)
             if last is None:
                 raise ValueError(f"there is no frame after {after}")
             found = data, last.seq, last.tag
             if len(self._slices) >= _CACHED_SLICES:
                 self._slices.clear()
-            self._slices[after, limit] = found
+            self._slices[after, tag, limit] = found
         return found

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from contextvars import Context
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django_sse import conf, constants
 from django_sse.exceptions import LogUnavailable
-from django_sse.hub.ring import Frame, Ring, encode_record
+from django_sse.hub.pages import Pages, read_after
+from django_sse.hub.ring import Ring, encode_record
 from django_sse.hub.rounds import Rounds
-from django_sse.log.base import Page
 from django_sse.wire.cursor import tag_of
 
 if TYPE_CHECKING:
@@ -22,14 +20,13 @@ if TYPE_CHECKING:
 
     from django_sse.hub.hub import Hub
     from django_sse.hub.rounds import Waiter
-    from django_sse.log.base import Appended, EventLog, Head, Record
+    from django_sse.log.base import Appended, Head, Page, Record
     from django_sse.wire.cursor import Position
 
     T = TypeVar("T")
 
 logger = logging.getLogger("django_sse")
 
-_RECENT_PAGES = 8
 _RETRY_LOG = 0.5
 
 
@@ -42,37 +39,6 @@ def _after_the_last_hole(records: Sequence[Record]) -> Sequence[Record]:
         if records[index].seq != records[index - 1].seq + 1:
             return records[index:]
     return records
-
-
-@dataclass(frozen=True, slots=True)
-class Frames:
-    """Frames without holes, and the ``tag`` of the event before them, None if it is not known."""
-
-    tag: str | None
-    frames: list[Frame]
-
-    def after(self, seq: int) -> Frames:
-        """Return the frames after the event ``seq``, which is one of them or the one before."""
-        skipped = len(self.frames) - (self.frames[-1].seq - seq)
-        if not skipped:
-            return self
-        return Frames(self.frames[skipped - 1].tag, self.frames[skipped:])
-
-
-def read_after(log: EventLog, channel: str, key: int, after: int, limit: int) -> Page:
-    """Return a page of the log, with the tag of the event before it also where that was trimmed.
-
-    Only the channel's row still has the tag of the newest event that was trimmed.
-    """
-    page = log.read(key, after, limit)
-    if page.tag is not None or not page.records or page.records[0].seq != after + 1:
-        return page
-    head = log.heads([channel]).get(channel)
-    return Page(None if head is None or head.key != key else head.tag(after), page.records)
-
-
-class Hole(Exception):
-    """Events after a position are no longer in the log."""
 
 
 class Topic:
@@ -92,6 +58,7 @@ class Topic:
         self.terminal: int | None = None
         self.redactions = 0
         self.ring = Ring(0, None, max_bytes=limits.RING_BYTES, max_events=limits.RING_EVENTS)
+        self.pages = Pages(self, limits.RING_EVENTS)
         self.waiters: set[Waiter] = set()
         self.unused_since: float | None = None
         self._hub = hub
@@ -100,12 +67,7 @@ class Topic:
         # The highest seq that is in the log according to the database or a commit of this process.
         self._known = 0
         self._early: dict[int, Appended] = {}
-        self._pages: dict[int, asyncio.Task[Frames]] = {}
-        # The pages read most recently, by the cursor before them. A replaying stream keeps only the
-        # part of a page that goes into its next write.
-        self._recent: OrderedDict[int, Frames] = OrderedDict()
         self._catching_up: asyncio.Task[None] | None = None
-        self._filling: asyncio.Task[None] | None = None
         self._look_again = False
         # The highest seq in a wake-up, until the log was read for it.
         self._hint = 0
@@ -124,7 +86,7 @@ class Topic:
         self.redactions = head.redactions
         self.terminal = head.head if head.state else None
         self.ring.restart(head.head, head.head_tag)
-        self._filling = None
+        self.pages.clear()
         self._early.clear()
         missed = self._known
         self._known = head.head
@@ -139,10 +101,13 @@ class Topic:
         )
         self.generation += 1
         self.reason = reason
-        self._forget_pages()
         self._known = 0
         self.start(head)
         self._rounds.wake()
+
+    async def replaced(self, generation: int) -> None:
+        """Start again, unless that was done, because an event of another log was seen."""
+        await self._hub.replaced(self, generation)
 
     def expect(self, seq: int) -> None:
         """Read up to ``seq``, which is committed."""
@@ -170,8 +135,7 @@ class Topic:
         """Drop all events in memory because one was redacted; streams read the log again."""
         self.redactions = redactions
         self._early.clear()
-        self._forget_pages()
-        self._filling = None
+        self.pages.clear()
         self.ring.restart(self.ring.tail, self.ring.tail_tag)
         for waiter in self.waiters:
             waiter.forget_pages()
@@ -184,7 +148,7 @@ class Topic:
             self._known = max(self._known, appended.records[-1].seq)
             return
         if appended.epoch != self.epoch:
-            self._spawn(self._hub.check(self))
+            self.spawn(self._hub.check(self))
             return
         first, last = appended.records[0].seq, appended.records[-1].seq
         self._known = max(self._known, last)
@@ -204,7 +168,7 @@ class Topic:
             first, tag_of(appended.records[0].nonce)
         ):
             # Another event has the same number: the log was rewound.
-            self._spawn(self._hub.replaced(self))
+            self.spawn(self.replaced(self.generation))
             return False
         self._append(appended.records)
         return True
@@ -250,7 +214,7 @@ class Topic:
         self._hint = max(self._hint, hint)
         self._look_again = True
         if self._catching_up is None and self.epoch:
-            self._catching_up = self._spawn(self._catch_up())
+            self._catching_up = self.spawn(self._catch_up())
             self._catching_up.add_done_callback(self._caught_up)
 
     def _caught_up(self, task: asyncio.Task[None]) -> None:
@@ -277,11 +241,11 @@ class Topic:
             limit = constants.PAGE_EVENTS
             if hint > after:
                 limit = min(hint - after, limit)
-            page = await self._read(after, limit)
+            page = await self.read(after, limit)
             if generation != self.generation:
                 return
             if not self.ring.follows(after, page.tag):
-                await self._hub.replaced(self)
+                await self.replaced(generation)
                 return
             records = _after_the_last_hole(page.records)
             if records and records[-1].seq > self.ring.tail:
@@ -300,7 +264,7 @@ class Topic:
                 await self._hub.check(self, Topic.jump)
                 self._rounds.wake()
 
-    async def _read(self, after: int, limit: int) -> Page:
+    async def read(self, after: int, limit: int) -> Page:
         """Return one page, retrying as long as the database does not respond."""
         while True:
             redactions = self.redactions
@@ -316,89 +280,7 @@ class Topic:
                 if redactions == self.redactions:
                     return page
 
-    # -- replay
-
-    async def page(self, after: int) -> Frames:
-        """Return the frames after a cursor that the ring no longer covers; callers share a read.
-
-        There are none if the ring covers the cursor by now. Raises ``Hole`` if the log no longer
-        has the event that follows ``after``.
-        """
-        if self._filling is None and self.ring.start - after <= self._ring_events:
-            self._filling = self._spawn(self._fill())
-        if self._filling is not None and not self._filling.done():
-            await asyncio.shield(self._filling)
-        if after >= self.ring.start:
-            return Frames(self.ring.tag(after), [])
-        if (recent := self._recent_after(after)) is not None:
-            return recent
-        task = self._pages.get(after)
-        if task is None:
-            task = self._pages[after] = self._spawn(self._load(after))
-            task.add_done_callback(lambda done: self._loaded(after, done))
-        # Shielded: if one stream's client leaves, that must not cancel the other streams' read.
-        return await asyncio.shield(task)
-
-    async def _fill(self) -> None:
-        """Fill a new topic's ring with the newest events.
-
-        Ten thousand clients that reconnect after a deploy, each at a different position, then cost
-        one replay.
-        """
-        generation, redactions = self.generation, self.redactions
-        lowest = max(0, self.ring.start - self._ring_events)
-        step = constants.PAGE_EVENTS
-        # Backwards from the newest: there may be room for only a few.
-        while (start := self.ring.start) > lowest:
-            after = max(lowest, start - step)
-            page = await self._read(after, start - after)
-            records = page.records
-            if not records or (generation, redactions) != (self.generation, self.redactions):
-                return
-            if records[-1].seq < start:
-                # The events are large: the page reached its maximum size before the ring's start.
-                step = len(records)
-                continue
-            frames = [encode_record(self.epoch, each) for each in records]
-            self.ring.prepend(page.tag, frames)
-            if self.ring.start > after:
-                return
-
-    def _forget_pages(self) -> None:
-        self._pages.clear()
-        self._recent.clear()
-
-    def _recent_after(self, cursor: int) -> Frames | None:
-        """Return the frames after ``cursor``, if one of the pages read most recently has them."""
-        for after, recent in self._recent.items():
-            if after <= cursor < recent.frames[-1].seq:
-                self._recent.move_to_end(after)
-                return recent.after(cursor)
-        return None
-
-    def _loaded(self, after: int, task: asyncio.Task[Frames]) -> None:
-        if self._pages.get(after) is task:
-            del self._pages[after]
-        if not task.cancelled():
-            task.exception()
-
-    async def _load(self, after: int) -> Frames:
-        known, epoch, generation = self._known, self.epoch, self.generation
-        page = await self._read(after, constants.PAGE_EVENTS)
-        records = page.records
-        if not records:
-            if max(known, self.ring.start) > after:
-                raise Hole
-            return Frames(page.tag, [])
-        if records[0].seq != after + 1 or records[-1].seq - after != len(records):
-            raise Hole
-        frames = Frames(page.tag, [encode_record(epoch, record) for record in records])
-        if generation == self.generation:
-            self._recent[after] = frames
-            while len(self._recent) > _RECENT_PAGES:
-                self._recent.popitem(last=False)
-        return frames
-
-    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run ``work`` on the topic's loop."""
         # A fresh context: the caller's context would keep its request and its thread alive.
         return self._loop.create_task(work, context=Context())

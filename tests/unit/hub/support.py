@@ -10,7 +10,7 @@ from typing import Any
 
 from django_sse.exceptions import LogUnavailable
 from django_sse.hub.channel_stream import ChannelStream
-from django_sse.hub.registry import announce
+from django_sse.hub.registry import announce, get_hub
 from django_sse.hub.topic import Topic
 from django_sse.log import get_log
 from django_sse.log.base import Appended, Entry, Head, Kind, Page
@@ -378,3 +378,14 @@ class Reader:
 async def asked(log: WatchedLog) -> None:
     """Returns when a call has its snapshot (inside ``log.held()``)."""
     assert await asyncio.to_thread(log.asked.wait, TIMEOUT)
+
+
+async def open_topic(reader: Reader | None = None) -> Topic:
+    """The live side of channel "a", as a stream joins it."""
+    return await get_hub().topic("a", reader or Reader())
+
+
+def append(*data: str) -> Appended:
+    """A commit of this process that is on its way to the topic."""
+    (appended,) = commit_elsewhere("a", *data)
+    return appended

@@ -33,6 +33,13 @@ def held(ring: Ring) -> list[Frame]:
     return list(ring.frames(ring.start))
 
 
+def sliced(ring: Ring, after: int, limit: int = 100) -> tuple[bytes, int, str]:
+    """The slice for a client whose position is of this log."""
+    found = ring.slice(after, tag(after), limit)
+    assert found is not None
+    return found
+
+
 def ring_of(*, tail: int = 0, max_bytes: int = 1 << 20, max_events: int = 1000) -> Ring:
     return Ring(tail, tag(tail), max_bytes=max_bytes, max_events=max_events)
 
@@ -116,7 +123,7 @@ def test_the_newest_frame_stays_however_large_it_is() -> None:
 def test_a_restarted_ring_holds_nothing_and_goes_on_after_the_new_tail() -> None:
     ring = ring_of(max_bytes=35)
     ring.append(frames(1, 3))
-    ring.slice(0, 100)
+    sliced(ring, 0)
     ring.restart(50, tag(50))
     assert (ring.start, ring.tail) == (50, 50)
     ring.append(frames(51, 53))
@@ -127,28 +134,35 @@ def test_there_is_no_slice_at_the_tail() -> None:
     ring = ring_of()
     ring.append(frames(1, 3))
     with pytest.raises(ValueError, match="no frame after 3"):
-        ring.slice(3, 100)
+        sliced(ring, 3)
 
 
 def test_clients_at_one_place_share_one_slice() -> None:
     ring = ring_of()
     ring.append(frames(1, 3))
-    assert ring.slice(1, 100)[0] is ring.slice(1, 100)[0]
+    assert sliced(ring, 1)[0] is sliced(ring, 1)[0]
+
+
+def test_a_client_whose_position_is_of_another_log_gets_no_slice() -> None:
+    ring = ring_of()
+    ring.append(frames(1, 3))
+    assert sliced(ring, 1)
+    assert ring.slice(1, tag(7), 100) is None
 
 
 def test_a_slice_that_was_taken_before_an_append_is_not_served_after_it() -> None:
     ring = ring_of()
     ring.append(frames(1, 2))
-    assert ring.slice(0, 100)[1] == 2
+    assert sliced(ring, 0)[1] == 2
     ring.append(frames(3, 3))
-    assert ring.slice(0, 100)[1] == 3
+    assert sliced(ring, 0)[1] == 3
 
 
 def test_a_redacted_frame_moves_the_cursor_and_sends_nothing() -> None:
     ring = ring_of()
     ring.append([frame(1), frame(2, 0), frame(3)])
-    assert ring.slice(0, 100) == (frame(1).data + frame(3).data, 3, tag(3))
-    assert ring.slice(1, 5) == (b"", 2, tag(2))
+    assert sliced(ring, 0) == (frame(1).data + frame(3).data, 3, tag(3))
+    assert sliced(ring, 1, 5) == (b"", 2, tag(2))
 
 
 def test_older_frames_are_put_in_front() -> None:
@@ -266,7 +280,7 @@ def test_slices_from_any_cursor_give_every_frame_once(
     received = b""
     while cursor < ring.tail:
         before = cursor
-        chunk, cursor, its_tag = ring.slice(before, limit)
+        chunk, cursor, its_tag = sliced(ring, before, limit)
         assert its_tag == tag(cursor)
         assert before < cursor <= ring.tail
         assert len(chunk) <= limit or sum(bool(f.data) for f in made[before:cursor]) == 1

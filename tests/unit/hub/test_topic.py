@@ -1,41 +1,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from django_sse.exceptions import LogUnavailable
-from django_sse.hub.registry import get_hub
-from django_sse.hub.topic import Hole, Topic
-from django_sse.log.base import Appended
 from django_sse.wire import make_epoch
 from tests.options import Overrides
 from tests.unit.hub.support import (
     Reader,
     WatchedLog,
+    append,
     asked,
-    commit_elsewhere,
     end,
     eventually,
     in_ring,
     numbers,
+    open_topic,
     read_up_to,
 )
 
 pytestmark = pytest.mark.usefixtures("notifier")
-
-
-async def open_topic(reader: Reader | None = None) -> Topic:
-    """The live side of channel "a", as a stream joins it."""
-    return await get_hub().topic("a", reader or Reader())
-
-
-def append(*data: str) -> Appended:
-    """A commit of this process that is on its way to the topic."""
-    (appended,) = commit_elsewhere("a", *data)
-    return appended
 
 
 async def due_timers() -> None:
@@ -256,132 +242,6 @@ async def test_a_hole_in_the_middle_is_stepped_over(
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
-# -- replay
-
-
-@pytest.mark.options(RING_EVENTS=1)
-async def test_all_who_wait_for_a_page_share_one_read(log: WatchedLog) -> None:
-    append(*numbers(1, 10))
-    topic = await open_topic()
-    with log.held():
-        readers = [asyncio.create_task(topic.page(3)) for _ in range(50)]
-        await asked(log)
-    pages = await asyncio.gather(*readers)
-    assert [frame.seq for frame in pages[0].frames] == list(range(4, 11))
-    assert all(page is pages[0] for page in pages)
-    assert log.reads == [3]
-
-
-@pytest.mark.options(RING_EVENTS=1)
-async def test_a_client_that_leaves_does_not_cancel_the_read_of_the_others(log: WatchedLog) -> None:
-    append(*numbers(1, 10))
-    topic = await open_topic()
-    with log.held():
-        leaving, staying = (asyncio.create_task(topic.page(3)) for _ in range(2))
-        await asked(log)
-        leaving.cancel()
-    assert [frame.seq for frame in (await staying).frames] == list(range(4, 11))
-    assert log.reads == [3]
-
-
-@pytest.mark.parametrize("hint", [0, 1, 2, 2**63 - 1])
-async def test_a_hint_that_is_wrong_hides_nothing_for_long(hint: int) -> None:
-    topic = await open_topic()
-    append("1", "2", "3")
-    topic.look(hint)
-    topic.look(3)
-    await eventually(lambda: in_ring(topic) == ["1", "2", "3"])
-
-
-@pytest.mark.options(RING_BYTES=1 << 24)
-async def test_a_page_that_another_way_was_faster_than_is_not_the_end(log: WatchedLog) -> None:
-    topic = await open_topic()
-    first = append(*["x" * 100_000] * 10)
-    append(*["y" * 100_000] * 10)
-    with log.held():
-        topic.look(20)
-        await asked(log)
-        # The page that is read has but the first few, for their size.
-        topic.deliver(first)
-    await read_up_to(topic, 20)
-
-
-async def test_a_new_topic_fills_its_ring_first() -> None:
-    append(*numbers(1, 200))
-    topic = await open_topic()
-    assert (await topic.page(150)).frames == []
-    assert in_ring(topic) == numbers(1, 200)
-
-
-async def test_a_thousand_readers_at_different_places_are_a_few_reads(log: WatchedLog) -> None:
-    append(*numbers(1, 1000))
-    topic = await open_topic()
-    pages = await asyncio.gather(*[topic.page(after) for after in range(1000)])
-    assert [page.frames for page in pages] == [[]] * 1000
-    assert in_ring(topic) == numbers(1, 1000)
-    assert len(log.reads) <= 1 + 1000 // 64
-
-
-@pytest.mark.options(RING_BYTES=10_000, PAGE_EVENTS=500)
-async def test_a_ring_is_filled_with_the_newest_that_it_can_hold(log: WatchedLog) -> None:
-    append(*["x" * 960] * 1000)
-    topic = await open_topic()
-    page = await topic.page(980)
-    assert page.frames[0].seq == 981
-    assert len(in_ring(topic)) == 10
-    assert len(log.reads) <= 3
-
-
-@pytest.mark.options(RING_EVENTS=10)
-async def test_a_reader_far_behind_does_not_wait_for_the_ring(log: WatchedLog) -> None:
-    append(*numbers(1, 1000))
-    topic = await open_topic()
-    assert (await topic.page(500)).frames[0].seq == 501
-    assert log.reads == [500]
-
-
-async def test_a_page_is_not_read_where_the_ring_reaches(log: WatchedLog) -> None:
-    topic = await open_topic()
-    topic.deliver(append("1", "2"))
-    assert (await topic.page(1)).frames == []
-    assert log.reads == []
-
-
-@pytest.mark.options(RING_EVENTS=1)
-async def test_a_page_is_read_however_long_the_log_is_away(
-    log: WatchedLog, caplog: pytest.LogCaptureFixture
-) -> None:
-    append(*numbers(1, 10))
-    topic = await open_topic()
-    log.away = True
-    reader = asyncio.create_task(topic.page(3))
-    await eventually(lambda: "wait for the log" in caplog.text)
-    log.away = False
-    assert len((await reader).frames) == 7
-
-
-@pytest.mark.parametrize(
-    ("name", "harm"),
-    [
-        ("the event after the cursor was trimmed", lambda log: log.trim("a", count=5)),
-        ("all events were trimmed", lambda log: log.trim("a", count=0)),
-        ("the event after the cursor is missing", lambda log: log.missing.add(4)),
-        ("an event in the middle is missing", lambda log: log.missing.add(7)),
-        ("the log is an older copy", lambda log: log.restore("a", 3)),
-        ("the log was wiped", lambda log: log.clear()),
-    ],
-)
-@pytest.mark.options(RING_EVENTS=1)
-async def test_a_page_that_is_not_dense_is_a_hole(
-    log: WatchedLog, name: str, harm: Callable[[WatchedLog], object]
-) -> None:
-    append(*numbers(1, 10))
-    topic = await open_topic()
-    harm(log)
-    with pytest.raises(Hole):
-        await topic.page(3)
-
-
 # -- another log
 
 
@@ -414,6 +274,26 @@ async def test_a_read_of_the_old_log_does_not_reach_the_new_one(log: WatchedLog)
     assert in_ring(topic) == ["new"]
 
 
+async def test_of_two_commits_that_tell_of_another_log_only_the_first_resets_and_both_arrive(
+    log: WatchedLog,
+) -> None:
+    topic = await open_topic()
+    topic.deliver(append("1", "2"))
+    log.restore("a", 0)
+    first = append("other 1")
+    (head,) = log.open(["a"])
+    topic.deliver(first)
+    topic.deliver(append("other 2"))
+    # The first commit's question was answered before the second commit's was asked.
+    topic.restart(head, "rewound")
+    await eventually(lambda: topic.ring.tail == 2)
+    assert in_ring(topic) == ["other 2"]
+    commit = append("other 3")
+    topic.deliver(commit)
+    await eventually(lambda: topic.ring.tail == 3)
+    assert (topic.generation, in_ring(topic)) == (1, ["other 2", "other 3"])
+
+
 @pytest.mark.options(GAP_WAIT=0.0)
 async def test_a_late_commit_of_the_old_log_does_not_rewind_the_new_one(log: WatchedLog) -> None:
     topic = await open_topic()
@@ -441,7 +321,7 @@ async def test_redaction_empties_the_ring_and_the_readers(log: WatchedLog) -> No
     log.redact("a", 2)
     topic.forget_frames(1)
     assert (in_ring(topic), topic.ring.tail, reader.forgotten) == ([], 3, 1)
-    assert (await topic.page(0)).frames == []
+    assert (await topic.pages.after(0)).frames == []
     assert in_ring(topic) == ["1", "3"]
 
 
@@ -451,7 +331,7 @@ async def test_what_was_being_read_for_the_ring_before_a_redaction_stays_out(
     append("1", "secret", "3")
     topic = await open_topic()
     with log.held():
-        reader = asyncio.create_task(topic.page(0))
+        reader = asyncio.create_task(topic.pages.after(0))
         await asked(log)
         log.redact("a", 2)
         topic.forget_frames(1)
@@ -465,7 +345,7 @@ async def test_a_page_that_was_being_read_before_a_redaction_is_read_again(log: 
     append(*numbers(1, 10), "secret", "12")
     topic = await open_topic()
     with log.held():
-        reader = asyncio.create_task(topic.page(0))
+        reader = asyncio.create_task(topic.pages.after(0))
         await asked(log)
         log.redact("a", 11)
         topic.forget_frames(1)
