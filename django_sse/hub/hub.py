@@ -21,6 +21,7 @@ from django_sse.notifiers import get_notifier
 from django_sse.process import database
 from django_sse.process.supervision import RESTART_PAUSE, supervise
 from django_sse.streams.pulse import get_pulse
+from django_sse.wire.cursor import is_empty
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,6 +40,13 @@ logger = logging.getLogger("django_sse")
 
 def _read(topic: Topic, head: Head) -> None:
     topic.expect(head.head)
+
+
+def _reason(epoch: str, head: Head) -> str:
+    """Return why the positions that clients have in ``epoch`` cannot be honoured."""
+    if head.epoch == epoch:
+        return "rewound"
+    return "trimmed" if is_empty(epoch) else "unknown"
 
 
 class Hub:
@@ -198,18 +206,39 @@ class Hub:
                 continue
             head = heads.get(topic.channel)
             if head is None and not topic.waiters:
-                # Nobody streams it any more: to open it would put a trimmed run back into the log.
+                # Nobody streams it any more.
                 self.forget(topic.channel)
-                continue
-            if head is None or not head.may_follow(*position):
+            elif is_empty(position[0]):
+                await self._compare_empty(topic, generation, head, behind)
+            elif head is None or not head.may_follow(*position):
                 await self.replaced(topic, generation)
-                continue
-            if head.redactions != topic.redactions:
-                topic.forget_frames(head.redactions)
-            if head.state:
-                topic.terminal = head.head
-            if head.head > topic.ring.tail:
-                behind(topic, head)
+            else:
+                self._take_head(topic, head, behind)
+
+    async def _compare_empty(
+        self,
+        topic: Topic,
+        generation: int,
+        head: Head | None,
+        behind: Callable[[Topic, Head], object],
+    ) -> None:
+        """Compare a topic whose channel had no row when the log was asked for its ``head``."""
+        if head is None or not is_empty(topic.epoch):
+            # It still has none, or this process has made it meanwhile.
+            return
+        if head.floor:
+            await self.replaced(topic, generation)
+            return
+        topic.adopt(head.epoch, head.key)
+        self._take_head(topic, head, behind)
+
+    def _take_head(self, topic: Topic, head: Head, behind: Callable[[Topic, Head], object]) -> None:
+        if head.redactions != topic.redactions:
+            topic.forget_frames(head.redactions)
+        if head.state:
+            topic.terminal = head.head
+        if head.head > topic.ring.tail:
+            behind(topic, head)
 
     async def replaced(self, topic: Topic, generation: int) -> None:
         """Start ``topic`` again, with the log that took the place of the one of ``generation``."""
@@ -221,7 +250,7 @@ class Hub:
                 await asyncio.sleep(RESTART_PAUSE)
                 continue
             if topic.generation == generation:
-                topic.restart(head, "rewound" if head.epoch == topic.epoch else "unknown")
+                topic.restart(head, _reason(topic.epoch, head))
                 return
         # Another task was faster, with a head that may be older than the event that was seen here.
         topic.look()

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, TypeAlias
 from django.conf import settings
 from django.utils import timezone
 
-from django_sse.wire.cursor import Cursor, Position
+from django_sse import conf
+from django_sse.log.empty import newest_minute
+from django_sse.wire.cursor import Cursor, Position, is_empty
 from django_sse.wire.errors import InvalidCursor
 
 if TYPE_CHECKING:
@@ -141,18 +143,32 @@ def _resume(log: EventLog, heads: list[Head], text: str) -> Settled:
         return settled
     for index, head in enumerate(heads):
         position = cursor.find(head.epoch)
-        if reason := _refused(log, head, position):
+        if position is None:
+            position = head.start
+            reason = _refused_empty(log, head, cursor)
+        else:
+            reason = _refused(log, head, position)
+        if reason:
             settled.resets[index] = reason
         else:
-            assert position is not None
             settled.positions[index] = position
     return settled
 
 
-def _refused(log: EventLog, head: Head, position: Position | None) -> str:
-    """Return why the log cannot honour a client's ``position``; empty if it can."""
-    if position is None:
+def _refused_empty(log: EventLog, head: Head, cursor: Cursor) -> str:
+    """Return why the log cannot honour the position that ``cursor`` took before the channel had a
+    row; empty if it can. ``django_sse.log.empty`` has the rule."""
+    minute = newest_minute(head.channel, (position.epoch for position in cursor.positions))
+    if minute is None:
         return "unknown"
+    age = conf.current().RETENTION.AGE
+    if head.floor or (age is not None and (log.minute() - minute) * 60 >= age):
+        return "trimmed"
+    return ""
+
+
+def _refused(log: EventLog, head: Head, position: Position) -> str:
+    """Return why the log cannot honour a client's ``position``; empty if it can."""
     if position.seq > head.head:
         return "rewound"
     if position.seq < head.floor:
@@ -163,6 +179,15 @@ def _refused(log: EventLog, head: Head, position: Position | None) -> str:
     return "" if tag == position.tag else "rewound"
 
 
+async def _join_empty(topic: Topic, head: Head) -> None:
+    """The channel had no row. If it has one by now, the stream begins at the row's beginning."""
+    if is_empty(topic.epoch):
+        topic.renew(head.epoch)
+    else:
+        # Either the row is new, or the topic does not know yet that the row is gone.
+        await topic.check()
+
+
 async def join(topic: Topic, head: Head, begin: Position, reset: str) -> str:
     """Return why the client of a stream that begins at ``begin`` needs a reset; empty if it does
     not.
@@ -171,6 +196,9 @@ async def join(topic: Topic, head: Head, begin: Position, reset: str) -> str:
     log was replaced since, or the topic does not know yet that it was, the topic asks the log
     before the stream begins. Otherwise it would send what is gone, and reset its new clients twice.
     """
+    if is_empty(head.epoch):
+        await _join_empty(topic, head)
+        return reset
     if topic.epoch == head.epoch:
         await topic.reach(head.head)
     # A client's bogus position alone causes no question, since ``begin`` is then the head.

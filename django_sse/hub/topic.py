@@ -12,7 +12,7 @@ from django_sse.exceptions import LogUnavailable
 from django_sse.hub.pages import Pages, read_after
 from django_sse.hub.ring import Ring, encode_record
 from django_sse.hub.rounds import Rounds
-from django_sse.wire.cursor import tag_of
+from django_sse.wire.cursor import is_empty, tag_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -92,6 +92,14 @@ class Topic:
         self._known = head.head
         self.expect(missed)
 
+    def renew(self, epoch: str) -> None:
+        """Note that the channel still had no row in the minute of this empty ``epoch``."""
+        self.epoch = epoch
+
+    def adopt(self, epoch: str, key: int) -> None:
+        """Note that the channel has a row now, with all its events: nobody has missed one."""
+        self.epoch, self.key = epoch, key
+
     def restart(self, head: Head, reason: str) -> None:
         """Start again because the log was replaced; every stream tells its client."""
         logger.warning(
@@ -147,10 +155,12 @@ class Topic:
         if not self.epoch:
             self._known = max(self._known, appended.records[-1].seq)
             return
+        first, last = appended.records[0].seq, appended.records[-1].seq
+        if is_empty(self.epoch) and first == 1 and appended.key:
+            self.adopt(appended.epoch, appended.key)
         if appended.epoch != self.epoch:
             self.spawn(self._hub.check(self))
             return
-        first, last = appended.records[0].seq, appended.records[-1].seq
         self._known = max(self._known, last)
         if first > self.ring.tail + 1:
             # Two threads committed one after the other, but delivered in the opposite order.
@@ -261,7 +271,10 @@ class Topic:
                 # Either all of it was trimmed, or it was of a log that was replaced before this
                 # topic had any of it. Only the head tells.
                 self._known = self.ring.tail
-                await self._hub.check(self, Topic.jump)
+                if is_empty(self.epoch):
+                    await self._hub.check(self)
+                else:
+                    await self._hub.check(self, Topic.jump)
                 self._rounds.wake()
 
     async def read(self, after: int, limit: int) -> Page:

@@ -15,7 +15,8 @@ A log holds channels; a channel is a sequence of events numbered 1, 2, 3 … wit
   comes later is dropped, logged and signalled.
 - **Readers detect holes.** ``read`` returns the stored events after a position. A reader compares
   the first row with its position, and an empty page with the head that it knew *before* the read.
-- **Epoch.** It is random, created with the channel, and lives as long as the channel's row.
+- **Epoch.** It is random, created with the channel's row, and lives as long as that row. A channel
+  without a row has an empty epoch (``django_sse.log.empty``). The first append makes the row.
 - **A position proves itself.** Each append draws a random nonce, which is stored with its events
   and from which their tag is made. A log that was rewound (restored from an older copy, say) and
   then appended to has events with the same numbers, but with other tags. So an event is identified
@@ -37,9 +38,10 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from django_sse.exceptions import ChannelFinished
+from django_sse.log.empty import empty_epoch
 from django_sse.models import Kind, State
 from django_sse.signals import events_dropped
-from django_sse.wire.cursor import Position, tag_of
+from django_sse.wire.cursor import NO_TAG, Position, tag_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -86,7 +88,10 @@ new_record: Callable[[tuple[int, str, str, int, int]], Record] = partial(tuple._
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The state of a channel. ``key`` is the argument of ``read``, valid while the rows exist."""
+    """The state of a channel. ``key`` is the argument of ``read``, valid while the rows exist.
+
+    A channel without a row has the key 0 and an empty epoch.
+    """
 
     channel: str
     key: int
@@ -97,6 +102,12 @@ class Head:
     floor_tag: str
     state: str
     redactions: int
+
+    @classmethod
+    def empty(cls, channel: str, minute: int) -> Head:
+        """Return the head of a channel without a row; ``minute`` is ``EventLog.minute()``."""
+        epoch = empty_epoch(channel, minute)
+        return cls(channel, 0, epoch, 0, NO_TAG, 0, NO_TAG, State.OPEN.value, 0)
 
     @property
     def position(self) -> Position:
@@ -147,6 +158,8 @@ class Appended:
     epoch: str
     before: str
     records: list[Record]
+    key: int = 0
+    """The channel's; see ``Head``. 0 if it is not known."""
 
     @property
     def position(self) -> Position:
@@ -213,7 +226,14 @@ class EventLog(ABC):
 
     @abstractmethod
     def open(self, channels: Sequence[str]) -> list[Head]:
-        """Return the heads of ``channels`` in their order, creating channels that do not exist."""
+        """Return the heads of ``channels`` in their order; ``Head.empty`` for one without a row."""
+
+    @abstractmethod
+    def make(self, channels: Sequence[str]) -> list[Head]:
+        """Return the heads of ``channels`` in their order, after making the rows that are missing.
+
+        For a channel whose epoch has to be known before its first event.
+        """
 
     @abstractmethod
     def heads(self, channels: Iterable[str]) -> dict[str, Head]:
@@ -237,6 +257,10 @@ class EventLog(ABC):
     @abstractmethod
     def now(self, head: Head) -> datetime:
         """Return the current time of the clock that stamps the channel's events."""
+
+    @abstractmethod
+    def minute(self) -> int:
+        """Return the minutes since 1970 of the clock that stamps the events."""
 
     def trim_floor(
         self, head: Head, *, age: timedelta | None = None, count: int | None = None

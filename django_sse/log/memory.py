@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
@@ -74,6 +75,10 @@ class _Channel:
         if entry.kind == TERMINAL:
             self.state = entry.state
         return record
+
+    def appended(self) -> Appended:
+        """Return what is appended from now on, which is nothing yet."""
+        return Appended(self.name, self.epoch, self.head_tag, [], self.key)
 
     def snapshot(self) -> Head:
         return Head(
@@ -170,7 +175,7 @@ class MemoryLog(EventLog):
         for entry in entries:
             channel = self._channel(entry.channel)
             if channel.name not in done:
-                done[channel.name] = Appended(channel.name, channel.epoch, channel.head_tag, [])
+                done[channel.name] = channel.appended()
             record = channel.append(entry, nonce)
             done[channel.name].records.append(record)
             ids.append(f"{channel.epoch}-{record.seq}-{tag_of(nonce)}")
@@ -219,6 +224,14 @@ class MemoryLog(EventLog):
 
     def open(self, channels: Sequence[str]) -> list[Head]:
         with self._lock:
+            found = [self._channels.get(name) for name in channels]
+            return [
+                Head.empty(name, self.minute()) if each is None else each.snapshot()
+                for name, each in zip(channels, found, strict=True)
+            ]
+
+    def make(self, channels: Sequence[str]) -> list[Head]:
+        with self._lock:
             return [self._channel(name).snapshot() for name in channels]
 
     def heads(self, channels: Iterable[str]) -> dict[str, Head]:
@@ -229,7 +242,7 @@ class MemoryLog(EventLog):
         with self._lock:
             channel = self._keys.get(key)
             if channel is None:
-                return Page(None, [])
+                return Page(None if after else NO_TAG, [])
             start = max(0, after - channel.floor)
             page = channel.records[start : start + limit]
             records = page[: fitting(len(record.data) for record in page)]
@@ -242,11 +255,16 @@ class MemoryLog(EventLog):
 
     def seq_before(self, head: Head, moment: datetime) -> int:
         with self._lock:
-            channel = self._keys[head.key]
+            channel = self._keys.get(head.key)
+            if channel is None:
+                return head.floor
             return channel.floor + bisect_left(channel.created, moment)
 
     def now(self, head: Head) -> datetime:
         return timezone.now()
+
+    def minute(self) -> int:
+        return int(time.time()) // 60
 
     def trim(self, channel: str, *, age: timedelta | None = None, count: int | None = None) -> int:
         check_limits(age, count)

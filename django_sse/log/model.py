@@ -81,12 +81,14 @@ class ModelLog(EventLog):
     def open(self, channels: Sequence[str]) -> list[Head]:
         found = self.heads(channels)
         if missing := [name for name in channels if name not in found]:
-            found |= transactions.outside(self.alias, partial(self._make, missing))
+            minute = self.minute()
+            found |= {name: Head.empty(name, minute) for name in missing}
         return [found[name] for name in channels]
 
-    def _make(self, channels: Sequence[str]) -> dict[str, Head]:
+    def make(self, channels: Sequence[str]) -> list[Head]:
         transactions.run(self.alias, lambda: sequencer.make_channels(self.alias, channels))
-        return self.heads(channels)
+        found = self.heads(channels)
+        return [found[name] for name in channels]
 
     def heads(self, channels: Iterable[str]) -> dict[str, Head]:
         return reads.heads(self.alias, channels)
@@ -105,6 +107,9 @@ class ModelLog(EventLog):
         # A deleted channel has no events, so any clock will do.
         found = transactions.run(self.alias, rows.values_list(DatabaseNow(), flat=True).first)
         return found or timezone.now()
+
+    def minute(self) -> int:
+        return reads.minute(self.alias)
 
     def trim(self, channel: str, *, age: timedelta | None = None, count: int | None = None) -> int:
         check_limits(age, count)

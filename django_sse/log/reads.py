@@ -46,6 +46,12 @@ def tag(alias: str, key: int, seq: int) -> str | None:
     return tag_of(rows[0][0]) if rows else None
 
 
+def minute(alias: str) -> int:
+    """Implement ``EventLog.minute``."""
+    ((seconds,),) = _rows(alias, statements(connections[alias]).clock, [])
+    return int(seconds) // 60
+
+
 def page(alias: str, key: int, after: int, limit: int) -> Page:
     """Implement ``EventLog.read``."""
     written = statements(connections[alias])

@@ -234,7 +234,7 @@ class Locked:
             self.append(Entry(self.name, type, data, kind, state))
 
     def appended(self) -> Appended:
-        return Appended(self.name, self.epoch, self.before, self.records)
+        return Appended(self.name, self.epoch, self.before, self.records, self.key)
 
 
 def _is_deferred(connection: BaseDatabaseWrapper) -> bool:

@@ -36,6 +36,14 @@ def statements(connection: BaseDatabaseWrapper) -> Statements:
     return _written[key]
 
 
+# The database's clock, in seconds since 1970, whatever its time zone.
+_CLOCKS = {
+    "sqlite": "SELECT STRFTIME('%%s', 'NOW')",
+    "mysql": "SELECT UNIX_TIMESTAMP()",
+    "postgresql": "SELECT EXTRACT(EPOCH FROM CLOCK_TIMESTAMP())",
+}
+
+
 class _Table:
     """``str(table)`` is the quoted name; ``table["head floor"]`` is the columns of these fields."""
 
@@ -88,6 +96,8 @@ class Statements:
         self._removes_by_join = connection.vendor == "mysql"
         self._write_reads(_compiled(connection, Length("data")))
         self._write_outbox_reads(_compiled(connection, Length("data"), OutboxEvent))
+        self.clock = _CLOCKS[connection.vendor]
+        """Selects the seconds since 1970."""
         self.insert_event = self._event.insert("channel seq kind type created nonce data")
         """Inserts a row; parameters: its values in the order of these fields."""
         self.insert_deferred = self._outbox.insert("name name_hash kind state type data")

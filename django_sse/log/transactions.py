@@ -5,10 +5,8 @@ from __future__ import annotations
 import inspect
 import random
 import sys
-import threading
 import time
 import warnings
-from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -87,29 +85,6 @@ def _callers_level() -> int:
     while frame is not None and frame.f_globals.get("__name__", "").startswith("django_sse."):
         level, frame = level + 1, frame.f_back
     return level
-
-
-def outside(alias: str, work: Callable[[], T]) -> T:
-    """Run ``work()`` outside the caller's transaction, on a connection of its own if necessary.
-
-    A channel's row created inside the transaction would make all other publishers to the channel
-    wait until it ends. On SQLite ``work`` runs inside it: the caller's transaction has the
-    database's only write lock, and a second connection would wait for it for ever.
-    """
-    if connections[alias].vendor == "sqlite" or commits_its_own(alias):
-        return work()
-    future: Future[T] = Future()
-
-    def run_and_close() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:
-            future.set_exception(error)
-        finally:
-            connections.close_all()
-
-    threading.Thread(target=run_and_close, name="django_sse-outside", daemon=True).start()
-    return future.result()
 
 
 @contextmanager

@@ -83,7 +83,7 @@ def _slots(owner: str) -> set[int | None]:
 def _insert(run: Run) -> Run:
     with transaction.atomic(using=_alias()):
         run.save(using=_alias(), force_insert=True)
-    (head,) = get_log().open([run.channel])
+    (head,) = get_log().make([run.channel])
     _rows().filter(pk=run.pk).update(epoch=head.epoch)
     return _rows().get(pk=run.pk)
 

@@ -48,7 +48,7 @@ class RunStream(ChannelStream):
         assert settled is not None
         (head,) = settled.heads
         if self._run.ended is not None and not head.state:
-            # The channel is gone, and its events with it.
+            # The channel's row is gone, and its events with it.
             return False
         if settled.resets or self.last_event_id is None:
             settled.positions[0] = head.start

@@ -3,7 +3,8 @@
 An id is ``<epoch>-<seq>-<tag>``. A stream of several channels joins one for each with dots, not
 commas: servers join repeated headers with commas.
 
-- The *epoch* is random and identifies the channel without revealing its name.
+- The *epoch* is random and identifies the channel without revealing its name. A channel that has
+  no row yet has an empty epoch, which begins with ``~``.
 - The *seq* is the channel's dense sequence number, 0 before its first event.
 - The *tag* is 30 bits of the random nonce that the append drew which made the event ``seq``. A log
   that was rewound and then appended to has other events with the same numbers, but not the same
@@ -33,11 +34,16 @@ NO_TAG: Final = "0"
 MAX_SEQ: Final = 2**63 - 1
 """The highest number of an event: what a BigIntegerField holds."""
 _ALPHABET: Final = string.ascii_lowercase + string.digits
-_EPOCH: Final = re.compile(rf"[a-z0-9]{{{EPOCH_LENGTH}}}")
+EMPTY: Final = "~"
+"""The first character of an empty epoch; 16 of a-z and 0-9 follow."""
+
+_EMPTY_EPOCH: Final = rf"{EMPTY}[a-z0-9]{{16}}"
+_EPOCH: Final = re.compile(rf"[a-z0-9]{{{EPOCH_LENGTH}}}|{_EMPTY_EPOCH}")
 _TAG: Final = re.compile(rf"[a-v0-9]{{{TAG_LENGTH}}}")
 # Each position has one spelling, so equal cursors are equal text.
 _POSITION: Final = re.compile(
-    rf"([a-z0-9]{{{EPOCH_LENGTH}}})-(?:(0)-(0)|([1-9][0-9]{{0,18}})-([a-v0-9]{{{TAG_LENGTH}}}))"
+    rf"({_EMPTY_EPOCH}(?=-0-)|[a-z0-9]{{{EPOCH_LENGTH}}})"
+    rf"-(?:(0)-(0)|([1-9][0-9]{{0,18}})-([a-v0-9]{{{TAG_LENGTH}}}))"
 )
 # Two digits of base 32, for ten bits of a nonce at once: a tag is made for every event.
 _DIGITS: Final = string.digits + string.ascii_lowercase[:22]
@@ -60,6 +66,11 @@ def make_nonce() -> int:
 def tag_of(nonce: int) -> str:
     """Return the tag of the events with this nonce: its lowest 30 bits in base 32."""
     return _PAIRS[nonce >> 20 & 1023] + _PAIRS[nonce >> 10 & 1023] + _PAIRS[nonce & 1023]
+
+
+def is_empty(epoch: str) -> bool:
+    """Return whether this is the epoch of a channel without a row."""
+    return epoch.startswith(EMPTY)
 
 
 class Position(NamedTuple):
@@ -137,9 +148,14 @@ def _checked_epoch(position: object) -> str:
     fields: tuple[object, ...] = position
     epoch, seq, tag = fields
     if not isinstance(epoch, str) or not _EPOCH.fullmatch(epoch):
-        raise InvalidCursor(f"an epoch must be {EPOCH_LENGTH} lower-case ASCII letters and digits")
+        raise InvalidCursor(
+            f"an epoch must be {EPOCH_LENGTH} lower-case ASCII letters and digits, or {EMPTY!r} "
+            "and 16 of them"
+        )
     if not isinstance(seq, int) or isinstance(seq, bool) or not 0 <= seq <= MAX_SEQ:
         raise InvalidCursor("a seq must be an int from 0 to 2**63 - 1")
+    if seq and is_empty(epoch):
+        raise InvalidCursor("an empty epoch has no events, so its seq must be 0")
     if not isinstance(tag, str) or not (_TAG.fullmatch(tag) if seq else tag == NO_TAG):
         raise InvalidCursor(
             f"a tag must be {TAG_LENGTH} characters of 0-9 and a-v, and {NO_TAG!r} for seq 0"

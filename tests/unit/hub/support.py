@@ -101,6 +101,10 @@ class WatchedLog(MemoryLog):
         self._hold("open")
         return opened
 
+    def make(self, channels: Sequence[str]) -> list[Head]:
+        self._refuse_while_away()
+        return super().make(channels)
+
     def heads(self, channels: Iterable[str]) -> dict[str, Head]:
         self.head_queries += 1
         self._refuse_while_away()
@@ -133,7 +137,8 @@ class WatchedLog(MemoryLog):
 
     def epoch(self, channel: str) -> str:
         """The epoch of a channel, without counting the question."""
-        return self._channels[channel].epoch
+        (head,) = MemoryLog.open(self, [channel])
+        return head.epoch
 
     def floor(self, channel: str) -> int:
         """The floor of a channel, without counting the question."""
@@ -141,10 +146,10 @@ class WatchedLog(MemoryLog):
 
     def position(self, channel: str, seq: int | None = None) -> Position:
         """The position after an event, by default the newest, without counting the question."""
-        found = self._channels[channel].snapshot()
+        (found,) = MemoryLog.open(self, [channel])
         if seq is None:
             return found.position
-        tag = found.tag(seq) or self._channels[channel].tag(seq)
+        tag = found.tag(seq) or MemoryLog.tag(self, found.key, seq)
         return Position(found.epoch, seq, tag or ("000000" if seq else NO_TAG))
 
 
@@ -381,7 +386,8 @@ async def asked(log: WatchedLog) -> None:
 
 
 async def open_topic(reader: Reader | None = None) -> Topic:
-    """The live side of channel "a", as a stream joins it."""
+    """The live side of channel "a", which has a row, as a stream joins it."""
+    get_log().make(["a"])
     return await get_hub().topic("a", reader or Reader())
 
 

@@ -151,7 +151,7 @@ async def test_an_orphan_that_cannot_be_numbered_keeps_no_other_from_it(
 ) -> None:
 
     def harm() -> None:
-        (head,) = log().open(["b"])
+        (head,) = log().make(["b"])
         # A number that the channel's row does not know of, as after half a restore.
         StoredEvent.objects.create(channel_id=head.key, seq=1, created=timezone.now(), nonce=1)
         orphan(log(), *entries("b", "1"), *entries("a", "2"))
@@ -168,7 +168,7 @@ async def test_a_locked_channel_keeps_the_clients_of_others_from_nothing(
 ) -> None:
     skip_unless_writers_overlap()
     configure(SAFETY_INTERVAL=0.05, NOTIFIER="local")
-    await database.run(log().open, ["a"])
+    await database.run(log().make, ["a"])
     await database.run(lambda: orphan(log(), *entries("a", "1")))
     frozen, thawed = threading.Event(), threading.Event()
 

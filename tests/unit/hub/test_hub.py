@@ -281,6 +281,7 @@ async def test_of_many_comparisons_of_a_rewound_log_one_restarts_the_topic(log: 
 
 async def test_a_commit_during_the_comparison_is_no_rewind(log: WatchedLog) -> None:
     hub = get_hub()
+    log.make(["a"])
     topic = await hub.topic("a", Reader())
     commit_elsewhere("a", "1")
     with log.held("heads"):

@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from django_sse.exceptions import LogUnavailable
 from django_sse.hub.position import Settled, check_since, settle
+from django_sse.log.empty import newest_minute
 from django_sse.wire import Cursor, make_epoch
 from tests.unit.hub.support import WatchedLog, commit_elsewhere, end, numbers, watched_log
 
@@ -71,10 +72,14 @@ def test_since_may_be_a_cursor(ten: WatchedLog) -> None:
     assert only(settle(ten, ["a"], None, Cursor.parse(text))) == (4, "")
 
 
-def test_a_channel_that_is_not_there_is_made_and_has_an_epoch(log: WatchedLog) -> None:
-    settled = settle(log, ["new"], None, "now")
+@pytest.mark.parametrize("since", ["now", "earliest", 5, datetime.now(UTC)])
+def test_a_channel_without_a_row_has_a_position_and_gets_no_row(
+    log: WatchedLog, since: Any
+) -> None:
+    settled = settle(log, ["new"], None, since)
     assert only(settled) == (0, "")
-    assert settled.heads[0].epoch == log.epoch("new")
+    assert newest_minute("new", [settled.positions[0].epoch]) is not None
+    assert log.channels() == []
 
 
 # -- a client that brings a position

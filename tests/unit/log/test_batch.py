@@ -31,7 +31,7 @@ pytestmark = pytest.mark.django_db(transaction=True, available_apps=["django_sse
 
 
 def epoch(log: EventLog, channel: str) -> str:
-    return log.open([channel])[0].epoch
+    return log.make([channel])[0].epoch
 
 
 def ids_of(outcome: Outcome) -> list[str]:
@@ -111,7 +111,7 @@ def test_an_end_among_the_callers_is_the_end_for_those_after_it(log: EventLog) -
     ]
     assert "aborted" in str(outcomes[2])
     assert texts(log, "c") == ["1", "[DONE]"]
-    assert log.open(["c"])[0].state == "aborted"
+    assert log.make(["c"])[0].state == "aborted"
     assert sum(len(each.records) for each in appended) == 3
 
 
@@ -132,7 +132,7 @@ def rows(database: str, model_log: ModelLog) -> ModelLog:
 
 
 def test_behind_the_last_number_nothing_is_published(rows: ModelLog) -> None:
-    rows.open(["c", "d"])
+    rows.make(["c", "d"])
     Channel.objects.filter(name="c").update(head=MAX_SEQ - 1, floor=MAX_SEQ - 1)
     both, one, more, other = rows.append_each(
         [[entry("d"), *[entry("c")] * 2], [entry("c", "last")], [entry("c")], [entry("d")]]
@@ -216,7 +216,7 @@ def test_a_log_that_goes_away_while_the_guilty_is_looked_for(rows: ModelLog) -> 
 def test_a_commit_of_which_nobody_knows_whether_it_was_carried_out_is_not_tried_again(
     rows: ModelLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows.open(["c"])
+    rows.make(["c"])
     commit = connection._commit  # type: ignore[attr-defined]
 
     def commit_and_lose_the_answer() -> None:
@@ -244,7 +244,7 @@ def test_a_lock_that_is_not_given_is_waited_for_once_and_not_once_a_caller(
             raise OperationalError("database is locked")
         return execute(sql, params, many, context)
 
-    rows.open(["c"])
+    rows.make(["c"])
     with connection.execute_wrapper(locked):
         _, outcomes = rows.append_each([[entry("c")], [entry("c")], [entry("c")]])
     assert all(isinstance(each, LogUnavailable) for each in outcomes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -15,8 +16,9 @@ from django.utils import timezone
 
 from django_sse.exceptions import ChannelFinished, PublishNotAllowed
 from django_sse.log import EventLog
-from django_sse.log.base import PAGE_CHARACTERS, Appended, Entry, Kind, Record, State
-from django_sse.wire.cursor import NO_TAG, tag_of
+from django_sse.log.base import PAGE_CHARACTERS, Appended, Entry, Kind, Page, Record, State
+from django_sse.log.empty import newest_minute
+from django_sse.wire.cursor import NO_TAG, is_empty, tag_of
 from tests.appending import append_to, finish_in
 from tests.unit.log.support import (
     RollBack,
@@ -90,7 +92,7 @@ def test_type_and_text_come_back_as_they_were(log: EventLog) -> None:
 def test_names_that_differ_by_case_or_space_or_accent_are_different_channels(log: EventLog) -> None:
     names = ["order-a", "Order-A", "order-a ", " order-a", "order-ä", "order-a\u0308", "ORDER-A"]
     append_to(log, [entry(name, name) for name in names])
-    heads = log.open(names)
+    heads = log.make(names)
     assert [head.channel for head in heads] == names
     assert len({head.epoch for head in heads}) == len(names)
     assert [texts(log, name) for name in names] == [[name] for name in names]
@@ -111,7 +113,7 @@ def test_nothing_can_stand_behind_a_terminal_event_of_the_same_append(log: Event
     with pytest.raises(ChannelFinished):
         append_to(log, [entry("c", "1"), terminal("c"), entry("c", "2")])
     assert texts(log, "c") == []
-    assert not log.open(["c"])[0].state
+    assert not log.make(["c"])[0].state
 
 
 def test_an_append_may_end_with_the_terminal_event(log: EventLog) -> None:
@@ -127,7 +129,7 @@ def test_an_append_may_end_with_the_terminal_event(log: EventLog) -> None:
 def test_eight_writers_are_numbered_densely_and_no_reader_is_overtaken(log: EventLog) -> None:
     writers, each_writes = 8, 15
     total = writers * each_writes
-    (head,) = log.open(["c"])
+    (head,) = log.make(["c"])
     ended: list[int] = []
 
     def write(name: int) -> None:
@@ -270,7 +272,7 @@ def test_the_commit_announces_what_it_sequenced(log: EventLog) -> None:
         ("a", Stored(2, "", "3")),
         ("b", Stored(1, "", "2")),
     ]
-    assert {each.epoch for each in announced} == {head.epoch for head in log.open(["a", "b"])}
+    assert {each.epoch for each in announced} == {head.epoch for head in log.make(["a", "b"])}
 
 
 def test_what_is_rolled_back_was_never_there(log: EventLog) -> None:
@@ -373,7 +375,7 @@ def test_finish_appends_the_terminal_event(log: EventLog) -> None:
     (done,) = finish_in(log, terminal("c", "error"))
     assert stored(done.records) == [Stored(2, "close", "[DONE]", Kind.TERMINAL)]
     assert everything(log, "c")[-1:] == stored(done.records)
-    assert log.open(["c"])[0].state == State.ERROR
+    assert log.make(["c"])[0].state == State.ERROR
 
 
 def test_a_channel_that_was_never_published_to_can_be_finished(log: EventLog) -> None:
@@ -386,7 +388,7 @@ def test_a_second_finish_changes_nothing(log: EventLog) -> None:
     before = everything(log, "c")
     assert finish_in(log, terminal("c", "aborted")) == []
     assert everything(log, "c") == before
-    assert log.open(["c"])[0].state == State.DONE
+    assert log.make(["c"])[0].state == State.DONE
 
 
 def test_of_many_that_finish_at_once_exactly_one_does(log: EventLog) -> None:
@@ -398,7 +400,7 @@ def test_of_many_that_finish_at_once_exactly_one_does(log: EventLog) -> None:
         results = in_threads(*calls)
         assert sum(map(bool, results)) == 1
         winner = next(state for state, done in zip(states, results, strict=True) if done)
-        assert log.open([name])[0].state == winner
+        assert log.make([name])[0].state == winner
         assert [each.kind for each in everything(log, name)] == [Kind.EVENT, Kind.TERMINAL]
 
 
@@ -464,7 +466,7 @@ def test_defer_behind_an_end_of_the_same_transaction_is_refused(log: EventLog, l
             log.defer([entry("d"), late], announce_nothing)
         defer(log, "d", "goes on")
     assert [each.kind for each in everything(log, "c")] == [0, 0, Kind.TERMINAL]
-    assert log.open(["c"])[0].state == State.ERROR
+    assert log.make(["c"])[0].state == State.ERROR
     assert texts(log, "d") == ["goes on"]
     assert heard == []
 
@@ -508,20 +510,37 @@ def test_a_receiver_that_fails_costs_the_other_channels_nothing(log: EventLog) -
 # -- heads
 
 
-def test_open_makes_channels_that_are_not_there(log: EventLog) -> None:
-    (head,) = log.open(["c"])
+def test_make_makes_the_rows_of_channels_that_have_none(log: EventLog) -> None:
+    (head,) = log.make(["c"])
     assert (head.channel, head.head, head.floor, head.state) == ("c", 0, 0, "")
-    assert log.open(["c"]) == [head]
+    assert log.make(["c"]) == log.open(["c"]) == [head]
 
 
-def test_open_answers_in_the_order_it_was_asked_in(log: EventLog) -> None:
+def test_open_gives_a_channel_without_a_row_an_empty_head_and_makes_none(log: EventLog) -> None:
+    append_to(log, [entry("b")])
+    b, a = log.open(["b", "a"])
+    assert (b.key > 0, b.head, is_empty(b.epoch)) == (True, 1, False)
+    assert (a.channel, a.key, a.head, a.floor, a.state) == ("a", 0, 0, 0, "")
+    assert newest_minute("a", [a.epoch]) is not None
+    assert log.read(a.key, 0, 10) == Page(NO_TAG, [])
+    assert log.seq_before(a, timezone.now()) == 0
+    assert list(log.channels()) == ["b"]
+
+
+@pytest.mark.parametrize("method", ["open", "make"])
+def test_heads_come_in_the_order_in_which_they_were_asked_for(log: EventLog, method: str) -> None:
     append_to(log, [entry("b")])
     names = ["c", "b", "a", "b"]
-    assert [head.channel for head in log.open(names)] == names
+    assert [head.channel for head in getattr(log, method)(names)] == names
 
 
-def test_many_that_open_a_new_channel_at_once_get_one_epoch(log: EventLog) -> None:
-    found = in_threads(*[partial(log.open, ["c", "d"])] * 8)
+def test_the_minute_is_the_present_one_in_utc(log: EventLog) -> None:
+    before = int(time.time()) // 60
+    assert before - 1 <= log.minute() <= int(time.time()) // 60 + 1
+
+
+def test_many_that_make_a_new_channel_at_once_get_one_epoch(log: EventLog) -> None:
+    found = in_threads(*[partial(log.make, ["c", "d"])] * 8)
     assert len({head.epoch for heads in found for head in heads}) == 2
 
 
@@ -534,14 +553,14 @@ def test_heads_makes_nothing(log: EventLog) -> None:
 
 def test_heads_of_many_channels(log: EventLog) -> None:
     names = [f"channel-{number}" for number in range(1203)]
-    log.open(names)
+    log.make(names)
     assert set(log.heads([*names, "another"])) == set(names)
 
 
 def test_channels_tells_all_names(log: EventLog) -> None:
     assert list(log.channels()) == []
     append_to(log, [entry("a"), entry("B")])
-    log.open(["c"])
+    log.make(["c"])
     assert sorted(log.channels()) == ["B", "a", "c"]
 
 
@@ -562,7 +581,7 @@ def test_channels_tells_all_names(log: EventLog) -> None:
 def test_read_gives_a_page(log: EventLog, after: int, limit: int, expected: list[int]) -> None:
     append_to(log, [entry("c") for _ in range(5)])
     append_to(log, [entry("another") for _ in range(9)])
-    key = log.open(["c"])[0].key
+    key = log.make(["c"])[0].key
     assert [each.seq for each in log.read(key, after, limit).records] == expected
 
 
@@ -570,7 +589,7 @@ def test_a_page_of_large_events_is_short_but_never_empty(log: EventLog) -> None:
     half = "x" * (PAGE_CHARACTERS // 2)
     data = ["small", half, half, half * 3, "small", half, "small"]
     append_to(log, [entry("c", each) for each in data])
-    key = log.open(["c"])[0].key
+    key = log.make(["c"])[0].key
     assert [each.seq for each in log.read(key, 0, 500).records] == [1, 2]
     assert [each.seq for each in log.read(key, 1, 500).records] == [2, 3]
     assert [each.seq for each in log.read(key, 3, 500).records] == [4]
@@ -579,7 +598,7 @@ def test_a_page_of_large_events_is_short_but_never_empty(log: EventLog) -> None:
 
 
 def test_read_of_a_channel_that_is_not_there_is_empty(log: EventLog) -> None:
-    key = log.open(["c"])[0].key
+    key = log.make(["c"])[0].key
     assert log.read(key + 1000, 0, 10).records == []
 
 
@@ -590,7 +609,7 @@ def test_trim_by_count_keeps_the_newest(log: EventLog) -> None:
     append_to(log, [entry("c", str(number)) for number in range(1, 11)])
     append_to(log, [entry("another")])
     assert log.trim("c", count=4) == 6
-    (head,) = log.open(["c"])
+    (head,) = log.make(["c"])
     assert (head.floor, head.head) == (6, 10)
     assert texts(log, "c") == ["7", "8", "9", "10"]
     assert len(everything(log, "another")) == 1
@@ -602,7 +621,7 @@ def test_trim_by_age_keeps_the_younger(log: EventLog) -> None:
     assert log.trim("c", age=timedelta(days=4)) == 0
     assert log.trim("c", age=timedelta(days=2)) == 4
     assert [each.seq for each in everything(log, "c")] == [5, 6, 7, 8, 9, 10]
-    assert log.open(["c"])[0].floor == 4
+    assert log.make(["c"])[0].floor == 4
 
 
 @pytest.mark.parametrize(("old", "count", "floor"), [(4, 8, 4), (4, 3, 7), (10, 5, 10), (0, 20, 0)])
@@ -612,14 +631,14 @@ def test_trim_by_both_removes_what_either_does(
     append_to(log, [entry("c") for _ in range(10)])
     age(log, "c", timedelta(days=3), old)
     assert log.trim("c", age=timedelta(days=2), count=count) == floor
-    assert log.open(["c"])[0].floor == floor
+    assert log.make(["c"])[0].floor == floor
     assert_dense(everything(log, "c"), floor + 1)
 
 
 def test_trim_removes_nothing_without_a_limit_and_makes_no_channel(log: EventLog) -> None:
     append_to(log, [entry("c")])
     assert log.trim("c") == log.trim("d", count=0, age=timedelta(0)) == 0
-    assert log.open(["c"])[0].floor == 0
+    assert log.make(["c"])[0].floor == 0
     assert list(log.channels()) == ["c"]
 
 
@@ -627,7 +646,7 @@ def test_a_trimmed_channel_goes_on_counting(log: EventLog) -> None:
     append_to(log, [entry("c") for _ in range(5)])
     assert log.trim("c", count=0) == 5
     assert everything(log, "c") == []
-    assert log.open(["c"])[0].head == log.open(["c"])[0].floor == 5
+    assert log.make(["c"])[0].head == log.make(["c"])[0].floor == 5
     append_to(log, [entry("c"), entry("c")])
     assert_dense(everything(log, "c"), 6)
     assert log.trim("c", count=1) == 1
@@ -640,21 +659,21 @@ def test_a_negative_limit_is_refused(log: EventLog) -> None:
         log.trim("c", count=-1)
     with pytest.raises(ValueError, match="negative"):
         log.trim("c", age=timedelta(seconds=-1))
-    assert log.open(["c"])[0].floor == 0
+    assert log.make(["c"])[0].floor == 0
     assert len(everything(log, "c")) == 1
 
 
 def test_a_finished_channel_that_is_trimmed_stays_finished(log: EventLog) -> None:
     append_to(log, [entry("c"), terminal("c")])
     assert log.trim("c", count=0) == 2
-    assert log.open(["c"])[0].state == State.DONE
+    assert log.make(["c"])[0].state == State.DONE
     with pytest.raises(ChannelFinished):
         append_to(log, [entry("c")])
 
 
 def test_a_reader_that_is_overtaken_by_a_trim_finds_the_floor_that_says_so(log: EventLog) -> None:
     total = 400
-    (head,) = log.open(["c"])
+    (head,) = log.make(["c"])
     append_to(log, [entry("c") for _ in range(total)])
 
     def trim() -> int:
@@ -688,20 +707,20 @@ def test_trim_floor_tells_what_trim_will_do(
     log.trim("c", count=8)
     age(log, "c", timedelta(days=3), old or 0)
     limits: Any = {"age": timedelta(days=2) if old else None, "count": count}
-    (head,) = log.open(["c"])
+    (head,) = log.make(["c"])
     assert log.trim_floor(head, **limits) == floor
-    assert log.open(["c"]) == [head]
+    assert log.make(["c"]) == [head]
     assert log.trim("c", **limits) == floor - 2
-    assert log.open(["c"])[0].floor == floor
+    assert log.make(["c"])[0].floor == floor
 
 
 def test_now_is_the_clock_of_the_events(log: EventLog) -> None:
-    (head,) = log.open(["c"])
+    (head,) = log.make(["c"])
     before = log.now(head)
     assert log.seq_before(head, before) == 0
     append_to(log, [entry("c")])
     after = log.now(head)
-    (head,) = log.open(["c"])
+    (head,) = log.make(["c"])
     assert log.seq_before(head, before) == 0
     assert log.seq_before(head, after + timedelta(microseconds=1)) == 1
 
@@ -713,7 +732,7 @@ def test_seq_before_tells_what_is_older_than_a_moment(log: EventLog) -> None:
     append_to(log, [entry("c") for _ in range(9)])
     age(log, "c", timedelta(days=3), 6)
     age(log, "c", timedelta(days=3), 2)
-    (head,) = log.open(["c"])
+    (head,) = log.make(["c"])
     now = timezone.now()
     ages = [log.seq_before(head, now - timedelta(days=days)) for days in (9, 5, 4, 2, 1)]
     assert ages == [0, 2, 2, 6, 6]
@@ -723,10 +742,10 @@ def test_seq_before_tells_what_is_older_than_a_moment(log: EventLog) -> None:
 def test_seq_before_is_never_below_the_floor(log: EventLog) -> None:
     append_to(log, [entry("c") for _ in range(9)])
     log.trim("c", count=3)
-    (head,) = log.open(["c"])
+    (head,) = log.make(["c"])
     assert log.seq_before(head, timezone.now() - timedelta(days=1)) == 6
     log.trim("c", count=0)
-    (head,) = log.open(["c"])
+    (head,) = log.make(["c"])
     assert log.seq_before(head, timezone.now() - timedelta(days=1)) == 9
 
 
@@ -735,10 +754,10 @@ def test_seq_before_is_never_below_the_floor(log: EventLog) -> None:
 
 def test_redact_leaves_an_empty_tombstone(log: EventLog) -> None:
     append_to(log, [entry("c", "secret", "type"), entry("c", "open")])
-    before = log.open(["c"])[0].redactions
+    before = log.make(["c"])[0].redactions
     assert log.redact("c", 1)
     assert everything(log, "c") == [Stored(1, "", "", Kind.REDACTED), Stored(2, "", "open")]
-    assert log.open(["c"])[0].redactions == before + 1
+    assert log.make(["c"])[0].redactions == before + 1
 
 
 def test_redact_tells_when_there_is_nothing_to_redact(log: EventLog) -> None:
@@ -747,7 +766,7 @@ def test_redact_tells_when_there_is_nothing_to_redact(log: EventLog) -> None:
     assert log.redact("c", 3)
     for channel, seq in [("c", 3), ("c", 1), ("c", 0), ("c", 5), ("c", 6), ("c", -1), ("d", 1)]:
         assert not log.redact(channel, seq)
-    assert log.open(["c"])[0].redactions == 1
+    assert log.make(["c"])[0].redactions == 1
     assert everything(log, "c")[-1].kind == Kind.TERMINAL
 
 
@@ -756,7 +775,7 @@ def test_redact_tells_when_there_is_nothing_to_redact(log: EventLog) -> None:
 
 def tags(log: EventLog, channel: str) -> list[str]:
     """The tags of the stored events, in order."""
-    (head,) = log.open([channel])
+    (head,) = log.make([channel])
     return [tag_of(each.nonce) for each in log.read(head.key, head.floor, 500).records]
 
 
@@ -783,7 +802,7 @@ def test_an_append_names_the_tag_of_the_event_before(log: EventLog) -> None:
 def test_a_page_tells_the_tag_of_the_event_before_it(log: EventLog) -> None:
     for _ in range(4):
         append_to(log, [entry("c"), entry("c")])
-    (head,) = log.open(["c"])
+    (head,) = log.make(["c"])
     one = tags(log, "c")
     for limit in (1, 3, 500):
         assert [log.read(head.key, after, limit).tag for after in range(9)] == [NO_TAG, *one]
@@ -797,7 +816,7 @@ def test_the_floor_keeps_the_tag_of_what_was_trimmed_and_the_head_its_own(log: E
     one = tags(log, "c")
     for count in (4, 4, 1, 0):
         log.trim("c", count=count)
-        (head,) = log.open(["c"])
+        (head,) = log.make(["c"])
         assert head.start == (head.epoch, 6 - count, one[5 - count])
         assert head.position == (head.epoch, 6, one[5])
         assert log.read(head.key, head.floor, 9).tag is None
@@ -814,7 +833,7 @@ def test_a_redacted_event_keeps_its_tag(log: EventLog) -> None:
 
 def test_a_head_may_follow_what_is_before_it_and_itself(log: EventLog) -> None:
     append_to(log, [entry("c"), entry("c")])
-    (head,) = log.open(["c"])
+    (head,) = log.make(["c"])
     assert head.may_follow(*head.position)
     assert head.may_follow(head.epoch, 2, None)
     assert head.may_follow(head.epoch, 1, "unread")

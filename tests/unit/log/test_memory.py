@@ -15,11 +15,11 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def test_clear_forgets_everything(memory_log: MemoryLog) -> None:
     append_to(memory_log, [entry("c", "1")])
-    (old,) = memory_log.open(["c"])
+    (old,) = memory_log.make(["c"])
     memory_log.clear()
     assert list(memory_log.channels()) == []
     assert memory_log.read(old.key, 0, 10).records == []
-    (new,) = memory_log.open(["c"])
+    (new,) = memory_log.make(["c"])
     assert new.head == 0
     assert new.epoch != old.epoch
     assert new.key != old.key
@@ -46,11 +46,11 @@ def test_created_never_decreases_though_the_clock_does(
 ) -> None:
     now = timezone.now()
     clock = iter([now, now - timedelta(hours=1), now + timedelta(hours=1), now])
-    (head,) = memory_log.open(["c"])
+    (head,) = memory_log.make(["c"])
     monkeypatch.setattr(timezone, "now", lambda: next(clock))
     for _ in range(4):
         append_to(memory_log, [entry("c")])
-    (head,) = memory_log.open(["c"])
+    (head,) = memory_log.make(["c"])
 
     def older(moment: datetime) -> int:
         return memory_log.seq_before(head, moment)

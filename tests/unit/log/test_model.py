@@ -125,6 +125,8 @@ def _calls(log: ModelLog, head: Head) -> dict[str, Callable[[], object]]:
         "sequence": partial(log.sequence, ["c"]),
         "orphans": log.orphans,
         "open": partial(log.open, ["c"]),
+        "make": partial(log.make, ["c"]),
+        "minute": log.minute,
         "heads": partial(log.heads, ["c"]),
         "read": partial(log.read, head.key, 0, 10),
         "seq_before": partial(log.seq_before, head, timezone.now()),
@@ -137,12 +139,12 @@ def _calls(log: ModelLog, head: Head) -> dict[str, Callable[[], object]]:
 
 def test_a_database_that_is_away_is_told_by_one_error(model_log: ModelLog) -> None:
     append_to(model_log, [entry("c", "1")])
-    (head,) = model_log.open(["c"])
+    (head,) = model_log.make(["c"])
     calls = _calls(model_log, head)
     for call in calls.values():
         with connection.execute_wrapper(gone), pytest.raises(LogUnavailable, match="server closed"):
             call()
-    assert model_log.open(["c"]) == [head]
+    assert model_log.make(["c"]) == [head]
     assert texts(model_log, "c") == ["1"]
 
 
@@ -187,7 +189,7 @@ def test_the_log_may_be_in_another_database(model_log: ModelLog, other: str, set
     with pytest.raises(ChannelFinished):
         append_to(model_log, [entry("d")])
     assert texts(model_log, "c") == ["1", "2"]
-    (head,) = model_log.open(["c"])
+    (head,) = model_log.make(["c"])
     assert model_log.seq_before(head, timezone.now() + datetime.timedelta(1)) == 2
     assert model_log.redact("c", 2)
     assert model_log.trim("c", count=1, age=datetime.timedelta(days=1)) == 1
@@ -209,7 +211,7 @@ def test_a_page_is_read_through_the_index(model_log: ModelLog) -> None:
     if connection.vendor != "sqlite":
         pytest.skip("a small table is scanned elsewhere, and rightly")
     append_to(model_log, [entry("c") for _ in range(10)])
-    (head,) = model_log.open(["c"])
+    (head,) = model_log.make(["c"])
     plans: list[str] = []
 
     def explain(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
@@ -230,7 +232,7 @@ def test_postgresql_reads_no_more_than_the_page(model_log: ModelLog) -> None:
     if connection.vendor != "postgresql":
         pytest.skip("PostgreSQL alone reads all that follow, while it has no statistics")
     fill("c", 10_000, 100)
-    (head,) = model_log.open(["c"])
+    (head,) = model_log.make(["c"])
     read: list[int] = []
 
     def explain(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
@@ -249,7 +251,7 @@ def test_postgresql_reads_no_more_than_the_page(model_log: ModelLog) -> None:
 
 def test_a_hole_larger_than_a_page_is_read_over(model_log: ModelLog) -> None:
     append_to(model_log, [entry("c") for _ in range(100)])
-    (head,) = model_log.open(["c"])
+    (head,) = model_log.make(["c"])
     StoredEvent.objects.filter(seq__lte=90).delete()
     for limit in (1, 5, 20):
         assert model_log.read(head.key, 3, limit).records[0].seq == 91
@@ -268,7 +270,7 @@ def test_the_database_takes_no_number_twice(model_log: ModelLog) -> None:
 
 def test_a_channel_that_was_deleted_begins_anew_with_another_epoch(model_log: ModelLog) -> None:
     append_to(model_log, [entry("c", "old")])
-    (old,) = model_log.open(["c"])
+    (old,) = model_log.make(["c"])
     Channel.objects.all().delete()
     (done,) = append_to(model_log, [entry("c", "new")])
     assert done.epoch != old.epoch
@@ -300,7 +302,7 @@ def test_redact_and_append_do_not_disturb_each_other(model_log: ModelLog) -> Non
     _, _, first, second = in_threads(write, write, redact, redact)
     assert [a + b for a, b in zip(first or [], second or [], strict=True)] == [1] * 20
     assert texts(model_log, "c") == [""] * 20 + ["open"] * 40
-    (head,) = model_log.open(["c"])
+    (head,) = model_log.make(["c"])
     assert (head.head, head.redactions) == (60, 20)
 
 

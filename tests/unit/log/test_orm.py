@@ -149,7 +149,7 @@ def test_the_clock_is_right_whatever_the_sessions_time_zone(
     settings.DJANGO_SSE = {**settings.DJANGO_SSE, "DATABASE": elsewhere_on_earth}
     log = get_log()
     append_to(log, [entry("c")])
-    (head,) = log.open(["c"])
+    (head,) = log.make(["c"])
     seen = [log.now(head)]
     seen += StoredEvent.objects.using(elsewhere_on_earth).values_list("created", flat=True)
     channels = Channel.objects.using(elsewhere_on_earth)
@@ -165,7 +165,7 @@ def test_without_time_zones_the_clock_is_the_projects(
     settings.USE_TZ, settings.TIME_ZONE = False, zone
     local = datetime.now(ZoneInfo(zone)).replace(tzinfo=None)
     append_to(model_log, [entry("c")])
-    (head,) = model_log.open(["c"])
+    (head,) = model_log.make(["c"])
     for seen in (model_log.now(head), StoredEvent.objects.get().created):
         assert abs(seen - local) < timedelta(minutes=5)
     hour = timedelta(hours=1)
@@ -173,7 +173,7 @@ def test_without_time_zones_the_clock_is_the_projects(
 
 
 def test_the_clock_is_finer_than_a_second(model_log: ModelLog) -> None:
-    (head,) = model_log.open(["c"])
+    (head,) = model_log.make(["c"])
     assert len({model_log.now(head).microsecond for _ in range(20)}) > 1
 
 

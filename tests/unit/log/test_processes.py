@@ -83,7 +83,7 @@ def start_together(processes: Iterable[subprocess.Popen[str]]) -> None:
 def test_processes_are_numbered_densely_and_no_reader_is_overtaken(
     model_log: ModelLog,
 ) -> None:
-    (head,) = model_log.open(["c"])
+    (head,) = model_log.make(["c"])
     names = [str(number) for number in range(PROCESSES)]
     processes = [start_python(WRITER, name, str(EVENTS)) for name in names]
     start_together(processes)

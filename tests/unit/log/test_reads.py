@@ -28,7 +28,7 @@ def test_a_head_has_all_that_its_row_has(model_log: ModelLog) -> None:
 
 def test_heads_of_more_channels_than_one_statement_takes(model_log: ModelLog) -> None:
     names = [f"channel-{number}" for number in range(BATCH + 3)]
-    model_log.open(names)
+    model_log.make(names)
     with CaptureQueriesContext(connection) as queries:
         found = reads.heads("default", names)
     assert len(queries) == 2
@@ -63,7 +63,7 @@ def test_events_behind_a_hole_are_found_though_none_is_near(model_log: ModelLog)
 
 
 def test_a_database_that_is_away_is_a_log_that_is(model_log: ModelLog) -> None:
-    key = model_log.open(["c"])[0].key
+    key = model_log.make(["c"])[0].key
 
     def gone(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
         raise OperationalError("no route to host")

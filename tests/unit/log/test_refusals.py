@@ -76,7 +76,7 @@ WRITES: dict[str, Callable[[EventLog], object]] = {
     "append": lambda log: append_to(log, [entry("c")]),
     "append to a new channel": lambda log: append_to(log, [entry("new")]),
     "finish": lambda log: finish_in(log, terminal("c")),
-    "open a new channel": lambda log: log.open(["new"]),
+    "make a new channel": lambda log: log.make(["new"]),
     "trim": lambda log: log.trim("c", count=1),
     "redact": lambda log: log.redact("c", 1),
 }

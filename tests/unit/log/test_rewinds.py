@@ -20,8 +20,9 @@ from django_sse.hub.position import settle
 from django_sse.hub.registry import get_hub
 from django_sse.log import EventLog
 from django_sse.log.base import Head
+from django_sse.log.empty import empty_epoch
 from django_sse.log.memory import MemoryLog
-from django_sse.models import StoredEvent
+from django_sse.models import Channel, StoredEvent
 from django_sse.process.database import run, write
 from django_sse.wire import MessageEvent, make_epoch
 from tests import options
@@ -116,6 +117,7 @@ def how(request: pytest.FixtureRequest, log: EventLog, configure: Overrides) -> 
 async def test_who_is_there_is_told_once_and_goes_on_in_the_new_log(
     log: EventLog, how: str, count: int
 ) -> None:
+    await run(log.make, ["a"])
     async with listening("a") as first, listening("a") as second:
         await say(*numbers(1, EVENTS - count))
         copy = await run(Copy, log, "a")
@@ -181,7 +183,7 @@ async def test_who_is_there_while_a_dump_is_loaded_notices_nothing(
 async def test_who_comes_back_to_what_is_gone_is_told_and_who_has_none_of_it_goes_on(
     log: EventLog, how: str, count: int, alone: bool
 ) -> None:
-    await run(log.open, ["a"])
+    await run(log.make, ["a"])
     ids = await say(*numbers(1, EVENTS - count))
     copy = await run(Copy, log, "a")
     ids += await say(*numbers(EVENTS - count + 1, EVENTS))
@@ -297,7 +299,7 @@ def test_at_the_head_at_the_floor_and_between_old_positions_are_told_from_new_on
 def test_a_position_from_before_the_first_event_is_honoured_by_each_of_the_logs(
     log: EventLog,
 ) -> None:
-    (head,) = log.open(["a"])
+    (head,) = log.make(["a"])
     copy = Copy(log, "a")
     publish("a", "1")
     copy.restore()
@@ -305,6 +307,37 @@ def test_a_position_from_before_the_first_event_is_honoured_by_each_of_the_logs(
     assert judged(log, str(head.position)) == ""
     log.trim("a", count=0)
     assert judged(log, str(head.position)) == "trimmed"
+
+
+# -- positions from before the first event
+
+
+def remove(log: EventLog, channel: str) -> None:
+    """Remove the channel's row and events, as ``sse_trim`` does long after its end."""
+    if isinstance(log, MemoryLog):
+        del log._keys[log._channels.pop(channel).key]
+    else:
+        StoredEvent.objects.filter(channel__name=channel).delete()
+        Channel.objects.filter(name=channel).delete()
+
+
+@pytest.mark.usefixtures("configure")
+def test_an_empty_position_is_good_for_one_life_of_its_channel(log: EventLog) -> None:
+    def reasons(days: int) -> dict[int, str]:
+        epoch = empty_epoch("a", log.minute() - days * 24 * 60)
+        return settle(log, ["a", "b"], f"{epoch}-0-0.{b}", "now").resets
+
+    b = publish("b", "1")
+    assert reasons(days=6) == {}
+    publish("a", "1")
+    assert finish("a")
+    assert reasons(days=6) == {}
+    log.trim("a", count=0)
+    assert reasons(days=6) == {0: "trimmed"}
+    remove(log, "a")
+    publish("a", "of its second life")
+    assert reasons(days=6) == {}
+    assert reasons(days=8) == {0: "trimmed"}
 
 
 # -- what a client made up

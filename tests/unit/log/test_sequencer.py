@@ -141,7 +141,7 @@ def test_a_long_transaction_stalls_no_other_publisher(model_log: ModelLog) -> No
 @pytest.mark.parametrize("count", [1, 3, 30, BATCH])
 def test_nor_anybody_who_sequences_meanwhile(model_log: ModelLog, count: int) -> None:
     skip_unless_writers_overlap()
-    model_log.open(["c"])
+    model_log.make(["c"])
     data = [str(number) for number in range(count)]
 
     def write() -> None:
@@ -162,7 +162,7 @@ def test_a_channel_that_another_has_locked_stalls_no_publisher_to_others(
 ) -> None:
     skip_unless_writers_overlap()
     for name in "abcdefghijk":
-        model_log.open([name])
+        model_log.make([name])
 
     def write() -> None:
         give_up_soon()
@@ -196,7 +196,7 @@ def test_no_order_of_channels_makes_publishers_wait_for_each_other(model_log: Mo
     names = [f"channel-{number}" for number in range(12)]
     # Made one by one, so that primary keys, names and hashes are in different orders.
     for name in random.Random(1).sample(names, len(names)):
-        model_log.open([name])
+        model_log.make([name])
     failed: list[str] = []
 
     def write(seed: int) -> None:
@@ -215,7 +215,7 @@ def test_no_order_of_channels_makes_publishers_wait_for_each_other(model_log: Mo
 def test_mariadb_locks_in_the_order_of_the_primary_keys(model_log: ModelLog) -> None:
     if connection.vendor != "mysql":
         pytest.skip("elsewhere rows are locked in the order asked for")
-    model_log.open([f"channel-{number}" for number in range(400)])
+    model_log.make([f"channel-{number}" for number in range(400)])
     keys: list[str | None] = []
 
     def explain(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
@@ -301,7 +301,7 @@ def test_a_stricter_isolation_level_of_the_project_neither_renumbers_nor_fails(
     settings.DJANGO_SSE = {**settings.DJANGO_SSE, "DATABASE": isolated}
     log = get_log()
     names = ["c", "d"]
-    log.open(names)
+    log.make(names)
     failed: list[str] = []
 
     def write(number: int) -> None:
@@ -348,7 +348,7 @@ def test_who_does_not_wait_leaves_what_is_locked_to_who_has_it(
     model_log: ModelLog, key: str
 ) -> None:
     skip_unless_writers_overlap()
-    model_log.open(["a", "b"])
+    model_log.make(["a", "b"])
     orphan(model_log, *[entry(name, "1") for name in ("a", "b", "new")])
 
     def sequence(*names: str) -> list[str]:
@@ -367,7 +367,7 @@ def test_who_waits_for_a_locked_channel_sequences_what_its_holder_left(
     model_log: ModelLog,
 ) -> None:
     skip_unless_writers_overlap()
-    model_log.open(["c"])
+    model_log.make(["c"])
     held = threading.Event()
 
     def hold() -> None:
@@ -416,7 +416,7 @@ def test_an_outbox_is_moved_in_parts_of_bounded_size(
 ) -> None:
     monkeypatch.setattr(outbox, "MOVED_EVENTS", 4)
     monkeypatch.setattr(outbox, "MOVED_CHARACTERS", 10)
-    model_log.open(["c", "d"])
+    model_log.make(["c", "d"])
     orphan(model_log, *[entry(*each) for each in events])
     left: list[int] = []
 
@@ -442,7 +442,7 @@ def test_no_transaction_that_only_moves_locks_very_many_channels(
     monkeypatch.setattr(outbox, "MOVED_EVENTS", 2)
     monkeypatch.setattr(sequencer, "MOVED_CHANNELS", 3)
     names = [f"channel-{number}" for number in range(10)]
-    model_log.open(names)
+    model_log.make(names)
     orphan(model_log, *[entry(name, data) for data in "ab" for name in names])
     sizes: list[int] = []
 
@@ -511,7 +511,7 @@ def test_a_hook_that_has_nothing_to_do_asks_once(model_log: ModelLog) -> None:
 
 
 def test_a_deferred_event_needs_no_row_and_no_lock_of_its_channel(model_log: ModelLog) -> None:
-    model_log.open(["old"])
+    model_log.make(["old"])
     with transaction.atomic():
         with CaptureQueriesContext(connection) as queries:
             model_log.defer([entry("new"), entry("old")], announce_nothing)
@@ -536,7 +536,7 @@ def test_orphans_of_a_finished_channel_are_dropped_and_reported(model_log: Model
     with dropped() as heard:
         assert model_log.sequence(["c"]) == []
     assert heard == [("c", 1)]
-    assert model_log.open(["c"])[0].head == 7
+    assert model_log.make(["c"])[0].head == 7
     assert model_log.orphans() == []
 
 
@@ -548,7 +548,7 @@ def test_an_orphaned_end_keeps_what_came_before_it_and_drops_the_rest(model_log:
         (done,) = model_log.sequence(["c"])
     assert [each.kind for each in done.records] == [Kind.EVENT, Kind.TERMINAL]
     assert heard == [("c", 1)]
-    (head,) = model_log.open(["c"])
+    (head,) = model_log.make(["c"])
     assert (head.head, head.state) == (2, "error")
 
 

@@ -74,7 +74,7 @@ def test_a_trim_that_was_interrupted_is_finished_by_the_next(model_log: ModelLog
 
     with connection.execute_wrapper(AtDelete(interrupt)), pytest.raises(KeyboardInterrupt):
         model_log.trim("c", count=10)
-    (head,) = model_log.open(["c"])
+    (head,) = model_log.make(["c"])
     assert head.floor == total - 10
     assert stored("c") == total - BATCH
     # What is below the floor is gone for every reader, rows or not.
@@ -86,15 +86,15 @@ def test_a_floor_never_sinks(model_log: ModelLog) -> None:
     append_to(model_log, [entry("c") for _ in range(10)])
     model_log.trim("c", count=2)
     assert model_log.trim("c", count=9) == 0
-    assert model_log.open(["c"])[0].floor == 8
+    assert model_log.make(["c"])[0].floor == 8
 
 
 def test_nor_does_it_for_one_that_looked_before_another_trimmed(model_log: ModelLog) -> None:
     append_to(model_log, [entry("c") for _ in range(10)])
-    (old_head,) = model_log.open(["c"])
+    (old_head,) = model_log.make(["c"])
     model_log.trim("c", count=2)
     assert trim("default", old_head, model_log.trim_floor(old_head, count=9)) == 0
-    assert model_log.open(["c"])[0].floor == 8
+    assert model_log.make(["c"])[0].floor == 8
 
 
 def test_many_that_trim_at_once_remove_each_event_once(model_log: ModelLog) -> None:
@@ -102,7 +102,7 @@ def test_many_that_trim_at_once_remove_each_event_once(model_log: ModelLog) -> N
     counts = [250, 200, 150, 100, 50]
     removed = in_threads(*[partial(model_log.trim, "c", count=count) for count in counts])
     assert sum(removed) == 250
-    assert model_log.open(["c"])[0].floor == 250
+    assert model_log.make(["c"])[0].floor == 250
     assert_dense(everything(model_log, "c"), 251)
 
 
@@ -118,7 +118,7 @@ def test_appends_go_on_while_a_channel_is_trimmed(model_log: ModelLog) -> None:
             model_log.trim("c", count=5)
 
     in_threads(write, write, keep_five, keep_five)
-    (head,) = model_log.open(["c"])
+    (head,) = model_log.make(["c"])
     assert head.head == 90
     records = everything(model_log, "c")
     assert_dense(records, head.floor + 1)
@@ -138,7 +138,7 @@ def test_age_is_measured_by_the_databases_clock(
 
 def test_a_channel_that_is_deleted_meanwhile_has_nothing_to_trim(model_log: ModelLog) -> None:
     append_to(model_log, [entry("c") for _ in range(4)])
-    (head,) = model_log.open(["c"])
+    (head,) = model_log.make(["c"])
     Channel.objects.all().delete()
     assert model_log.trim_floor(head, age=timedelta(hours=2)) == 4
     assert trim("default", head, 4) == 0
@@ -147,7 +147,7 @@ def test_a_channel_that_is_deleted_meanwhile_has_nothing_to_trim(model_log: Mode
 def test_the_age_of_an_event_is_found_without_reading_them_all(model_log: ModelLog) -> None:
     append_to(model_log, [entry("c") for _ in range(1000)])
     age(model_log, "c", timedelta(days=3), 613)
-    (head,) = model_log.open(["c"])
+    (head,) = model_log.make(["c"])
     with CaptureQueriesContext(connection) as queries:
         assert model_log.seq_before(head, timezone.now() - timedelta(days=1)) == 613
     assert len(queries) <= 10
@@ -155,7 +155,7 @@ def test_the_age_of_an_event_is_found_without_reading_them_all(model_log: ModelL
 
 def test_an_event_that_was_trimmed_meanwhile_is_older_than_any_moment(model_log: ModelLog) -> None:
     append_to(model_log, [entry("c") for _ in range(100)])
-    (old_head,) = model_log.open(["c"])
+    (old_head,) = model_log.make(["c"])
     model_log.trim("c", count=10)
     long_ago = timezone.now() - timedelta(days=9)
     assert model_log.seq_before(old_head, long_ago) == 90

@@ -107,6 +107,12 @@ class AwayLog(ModelLog):
             raise LogUnavailable("away")
         return super().open(channels)
 
+    def make(self, channels: Any) -> list[Head]:
+        type(self).opened += 1
+        if type(self).opened > self.may:
+            raise LogUnavailable("away")
+        return super().make(channels)
+
 
 @pytest.mark.parametrize("may", [0, 1])
 async def test_without_its_log_a_run_does_not_begin(configure: Overrides, may: int) -> None:
