@@ -151,7 +151,7 @@ class Run(models.Model):
     """A generator that outlives its request. Its events are in the channel ``channel``.
 
     That channel's state tells how the run ended; the first end wins. This row tells who owns the
-    run, and until when its process has promised to be alive. All times are the database's.
+    run, and whose lease it lives by. All times are the database's.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -171,10 +171,14 @@ class Run(models.Model):
         default=False, help_text=_("Whether it is cancelled when nobody watches it.")
     )
     created = models.DateTimeField(_("created"))
-    lease = models.DateTimeField(
-        help_text=_("Until then its process lives; after it any other may say that it died.")
+    lease = models.UUIDField(
+        editable=False, help_text=_("When this lease is over, the run is ended as interrupted.")
     )
-    watched = models.DateTimeField(help_text=_("When a process last had a client of it."))
+    watched = models.PositiveBigIntegerField(
+        default=0,
+        editable=False,
+        help_text=_("Changes as long as a process has a client of it that it may end without."),
+    )
     ended = models.DateTimeField(_("ended"), null=True)
 
     class Meta:
@@ -195,3 +199,26 @@ class Run(models.Model):
     def channel(self) -> str:
         """The name of the channel with its events."""
         return f"{RUN_PREFIX}{self.id}"
+
+
+class Lease(models.Model):
+    """A promise of one event loop of a process: while it lives, it changes ``value``.
+
+    There is no time in it: each process that looks at it measures by its own clock how long it has
+    not changed, so a database's clock that is set ends nothing.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    value = models.BigIntegerField(
+        null=True, editable=False, help_text=_("None: it is over, and never begins again.")
+    )
+    seconds = models.FloatField(
+        editable=False, help_text=_("The process asks not to be taken for dead any earlier.")
+    )
+
+    class Meta:
+        verbose_name = _("lease")
+        verbose_name_plural = _("leases")
+
+    def __str__(self) -> str:
+        return str(self.id)

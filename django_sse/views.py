@@ -15,9 +15,10 @@ from django_sse.http.answers import come_back_later
 from django_sse.http.resumable import run_response, run_url
 from django_sse.hub.subscription import Subscription, subscribe
 from django_sse.process import database
+from django_sse.process.place import Place
 from django_sse.runs import ends, store
 from django_sse.runs.hooks import allows, ask
-from django_sse.runs.keeper import end_if_lost
+from django_sse.runs.keeper import stay
 from django_sse.runs.owners import may_access
 
 if TYPE_CHECKING:
@@ -136,7 +137,8 @@ class RunStatusView(View):
         """The status."""
         try:
             run = await _found(request, run_id)
-            await database.write(end_if_lost, run)
+            if run.ended is None:
+                await (await Place.of(request)).run(stay)
             state, events = await database.run(store.state, run)
         except ImmediateHttpResponse as error:
             return error.response

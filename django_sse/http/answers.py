@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import TYPE_CHECKING
 
 from django.http import HttpResponse, HttpResponseBadRequest, JsonResponse
@@ -50,10 +51,12 @@ def failed_stream(request: HttpRequest, error: StreamError, dialect: Dialect) ->
 
 def too_many_runs() -> HttpResponse:
     """Return 429 (RFC 6585, section 4): the caller has reached its limit of runs."""
+    # After it those of a process that died do not count any more.
+    seconds = max(5, ceil(1.5 * conf.current().RUNS.LEASE))
     return JsonResponse(
         {"error": "You already have too many answers in progress. Stop one, or wait for its end."},
         status=429,
-        headers={"Retry-After": "5", "Cache-Control": "no-store"},
+        headers={"Retry-After": str(seconds), "Cache-Control": "no-store"},
     )
 
 

@@ -163,13 +163,18 @@ class Migration(migrations.Migration):
                 ("created", models.DateTimeField(verbose_name="created")),
                 (
                     "lease",
-                    models.DateTimeField(
-                        help_text="Until then its process lives; after it any other may say that it died."
+                    models.UUIDField(
+                        editable=False,
+                        help_text="When this lease is over, the run is ended as interrupted.",
                     ),
                 ),
                 (
                     "watched",
-                    models.DateTimeField(help_text="When a process last had a client of it."),
+                    models.PositiveBigIntegerField(
+                        default=0,
+                        editable=False,
+                        help_text="Changes as long as a process has a client of it that it may end without.",
+                    ),
                 ),
                 ("ended", models.DateTimeField(null=True, verbose_name="ended")),
             ],
@@ -183,6 +188,36 @@ class Migration(migrations.Migration):
                 "constraints": [
                     models.UniqueConstraint(fields=("owner", "slot"), name="django_sse_run_slot")
                 ],
+            },
+        ),
+        migrations.CreateModel(
+            name="Lease",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "value",
+                    models.BigIntegerField(
+                        editable=False,
+                        help_text="None: it is over, and never begins again.",
+                        null=True,
+                    ),
+                ),
+                (
+                    "seconds",
+                    models.FloatField(
+                        editable=False,
+                        help_text="The process asks not to be taken for dead any earlier.",
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "lease",
+                "verbose_name_plural": "leases",
             },
         ),
         migrations.CreateModel(

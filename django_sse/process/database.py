@@ -207,7 +207,7 @@ def _executor(name: str) -> DatabaseExecutor:
     behind a slow hook of the project's.
     """
     if name not in _executors:
-        # A lease is renewed three times in its time; the connection is kept from one to the next.
+        # A lease is renewed four times in its time; the connection is kept from one to the next.
         idle = conf.current().RUNS.LEASE / 2 if name == "lease" else 0.0
         _executors[name] = DatabaseExecutor(
             constants.DATABASE_THREADS, name=f"django_sse-{name}", idle=idle

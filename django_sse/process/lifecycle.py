@@ -40,7 +40,6 @@ class Order(IntEnum):
     LOOPS = auto()
     GROUP_COMMIT = auto()
     RUN_PACE = auto()
-    RUN_KEEPERS = auto()
     STREAMS = auto()
 
 

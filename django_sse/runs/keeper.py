@@ -1,36 +1,40 @@
-"""The keeper of runs: it renews its process's leases and ends the runs of processes that died.
+"""The keeper of runs: it renews its event loop's lease and ends the runs of processes that died.
 
 Each event loop has two tasks, which run a query every few seconds while there are runs or clients
-of runs. Every process with a client of a run looks for expired leases, so that the client of a dead
-process's run gets its end. Renewing has its own task, because a process with many runs to end would
-otherwise let its own leases expire.
+of runs. Every process with a client of a run looks for leases that do not change, so that the
+client of a dead process's run gets its end. Renewing has its own task, because a process with many
+runs to end would otherwise let its own lease go.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from contextvars import Context
 from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
 
 from django_sse import conf
 from django_sse.exceptions import LogUnavailable
 from django_sse.process import database, stopping
-from django_sse.process.lifecycle import Order, in_forked_child
+from django_sse.process.observer import SOONER, Observer
 from django_sse.process.per_loop import PerLoop
-from django_sse.runs import ends, store
+from django_sse.runs import leases, store
+from django_sse.runs.lost import end_lost, end_stray, interval, longest_pause, too_long
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
-    from uuid import UUID
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from django_sse.models import Run
     from django_sse.runs.task import RunTask
 
 logger = logging.getLogger("django_sse")
+
+# Leases for which a keeper without runs and clients goes on to look: one until it knows that
+# another is silent, and the rest for a pause of the database or of this process.
+_STAYS = 3
 
 
 class Keeper:
@@ -39,34 +43,63 @@ class Keeper:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.tasks: dict[UUID, RunTask] = {}
+        self.lease: UUID | None = None
         self._watched: Counter[UUID] = Counter()
+        self._beginning = 0
+        self._stays_until = 0.0
         self._keeping: dict[str, asyncio.Task[None]] = {}
-        self._renewing_since: float | None = None
-        self._trusted_from = 0.0
+        self._renewing = asyncio.Lock()
+        self._fresh_until = 0.0
+        self._leases = Observer[UUID]()
+        self._clients = Observer[UUID]()
+        self._strays = Observer[UUID]()
 
     # -- runs and clients
 
+    @asynccontextmanager
+    async def beginning(self) -> AsyncIterator[UUID]:
+        """Hold the lease that a run, which is about to begin, will live by.
+
+        Raises ``LogUnavailable``.
+        """
+        self._beginning += 1
+        try:
+            self._ensure_keeping()
+            if self.lease is None or self.loop.time() > self._fresh_until:
+                # Nobody has kept it for a while: it may be over.
+                await self._renew()
+            assert self.lease is not None
+            yield self.lease
+        finally:
+            self._beginning -= 1
+
     def add(self, task: RunTask) -> None:
-        """Keep the lease of ``task``, which runs in this process."""
+        """Keep ``task``, which runs in this process, alive."""
         self.tasks[task.run.pk] = task
-        _here.add(task.run.pk)
         self._ensure_keeping()
+        if task.run.lease != self.lease:
+            # The lease was lost while the run began.
+            task.interrupt()
 
     def remove(self, task: RunTask) -> None:
-        """Stop keeping the lease of ``task``, which has ended."""
+        """Stop keeping ``task``, which has ended."""
         self.tasks.pop(task.run.pk, None)
-        _here.discard(task.run.pk)
 
     def watch(self, run: Run) -> None:
         """Count one more client of ``run`` in this process."""
         self._watched[run.pk] += 1
-        self._ensure_keeping()
+        self.stay()
 
     def unwatch(self, run: Run) -> None:
         """Count one client of ``run`` less in this process."""
         self._watched[run.pk] -= 1
         if self._watched[run.pk] <= 0:
             del self._watched[run.pk]
+
+    def stay(self) -> None:
+        """Look for processes that died, for long enough to find one, whoever leaves meanwhile."""
+        self._stays_until = self.loop.time() + _STAYS * conf.current().RUNS.LEASE
+        self._ensure_keeping()
 
     def interrupt(self) -> None:
         """End all runs of this loop as interrupted."""
@@ -79,54 +112,111 @@ class Keeper:
 
     # -- the two tasks
 
+    @property
+    def _observers(self) -> tuple[Observer[UUID], ...]:
+        return (self._leases, self._clients, self._strays)
+
     def _ensure_keeping(self) -> None:
         # Check each task: one may have ended while the other still waits for the database.
-        for work in (self._renew, self._look):
+        for work in (self._keep_lease, self._keep_looking):
             task = self._keeping.get(work.__name__)
             if task is None or task.done():
-                repeating = self.loop.create_task(self._repeat(work), context=Context())
-                self._keeping[work.__name__] = repeating
+                self._keeping[work.__name__] = self.loop.create_task(work(), context=Context())
+
+    def _busy(self) -> bool:
+        stays = self.loop.time() < self._stays_until
+        return bool(self.tasks or self._watched or self._beginning or stays)
+
+    async def _keep_lease(self) -> None:
+        while self._busy():
+            await self._repeat(self._renew)
+            await self._let_go()
+
+    async def _keep_looking(self) -> None:
+        await self._repeat(self._look)
 
     async def _repeat(self, work: Callable[[], Awaitable[None]]) -> None:
-        while self.tasks or self._watched:
-            await asyncio.sleep(_interval())
+        failed = False
+        while self._busy():
+            await asyncio.sleep(interval() * (SOONER if failed else 1))
             try:
                 await work()
-            except LogUnavailable as error:
-                logger.warning("The leases of runs cannot be kept; retrying: %s", error)
-                self._trust_later()
-            except Exception:
-                logger.exception("The leases of runs could not be kept; retrying.")
-                self._trust_later()
+            except Exception as error:
+                self._begin_anew(error, log=not failed)
+                failed = True
+            else:
+                failed = False
 
-    def _trust_later(self) -> None:
+    def _begin_anew(self, error: Exception, *, log: bool) -> None:
         # The other processes could not reach the database either: give them time to renew.
-        self._trusted_from = self.loop.time() + 2 * _interval()
-
-    def _trusts(self) -> bool:
-        """Return whether an expired lease can be taken to mean that its process died.
-
-        Not while this process waits to renew its own leases: then other processes may be waiting,
-        too.
-        """
-        now = self.loop.time()
-        waits = self._renewing_since is not None and now - self._renewing_since > _interval() / 2
-        return not waits and now >= self._trusted_from
+        for observer in self._observers:
+            observer.begin_anew()
+        if log:
+            expected = isinstance(error, LogUnavailable)
+            logger.warning(
+                "The leases of runs cannot be kept; retrying: %s",
+                error,
+                exc_info=None if expected else error,
+            )
 
     async def _renew(self) -> None:
-        started = self._renewing_since = self.loop.time()
-        try:
-            await database.renew(store.renew, list(self.tasks), list(self._watched))
-        finally:
-            self._renewing_since = None
-        if self.loop.time() - started > _interval():
-            self._trust_later()
+        async with self._renewing:
+            if self.lease is not None and not await database.renew(leases.renew, self.lease):
+                self._taken_for_dead()
+            if self.lease is None:
+                lease = uuid4()
+                await database.renew(leases.register, lease)
+                self.lease = lease
+        self._fresh_until = self.loop.time() + longest_pause()
+        for observer in self._observers:
+            observer.wrote(longest_pause())
+        if self._watched:
+            await database.renew(store.watch, list(self._watched))
+
+    async def _let_go(self) -> None:
+        lease, self.lease = self.lease, None
+        if lease is not None:
+            # Where that fails, or a run of it could not be marked as ended, another keeper finds
+            # that it does not change.
+            with suppress(LogUnavailable):
+                await database.renew(leases.remove, lease)
+
+    def _taken_for_dead(self) -> None:
+        """Do here what the other process does that has claimed the lease: the runs are over."""
+        logger.error(
+            "Another process has taken this one for dead: it could not renew its lease for longer "
+            "than RUNS['LEASE'] (%g s), because its event loop was blocked, or the process stopped,"
+            " or cut off from the database. %d runs end as interrupted.",
+            conf.current().RUNS.LEASE,
+            len(self.tasks),
+        )
+        self.lease = None
+        self._interrupt()
 
     async def _look(self) -> None:
-        if self._trusts():
-            await database.write(_end_all_lost)
-        if self._trusts():
-            await self._cancel_unwatched()
+        await self._end_lost()
+        await self._end_strays()
+        await self._cancel_unwatched()
+
+    async def _end_lost(self) -> None:
+        asked = self._leases.clock()
+        ours = {keeper.lease for keeper in _keepers.running().values()}
+        found = await database.renew(leases.seen)
+        seen = {lease: each for lease, each in found.items() if lease not in ours}
+        for lease in too_long(self._leases.silences(seen, asked=asked), seen):
+            await database.write(end_lost, lease, seen[lease].value)
+
+    async def _end_strays(self) -> None:
+        """End the runs of this lease that nothing runs: the commit of their row came late, or their
+        end could not be written."""
+        asked = self._strays.clock()
+        lease, pks = self.lease, list[UUID]()
+        if lease is not None:
+            pks = await database.renew(store.under_way, lease)
+        strays = dict.fromkeys(pk for pk in pks if pk not in self.tasks)
+        for pk, silence in self._strays.silences(strays, asked=asked).items():
+            if silence > conf.current().RUNS.LEASE:
+                await database.write(end_stray, pk)
 
     async def _cancel_unwatched(self) -> None:
         alone = [
@@ -134,51 +224,23 @@ class Keeper:
             for pk, task in self.tasks.items()
             if task.run.while_connected and pk not in self._watched
         ]
-        if not alone:
-            return
-        for pk in await database.run(store.unwatched, alone):
-            if task := self.tasks.get(pk):
+        asked = self._clients.clock()
+        numbers = await database.run(store.watched, alone) if alone else {}
+        for pk, silence in self._clients.silences(numbers, asked=asked).items():
+            task = self.tasks.get(pk)
+            if task and pk not in self._watched and silence > conf.current().RUNS.UNWATCHED:
                 logger.info("The run %s has no clients any more: cancelled.", pk)
                 task.abort()
 
 
-def _end_all_lost() -> None:
-    if expired := end_lost(store.expired()):
-        logger.warning("Ended runs whose process had died: %d.", expired)
-
-
-def end_lost(runs: Iterable[Run]) -> int:
-    """End the ``runs``, with expired leases, whose process died; return how many.
-
-    Raises ``LogUnavailable``.
-    """
-    started = time.monotonic()
-    # A run of this process is alive, even if its lease was renewed too late.
-    lost = store.claim([run for run in runs if run.pk not in _here])
-    if time.monotonic() - started > _interval() / 2:
-        # The database was slow, so live processes could not renew either. The claim just made
-        # expires, and then the runs are checked again.
-        return 0
-    ends.end_expired(lost)
-    return len(lost)
-
-
-def end_if_lost(run: Run) -> None:
-    """End ``run``, which a client has requested, if its process died."""
-    if run.ended is None and run.pk not in _here:
-        end_lost(store.expired(run_id=run.pk))
-
-
-def _interval() -> float:
-    runs = conf.current().RUNS
-    return min(runs.LEASE, runs.UNWATCHED) / 3
-
-
-# The runs of this process, on all its loops.
-_here: set[UUID] = set()
 _keepers = PerLoop(Keeper)
 get_keeper = _keepers.get
 """Return the keeper of the running loop."""
+
+
+async def stay() -> None:
+    """Tell the running loop's keeper that somebody has asked for a run; see ``Keeper.stay``."""
+    get_keeper().stay()
 
 
 class _Grace:
@@ -198,8 +260,3 @@ class _Grace:
 
 
 stopping.let_finish(_Grace())
-
-
-@in_forked_child(Order.RUN_KEEPERS)
-def _forget_after_fork() -> None:
-    _here.clear()

@@ -7,11 +7,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from django_sse import conf
-from django_sse.exceptions import Overloaded
+from django_sse.exceptions import Overloaded, TooManyRuns
 from django_sse.hub.registry import get_hub
 from django_sse.process import database
 from django_sse.runs import store
-from django_sse.runs.keeper import end_lost, get_keeper
+from django_sse.runs.keeper import get_keeper
 from django_sse.runs.task import RunTask
 from django_sse.streams.pulse import is_draining
 from django_sse.wire.cursor import Cursor
@@ -19,16 +19,11 @@ from django_sse.wire.errors import InvalidCursor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from uuid import UUID
 
     from django_sse.dialects import AnswerEncoder
     from django_sse.models import Run
     from django_sse.streams.sources import Source
-
-
-def _create(owner: str, dialect: str, while_connected: bool) -> Run:
-    # Runs of dead processes must not count towards the owner's limit.
-    end_lost(store.expired(owner=owner))
-    return store.create(owner, dialect=dialect, while_connected=while_connected)
 
 
 # Strong references: when the client leaves, nothing else holds these tasks.
@@ -52,7 +47,7 @@ async def start(
     """
     if is_draining():
         raise Overloaded("The server is stopping and starts no more runs. Try again shortly.")
-    creating = partial(_create, owner, dialect, while_connected)
+    creating = partial(store.create, owner, dialect=dialect, while_connected=while_connected)
     launching = asyncio.get_running_loop().create_task(_launch(source, encoder, creating, on_error))
     _launching.add(launching)
     launching.add_done_callback(_launching.discard)
@@ -66,23 +61,33 @@ async def start(
 async def _launch(
     source: Source,
     encoder: AnswerEncoder,
-    creating: Callable[[], Run],
+    creating: Callable[..., Run],
     on_error: Callable[[BaseException], None],
 ) -> RunTask:
-    run = await database.write(creating)
-    task = RunTask(run, encoder, on_error=on_error)
-    try:
-        keeper = get_keeper()
-        await task.start(source, keeper.remove)
-        keeper.add(task)
-        await task.first.wait(conf.current().STREAMS.OPEN_TIMEOUT)
-        task.first.send_headers()
-    except Exception:
-        await task.ended()
-        get_hub().forget(run.channel)
-        await database.write(store.discard, [run])
-        raise
+    keeper = get_keeper()
+    async with keeper.beginning() as lease:
+        run = await _create(creating, lease)
+        task = RunTask(run, encoder, on_error=on_error)
+        try:
+            await task.start(source, keeper.remove)
+            keeper.add(task)
+            await task.first.wait(conf.current().STREAMS.OPEN_TIMEOUT)
+            task.first.send_headers()
+        except Exception:
+            await task.ended()
+            get_hub().forget(run.channel)
+            await database.write(store.discard, [run])
+            raise
     return task
+
+
+async def _create(creating: Callable[..., Run], lease: UUID) -> Run:
+    try:
+        return await database.write(creating, lease=lease)
+    except TooManyRuns:
+        # Some of the owner's runs may be of a process that died.
+        get_keeper().stay()
+        raise
 
 
 def _report(on_error: Callable[[BaseException], None], launched: asyncio.Task[RunTask]) -> None:

@@ -1,4 +1,4 @@
-"""The rows of runs: who owns a run, and whether its process is still alive.
+"""The rows of runs: who owns a run, and by whose lease it lives (``leases.py``).
 
 All functions use the log's database, are synchronous, and raise ``LogUnavailable``.
 """
@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from django.db import IntegrityError, transaction
+from django.db.models import F
 
 from django_sse import conf
 from django_sse.exceptions import TooManyRuns
@@ -19,7 +20,7 @@ from django_sse.log.orm import BATCH, DatabaseNow, channel_hash
 from django_sse.models import Channel, Run, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import TypeVar
     from uuid import UUID
 
@@ -49,8 +50,8 @@ def _in(seconds: float) -> Combinable:
     return DatabaseNow() + timedelta(seconds=seconds)
 
 
-def create(owner: str, *, dialect: str, while_connected: bool) -> Run:
-    """Create a run of ``owner`` that begins now. Raises ``TooManyRuns``."""
+def create(owner: str, *, lease: UUID, dialect: str, while_connected: bool) -> Run:
+    """Create a run of ``owner`` that begins now and lives by ``lease``. Raises ``TooManyRuns``."""
     most = conf.current().LIMITS.RUNS_PER_OWNER
     for _ in range(_TRIES):
         taken = _run(partial(_slots, owner))
@@ -63,8 +64,7 @@ def create(owner: str, *, dialect: str, while_connected: bool) -> Run:
             dialect=dialect,
             while_connected=while_connected,
             created=DatabaseNow(),
-            lease=_in(conf.current().RUNS.LEASE),
-            watched=DatabaseNow(),
+            lease=lease,
         )
         try:
             return _run(partial(_insert, run))
@@ -98,15 +98,20 @@ def find_by_epoch(epoch: str) -> Run | None:
     return _run(_rows().filter(epoch=epoch).first)
 
 
-def renew(own: Iterable[UUID], watched: Iterable[UUID]) -> None:
-    """Renew the leases of this process's runs ``own``; mark ``watched`` runs as having clients."""
-    lease = conf.current().RUNS.LEASE
-    for ids in _batches(own):
-        rows = _rows().filter(pk__in=ids, ended__isnull=True)
-        _run(partial(rows.update, lease=_in(lease)))
-    for ids in _batches(watched):
-        rows = _rows().filter(pk__in=ids, ended__isnull=True, while_connected=True)
-        _run(partial(rows.update, watched=DatabaseNow()))
+def watch(ids: Iterable[UUID]) -> None:
+    """Note that these runs have clients in this process, if a run may end without them."""
+    for some in _batches(ids):
+        rows = _rows().filter(pk__in=some, ended__isnull=True, while_connected=True)
+        _run(partial(rows.update, watched=F("watched") + 1))
+
+
+def watched(ids: Iterable[UUID]) -> dict[UUID, int]:
+    """Return for each run a number that changes as long as a process has a client of it."""
+    found: dict[UUID, int] = {}
+    for some in _batches(ids):
+        rows = _rows().filter(pk__in=some).values_list("pk", "watched")
+        found |= _run(partial(dict, rows))
+    return found
 
 
 def _batches(ids: Iterable[UUID]) -> list[list[UUID]]:
@@ -114,39 +119,16 @@ def _batches(ids: Iterable[UUID]) -> list[list[UUID]]:
     return [every[start : start + BATCH] for start in range(0, len(every), BATCH)]
 
 
-def expired(*, owner: str | None = None, run_id: UUID | None = None) -> list[Run]:
-    """Return some runs that have not ended, but whose leases have expired."""
-    rows = _rows().filter(ended__isnull=True, lease__lt=DatabaseNow())
-    if owner is not None:
-        rows = rows.filter(owner=owner)
-    if run_id is not None:
-        rows = rows.filter(pk=run_id)
-    return _run(lambda: list(rows[:BATCH]))
-
-
-def claim(runs: Collection[Run]) -> list[Run]:
-    """Claim the ``runs`` whose leases are still expired: renew these leases and return the runs.
-
-    No other process can claim them before the new leases expire.
-    """
-    ids = [run.pk for run in runs]
-
-    def take() -> list[Run]:
-        with transaction.atomic(using=_alias()):
-            rows = _rows().filter(pk__in=ids, ended__isnull=True, lease__lt=DatabaseNow())
-            taken = list(rows.select_for_update())
-            rows.filter(pk__in=[run.pk for run in taken]).update(
-                lease=_in(conf.current().RUNS.LEASE)
-            )
-            return taken
-
-    return _run(take) if ids else []
-
-
-def unwatched(ids: Collection[UUID]) -> list[UUID]:
-    """Return the ``ids`` of runs without a client in any process for ``UNWATCHED`` seconds."""
-    rows = _rows().filter(pk__in=ids, watched__lt=_in(-conf.current().RUNS.UNWATCHED))
+def under_way(lease: UUID) -> list[UUID]:
+    """Return the ids of the runs of ``lease`` that have not ended."""
+    rows = _rows().filter(lease=lease, ended__isnull=True)
     return _run(lambda: list(rows.values_list("pk", flat=True)))
+
+
+def some_under_way(lease: UUID) -> Iterator[list[Run]]:
+    """Yield all runs of ``lease`` that have not ended, some at a time."""
+    for some in _batches(under_way(lease)):
+        yield _run(partial(list, _rows().filter(pk__in=some, ended__isnull=True)))
 
 
 def ended(ids: Iterable[UUID]) -> None:

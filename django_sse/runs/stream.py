@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from django_sse import conf
 from django_sse.hub.channel_stream import ChannelStream
 from django_sse.runs.ends import last_events
-from django_sse.runs.keeper import end_if_lost, get_keeper
+from django_sse.runs.keeper import get_keeper
 from django_sse.streams.ends import LOST, last_frames, retry_frame
 from django_sse.wire.cursor import NO_TAG, Position
 from django_sse.wire.encoder import encode
@@ -42,7 +42,6 @@ class RunStream(ChannelStream):
 
     def settle(self) -> bool:
         """See ``ChannelStream.settle``."""
-        end_if_lost(self._run)
         goes_on = super().settle()
         settled = self._settled
         assert settled is not None
@@ -56,8 +55,9 @@ class RunStream(ChannelStream):
         return goes_on
 
     async def _start(self) -> None:
-        self._keeper = get_keeper()
-        self._keeper.watch(self._run)
+        if self._run.ended is None:
+            self._keeper = get_keeper()
+            self._keeper.watch(self._run)
         await super()._start()
 
     def _after_reset(self, position: ChannelPosition, reason: str) -> tuple[int, str]:

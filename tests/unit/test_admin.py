@@ -18,7 +18,7 @@ from django.urls import path, reverse
 from django_sse import Event, finish, publish, publish_many, redact
 from django_sse.admin import EXCERPT, BoundedPaginator, ChannelAdmin, StoredEventAdmin
 from django_sse.models import Channel, StoredEvent
-from django_sse.runs import store
+from tests.unit.runs.support import new_run
 
 urlpatterns = [path("admin/", admin.site.urls)]
 
@@ -151,7 +151,7 @@ def test_a_redacted_event_is_shown_as_such(operator: Client) -> None:
 
 
 def test_a_run_is_listed_and_leads_to_its_channel(operator: Client) -> None:
-    run = store.create("user:7", dialect="openai-chat", while_connected=False)
+    run = new_run("user:7", dialect="openai-chat")
     response = operator.get(page("run_changelist"))
     (row,) = rows(response)
     assert row[:4] == [str(run.pk), run.channel, "user:7", "openai-chat"]

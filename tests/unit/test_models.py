@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.apps import apps
@@ -16,6 +17,7 @@ from django_sse.models import (
     TYPE_LENGTH,
     Channel,
     Kind,
+    Lease,
     OutboxEvent,
     Run,
     State,
@@ -32,7 +34,7 @@ def make_channel(name: str, name_hash: str, **fields: Any) -> Channel:
 
 def make_run(owner: str = "user:1", **fields: Any) -> Run:
     now = timezone.now()
-    fields = {"epoch": make_epoch(), "created": now, "lease": now, "watched": now} | fields
+    fields = {"epoch": make_epoch(), "created": now, "lease": uuid4()} | fields
     return Run.objects.create(owner=owner, **fields)
 
 
@@ -155,7 +157,7 @@ def test_kinds_are_what_the_rows_hold() -> None:
 def test_our_primary_keys_are_big_whatever_the_project_says() -> None:
     # Inherited, it would be the project's DEFAULT_AUTO_FIELD.
     assert vars(DjangoSSEConfig)["default_auto_field"] == "django.db.models.BigAutoField"
-    numbered = set(apps.get_app_config("django_sse").get_models()) - {Run}
+    numbered = set(apps.get_app_config("django_sse").get_models()) - {Run, Lease}
     assert numbered == {Channel, StoredEvent, OutboxEvent}
     for model in numbered:
         assert isinstance(model._meta.pk, models.BigAutoField)

@@ -25,7 +25,7 @@ from django_sse.runs import store
 from django_sse.testing import aread
 from tests.unit.hub.support import eventually
 from tests.unit.runs.conftest import configure, live
-from tests.unit.runs.support import ABORTED, INTERRUPTED, aage
+from tests.unit.runs.support import ABORTED, INTERRUPTED, anew_run, until
 
 __all__ = ["configure", "live"]
 
@@ -128,14 +128,14 @@ async def test_at_the_end_it_says_how_it_ended(client: AsyncClient) -> None:
     assert (told["state"], told["events"]) == ("done", 4)
 
 
+@pytest.mark.options(LEASE=1.0)
 async def test_of_a_run_whose_process_died_it_says_error(client: AsyncClient) -> None:
     await client.post("/short/")
     mine = await Run.objects.aget()
-    dead = await database.run(
-        lambda: store.create(mine.owner, dialect="plain", while_connected=False)
-    )
+    dead = await anew_run(mine.owner)
+    # It does not decide that itself: it has the process look for it, for long enough.
     assert (await status(client, dead.pk))["state"] == "running"
-    await aage(1000, dead)
+    await until(dead, "error")
     assert (await status(client, dead.pk))["state"] == "error"
     (event,) = await aread(await client.get(f"/answers/{dead.pk}/events/"))
     assert json.loads(event.data) == INTERRUPTED

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from django_sse import conf
 from django_sse.log import EventLog, get_log
 from django_sse.management.base import EventStreamCommand, batches, existing
-from django_sse.runs import store
-from django_sse.runs.keeper import end_lost
+from django_sse.runs import leases, lost, store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,7 +30,8 @@ class Command(EventStreamCommand):
         "Remove old events from the log. With --age or --count only those limits apply; without "
         "both, RETENTION's AGE and COUNT do. A client that reconnects at a removed position gets a "
         "stream-reset. Without any argument the command also removes runs that ended longer than "
-        "RUN_AGE ago, and ends runs whose process has died. It prints how many it removed."
+        "RUN_AGE ago, and ends runs whose process has died, for which it watches all processes for "
+        "up to RUNS's LEASE. It prints how many it removed."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -74,11 +74,23 @@ class Command(EventStreamCommand):
         self.stdout.write(f"{removed} events {done}.")
 
     def _work_on_runs(self, dry_run: bool) -> None:
-        if not dry_run:
-            end_lost(store.expired())
+        if not dry_run and leases.any_run():
+            self._end_lost()
         age = conf.current().RETENTION.RUN_AGE
         if age is not None and (count := store.remove_old(min(age, _LONGEST), dry_run=dry_run)):
             self.stdout.write(f"{count} runs {'would be removed' if dry_run else 'removed'}.")
+
+    def _end_lost(self) -> None:
+        seconds = conf.current().RUNS.LEASE
+        self.stdout.write(f"Watching for up to {seconds:g} s which processes with runs are alive.")
+        self.stdout.flush()
+        if not lost.end_all_lost():
+            self.stderr.write(
+                self.style.WARNING(
+                    "The database was away too often to tell of all processes whether they are "
+                    "alive. Run the command again."
+                )
+            )
 
 
 def _all(log: EventLog) -> Iterable[str]:

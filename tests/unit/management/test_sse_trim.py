@@ -3,6 +3,7 @@ from __future__ import annotations
 from argparse import ArgumentTypeError
 from datetime import timedelta
 from io import StringIO
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,13 +15,13 @@ from django_sse import publish, publish_many
 from django_sse.log import get_log
 from django_sse.log.model import ModelLog
 from django_sse.management.commands.sse_trim import parse_duration
-from django_sse.models import Channel, Run, StoredEvent
-from django_sse.runs import store
+from django_sse.models import Channel, Lease, Run, StoredEvent
+from django_sse.runs import leases, lost, store
 from django_sse.testing import memory_log, published
 from tests.options import Overrides
 from tests.unit.log.support import elsewhere
-from tests.unit.management.support import run
-from tests.unit.runs.support import say
+from tests.unit.management.support import complaints, run
+from tests.unit.runs.support import new_run, say
 
 pytestmark = pytest.mark.django_db
 
@@ -239,7 +240,7 @@ def test_a_duration_beyond_all_time_keeps_everything() -> None:
 
 
 def a_run(*, ended: timedelta | None) -> Run:
-    run = store.create("user:1", dialect="plain", while_connected=False)
+    run = new_run()
     say(run, "token")
     if ended is not None:
         Run.objects.filter(pk=run.pk).update(ended=timezone.now() - ended, slot=None)
@@ -247,15 +248,15 @@ def a_run(*, ended: timedelta | None) -> Run:
 
 
 def test_runs_that_ended_long_ago_go_with_all_they_said(settings: Any) -> None:
-    settings.DJANGO_SSE = {"RETENTION": {"RUN_AGE": 86400, "AGE": None}}
+    settings.DJANGO_SSE = {"RETENTION": {"RUN_AGE": 86400, "AGE": None}, "RUNS": {"LEASE": 0.2}}
     old, new, running = a_run(ended=2 * DAY), a_run(ended=HOUR), a_run(ended=None)
 
     assert run("sse_trim", "--dry-run").startswith("1 runs would be removed.\n")
     assert Run.objects.count() == 3
-    assert run("sse_trim").startswith("1 runs removed.\n")
+    assert "\n1 runs removed.\n" in run("sse_trim")
     assert set(Run.objects.all()) == {new, running}
     assert not Channel.objects.filter(name=old.channel).exists()
-    assert left(new.channel) == left(running.channel) == ["token"]
+    assert left(new.channel) == left(running.channel)[:1] == ["token"]
 
 
 @pytest.mark.parametrize("arguments", [("--age", "1d"), ("--count", "5"), ("room",)])
@@ -273,16 +274,50 @@ def test_runs_are_kept_where_the_settings_say_so(settings: Any) -> None:
     assert Run.objects.count() == 1
 
 
-def test_a_run_that_has_lost_its_process_is_ended() -> None:
-    lost = a_run(ended=None)
-    Run.objects.filter(pk=lost.pk).update(lease=timezone.now() - HOUR)
+def with_a_lease(settings: Any, seconds: float) -> None:
+    settings.DJANGO_SSE = {"RUNS": {"LEASE": seconds}}
+
+
+def test_a_run_that_has_lost_its_process_is_ended(settings: Any) -> None:
+    with_a_lease(settings, 0.5)
+    dead = a_run(ended=None)
 
     run("sse_trim", "--dry-run")
-    assert store.state(lost)[0] == ""
-    run("sse_trim")
-    assert store.state(lost)[0] == "error"
-    run("sse_trim")
-    assert len(left(lost.channel)) == 2
+    assert store.state(dead)[0] == ""
+    assert run("sse_trim").startswith("Watching for up to 0.5 s which processes")
+    assert store.state(dead)[0] == "error"
+    # Nothing is left that it would have to watch.
+    assert run("sse_trim") == "0 events removed.\n"
+    assert len(left(dead.channel)) == 2
+    assert not Lease.objects.exists()
+
+
+def test_a_run_whose_process_lives_goes_on(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process renews while the command waits for it; then the command does not wait longer."""
+    with_a_lease(settings, 3600.0)
+    living = a_run(ended=None)
+    waited: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        assert leases.renew(living.lease)
+
+    monkeypatch.setattr(lost, "time", SimpleNamespace(sleep=sleep))
+    assert "Watching" in run("sse_trim")
+    assert store.state(living)[0] == ""
+    assert waited == [pytest.approx(30.0 / 4)]
+    assert list(leases.seen()) == [living.lease]
+
+
+def test_where_the_database_is_away_again_and_again_it_ends_nothing(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_a_lease(settings, 0.2)
+    silent = a_run(ended=None)
+    # Each of its own writes is later than the one before promised.
+    monkeypatch.setattr(lost, "longest_pause", lambda: 0.0)
+    assert "too often to tell" in complaints("sse_trim")
+    assert store.state(silent)[0] == ""
 
 
 class BusyLog(ModelLog):
@@ -292,7 +327,7 @@ class BusyLog(ModelLog):
 
     def trim(self, channel: str, **limits: Any) -> int:
         if not self.begun:
-            self.begun.append(store.create("user:1", dialect="plain", while_connected=False))
+            self.begun.append(new_run())
             for number in range(9):
                 say(self.begun[0], str(number))
         return super().trim(channel, **limits)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from typing import Any
+from uuid import UUID, uuid4
 
 from asgiref.sync import sync_to_async
-from django.db.models import F
 
 from django_sse.dialects import AnswerEncoder, Dialect, get_dialect
 from django_sse.dialects.plain import Plain
@@ -21,7 +20,8 @@ from django_sse.log.entries import as_event, entry_of
 from django_sse.models import Run
 from django_sse.process import database
 from django_sse.publishing import end
-from django_sse.runs import ends, store
+from django_sse.runs import ends, leases, store
+from django_sse.runs.lost import end_lost
 from django_sse.runs.start import start
 from django_sse.runs.stream import RunStream
 from django_sse.runs.task import RunTask
@@ -113,6 +113,13 @@ async def astate(run: Run) -> str:
     return (await database.run(store.state, run))[0]
 
 
+async def until(run: Run, state: str) -> None:
+    """Returns once the log says so."""
+    async with asyncio.timeout(TIMEOUT):
+        while await astate(run) != state:  # noqa: ASYNC110 - the log tells nobody here
+            await asyncio.sleep(0.02)
+
+
 def terminals(records: list[Stored]) -> list[Stored]:
     return [record for record in records if record.kind == Kind.TERMINAL]
 
@@ -131,14 +138,34 @@ async def aend(run: Run, state: State, event: Event) -> bool:
     return await database.write(end, run.channel, state, [event])
 
 
-def age(seconds: float, *runs: Run) -> None:
-    """So much time goes by for the rows of these runs, or of all."""
-    by = timedelta(seconds=seconds)
-    rows = Run.objects.filter(pk__in=[run.pk for run in runs]) if runs else Run.objects.all()
-    rows.update(lease=F("lease") - by, watched=F("watched") - by, ended=F("ended") - by)
+def new_run(
+    owner: str = OWNER,
+    *,
+    dialect: str = "plain",
+    while_connected: bool = False,
+    lease: UUID | None = None,
+) -> Run:
+    """A run that nothing runs, by a lease of its own that nobody renews."""
+    if lease is None:
+        lease = uuid4()
+        leases.register(lease)
+    return store.create(owner, lease=lease, dialect=dialect, while_connected=while_connected)
 
 
-aage = sync_to_async(age)
+anew_run = sync_to_async(new_run)
+
+
+def renew(run: Run) -> bool:
+    """What the process of ``run`` does for it."""
+    return leases.renew(run.lease)
+
+
+def die(*runs: Run) -> None:
+    """End the runs as a process does that has seen their processes silent for too long."""
+    seen = leases.seen()
+    for run in runs:
+        if found := seen.get(run.lease):
+            end_lost(run.lease, found.value)
 
 
 def stream_of_run(run: Run, last_event_id: str | None, **options: Any) -> RunStream:

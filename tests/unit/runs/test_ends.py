@@ -16,11 +16,10 @@ from django_sse.log.base import State
 from django_sse.models import Run
 from django_sse.publishing import end
 from django_sse.runs import ends, store
-from django_sse.runs.keeper import end_if_lost
 from django_sse.wire import Event
 from tests.unit.dialects.support import NAMES
 from tests.unit.log.support import everything, in_threads
-from tests.unit.runs.support import ABORTED, INTERRUPTED, age, failures, say, terminals
+from tests.unit.runs.support import ABORTED, INTERRUPTED, die, failures, new_run, say, terminals
 
 pytestmark = [
     pytest.mark.usefixtures("database", "configure"),
@@ -41,7 +40,7 @@ class Shouting(Dialect):
 
 
 def create(dialect: str = "plain", owner: str = "user:1") -> Run:
-    return store.create(owner, dialect=dialect, while_connected=False)
+    return new_run(owner, dialect=dialect)
 
 
 def said(run: Run) -> list[tuple[str, Any]]:
@@ -137,13 +136,10 @@ def as_text(event: Event) -> str:
 # -- a process that died
 
 
-def test_a_run_whose_lease_is_over_ends_as_interrupted() -> None:
+def test_a_run_whose_process_died_ends_as_interrupted() -> None:
     run = create()
     say(run, "one")
-    end_if_lost(run)
-    assert how(run) == ("", False)
-    age(1000)
-    end_if_lost(run)
+    die(run)
     (_, (kind, data)) = said(run)
     assert (kind, json.loads(data)) == ("error", INTERRUPTED)
     assert how(run) == ("error", True)
@@ -152,9 +148,7 @@ def test_a_run_whose_lease_is_over_ends_as_interrupted() -> None:
 def test_whoever_finds_it_it_ends_once() -> None:
     run = create()
     say(run, "one")
-    age(1000)
-    found = store.expired()
-    in_threads(*[partial(ends.end_expired, found)] * 8, *[partial(end_if_lost, run)] * 4)
+    in_threads(*[partial(ends.end_expired, [run])] * 8, *[partial(die, run)] * 4)
     records = everything(get_log(), run.channel)
     assert [record.seq for record in records] == [1, 2]
     assert terminals(records) == [records[1]]
@@ -164,11 +158,9 @@ def test_whoever_finds_it_it_ends_once() -> None:
 def test_a_run_that_had_ended_and_could_not_note_it_keeps_its_end() -> None:
     run = create()
     assert end(run.channel, State.DONE, PLAIN.done())
-    age(1000)
-    ends.end_expired(store.expired())
+    die(run)
     assert said(run) == [("close", "[DONE]")]
     assert how(run) == ("done", True)
-    assert store.expired() == []
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -176,8 +168,7 @@ def test_the_death_is_told_in_the_runs_dialect(name: str) -> None:
     run = create(name)
     for event in encoder_events(name):
         say(run, event)
-    age(1000)
-    ends.end_expired(store.expired())
+    die(run)
     records = everything(get_log(), run.channel)
     assert failures(name, [Event(each.data, each.type or None) for each in records]) == 1
     assert how(run) == ("error", True)
@@ -209,19 +200,15 @@ def test_a_dialect_that_is_gone_keeps_no_run_from_its_end(
 ) -> None:
     lost = create(f"{__name__}.Renamed", "user:1")
     other = create(owner="user:2")
-    age(1000)
-    ends.end_expired(store.expired())
+    die(lost, other)
     assert how(lost) == how(other) == ("error", True)
     assert json.loads(said(lost)[0][1]) == INTERRUPTED
     assert "Renamed" in caplog.text
 
 
-def test_no_more_than_the_expired_are_ended() -> None:
+def test_no_more_than_the_runs_of_that_lease_are_ended() -> None:
     mine, other = create(), create(owner="user:2")
-    age(1000, other)
-    end_if_lost(mine)
-    assert how(mine) == how(other) == ("", False)
-    end_if_lost(other)
+    die(other)
     assert how(mine) == ("", False)
     assert how(other) == ("error", True)
 
@@ -246,8 +233,7 @@ def test_an_end_that_a_dialect_fails_to_say_is_said_plainly_and_keeps_no_other_f
 ) -> None:
     mute = create(ends.name_of(Mute()), "user:1")
     other = create(owner="user:2")
-    age(1000)
-    ends.end_expired(store.expired())
+    die(mute, other)
     assert how(mute) == how(other) == ("error", True)
     assert json.loads(said(mute)[0][1]) == INTERRUPTED
     stopped = create(ends.name_of(Mute()), "user:3")

@@ -7,16 +7,23 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.db import connection
+from django.db.models import F
 
-from django_sse.models import Run
+from django_sse.dialects.plain import PLAIN
+from django_sse.models import Channel, Lease, Run
 from django_sse.process import database, stopping
 from django_sse.runs import keeper as keeper_module
-from django_sse.runs import store
+from django_sse.runs import leases, store
 from django_sse.runs.keeper import Keeper, get_keeper
+from django_sse.runs.leases import Seen
+from django_sse.runs.task import RunTask
 from tests.options import Overrides
 from tests.unit.hub.support import eventually
 from tests.unit.runs.support import (
@@ -24,34 +31,25 @@ from tests.unit.runs.support import (
     INTERRUPTED,
     TIMEOUT,
     Answer,
-    aage,
+    anew_run,
     arecords,
     astate,
     begin,
     over,
+    renew,
     terminals,
+    until,
     watching,
 )
 
 pytestmark = pytest.mark.usefixtures("live")
 
-OFTEN: dict[str, Any] = {"LEASE": 0.6, "UNWATCHED": 3600.0}
+# A lease of one second: whatever the machine does meanwhile, a look comes in each half of it.
+OFTEN: dict[str, Any] = {"LEASE": 1.0, "UNWATCHED": 3600.0}
 
 
-async def dead(owner: str = "user:9", *, while_connected: bool = False) -> Run:
-    """A run whose process was killed a while ago."""
-    run = await database.run(
-        lambda: store.create(owner, dialect="plain", while_connected=while_connected)
-    )
-    await aage(1000, run)
-    return run
-
-
-async def until(run: Run, state: str) -> None:
-    """Returns once the log says so."""
-    async with asyncio.timeout(TIMEOUT):
-        while await astate(run) != state:  # noqa: ASYNC110 - the log tells nobody here
-            await asyncio.sleep(0.02)
+async def lease_of(run: Run) -> Seen:
+    return (await database.run(leases.seen))[run.lease]
 
 
 async def test_there_is_one_keeper_a_loop() -> None:
@@ -65,65 +63,97 @@ async def test_there_is_one_keeper_a_loop() -> None:
 
 
 @pytest.mark.options(**OFTEN)
-async def test_the_lease_of_a_run_is_renewed_for_as_long_as_it_runs() -> None:
-    answer = Answer()
-    task = await begin(answer.items(1))
-    first = (await Run.objects.aget(pk=task.run.pk)).lease
+async def test_the_lease_of_its_runs_is_renewed_for_as_long_as_one_runs() -> None:
+    answers = [Answer(), Answer()]
+    first, second = [await begin(answer.items(1)) for answer in answers]
+    assert first.run.lease == second.run.lease == get_keeper().lease
+    before = await lease_of(first.run)
     async with asyncio.timeout(TIMEOUT):
-        while (await Run.objects.aget(pk=task.run.pk)).lease <= first:  # noqa: ASYNC110 - a row tells nobody
+        while await lease_of(first.run) == before:  # noqa: ASYNC110 - a row tells nobody
             await asyncio.sleep(0.02)
-    assert await astate(task.run) == ""
-    answer.go_on()
-    await over(task)
-    assert await astate(task.run) == "done"
+    assert await astate(first.run) == ""
+    for answer, task in zip(answers, (first, second), strict=True):
+        answer.go_on()
+        await over(task)
+        assert await astate(task.run) == "done"
 
 
 @pytest.mark.options(**OFTEN)
-async def test_a_run_of_a_dead_process_is_ended_by_one_that_has_runs(
+async def test_runs_of_a_dead_process_are_ended_by_one_that_has_runs(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    lost = await dead()
-    answer = Answer()
-    task = await begin(answer.items())
-    await until(lost, "error")
-    (last,) = await arecords(lost)
-    assert json.loads(last.data) == INTERRUPTED
+    lost, orphan = await anew_run(), await anew_run(lease=uuid4())
+    task = await begin(Answer().items())
+    for run in (lost, orphan):
+        await until(run, "error")
+        (last,) = await arecords(run)
+        assert json.loads(last.data) == INTERRUPTED
     assert await astate(task.run) == ""
-    # The log says so after the clients know.
-    await eventually(lambda: "Ended runs whose process had died: 1." in caplog.text)
+    # The log says so after the clients know, and the lease is gone with its runs.
+    await eventually(lambda: caplog.text.count("Ended runs whose process had died: 1.") == 2)
+    async with asyncio.timeout(TIMEOUT):
+        while set(await database.run(leases.seen)) != {task.run.lease}:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.options(**OFTEN)
+async def test_runs_of_a_process_that_renews_are_left_alone() -> None:
+    alive, lost = await anew_run(), await anew_run("user:2")
+    await begin(Answer().items())
+    async with asyncio.timeout(TIMEOUT):
+        while await astate(lost) == "":
+            await sync_to_async(renew)(alive)
+            await asyncio.sleep(0.1)
+    assert await astate(alive) == ""
+
+
+@pytest.mark.options(**OFTEN)
+async def test_a_process_that_asks_for_more_time_has_it() -> None:
+    patient, lost = await anew_run(), await anew_run("user:2")
+    await Lease.objects.filter(pk=patient.lease).aupdate(seconds=3600.0)
+    await begin(Answer().items())
+    await until(lost, "error")
+    assert await astate(patient) == ""
 
 
 @pytest.mark.options(**OFTEN)
 async def test_a_client_of_a_run_whose_process_dies_is_told() -> None:
-    run = await database.run(
-        lambda: store.create("user:9", dialect="plain", while_connected=False),
-    )
+    run = await anew_run("user:9")
     async with watching(run) as client:
         await client.opened()
-        await aage(1000, run)
         event = await client.next()
         assert (event.type, json.loads(event.data)) == ("error", INTERRUPTED)
         assert await client.rest() == []
 
 
 @pytest.mark.options(**OFTEN)
+async def test_of_a_client_that_does_not_stay_the_keeper_goes_on_until_it_knows() -> None:
+    run = await anew_run("user:9")
+    async with watching(run) as client:
+        await client.opened()
+    assert not get_keeper()._watched
+    await until(run, "error")
+
+
+@pytest.mark.options(**OFTEN)
 async def test_of_several_processes_that_find_it_one_ends_it() -> None:
-    lost = await dead()
+    lost = await anew_run()
 
     def process() -> None:
         async def look() -> None:
-            await get_keeper()._look()
+            get_keeper().stay()
+            await until(lost, "error")
 
         asyncio.run(look())
 
-    await asyncio.gather(*[asyncio.to_thread(process) for _ in range(4)])
+    await asyncio.gather(*[asyncio.to_thread(process) for _ in range(3)])
     records = await arecords(lost)
     assert len(records) == 1
     assert terminals(records) == records
 
 
 @pytest.mark.options(**OFTEN)
-async def test_without_runs_and_clients_it_stops() -> None:
+async def test_without_runs_and_clients_it_stops_and_its_lease_is_gone() -> None:
     answer = Answer()
     task = await begin(answer.items(1))
     keeper = get_keeper()
@@ -132,16 +162,76 @@ async def test_without_runs_and_clients_it_stops() -> None:
     await over(task)
     async with asyncio.timeout(TIMEOUT):
         await asyncio.wait(keeper._keeping.values())
-    assert (keeper.tasks, dict(keeper._watched)) == ({}, {})
+    assert (keeper.tasks, dict(keeper._watched), keeper.lease) == ({}, {}, None)
+    assert not await Lease.objects.aexists()
     # And begins again with the next.
-    await begin(Answer().items())
+    again = await begin(Answer().items())
     assert not any(each.done() for each in keeper._keeping.values())
+    assert again.run.lease not in {None, task.run.lease}
+
+
+@pytest.mark.options(**OFTEN)
+async def test_one_that_kept_nothing_for_a_while_asks_whether_its_lease_still_is() -> None:
+    task = await begin(Answer().items())
+    keeper = get_keeper()
+    # The process was stopped, and a request is the first that it hears of.
+    assert await database.run(leases.claim, task.run.lease, (await lease_of(task.run)).value)
+    keeper._fresh_until = 0.0
+    again = await begin(Answer().items())
+    assert again.run.lease == keeper.lease != task.run.lease
+    await over(task)
+    assert (await astate(task.run), await astate(again.run)) == ("error", "")
+
+
+@pytest.mark.parametrize("removed", [False, True])
+@pytest.mark.options(**OFTEN)
+async def test_taken_for_dead_it_ends_its_runs_says_so_and_goes_on_with_another_lease(
+    removed: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = Answer()
+    task = await begin(answer.items())
+    lease = task.run.lease
+    if removed:
+        await Lease.objects.filter(pk=lease).adelete()
+    else:
+        await Lease.objects.filter(pk=lease).aupdate(value=None)
+    await over(task)
+    assert answer.notes == ["cancelled", "ended"]
+    (*_, last) = await arecords(task.run)
+    assert json.loads(last.data) == INTERRUPTED
+    assert "taken this one for dead" in caplog.text
+    assert "1 runs end as interrupted" in caplog.text
+    again = await begin(Answer().items())
+    assert again.run.lease != lease
+
+
+@pytest.mark.options(**OFTEN)
+async def test_one_that_begins_while_its_lease_is_lost_is_interrupted() -> None:
+    answer = Answer()
+    keeper = get_keeper()
+    async with keeper.beginning() as lease:
+        run = await anew_run(lease=lease)
+        task = RunTask(run, PLAIN, on_error=lambda error: None)
+        await task.start(answer.items(), keeper.remove)
+        keeper._taken_for_dead()
+        keeper.add(task)
+    await over(task)
+    assert await astate(run) == "error"
+
+
+@pytest.mark.options(**OFTEN)
+async def test_a_run_of_its_own_that_nothing_runs_is_ended() -> None:
+    task = await begin(Answer().items())
+    # The commit of its row came after the error; or it was abandoned.
+    stray = await anew_run("user:2", lease=task.run.lease)
+    await until(stray, "error")
+    assert await astate(task.run) == ""
 
 
 async def test_a_run_that_begins_while_one_of_the_two_ends_is_kept_by_both() -> None:
     await begin(Answer().items())
     keeper = get_keeper()
-    renewing = keeper._keeping["_renew"]
+    renewing = keeper._keeping["_keep_lease"]
     renewing.cancel()
     await asyncio.wait({renewing})
     await begin(Answer().items())
@@ -162,7 +252,7 @@ async def test_each_client_that_leaves_is_one_less() -> None:
 # -- runs that only go on for somebody
 
 
-@pytest.mark.options(LEASE=0.6, UNWATCHED=0.6)
+@pytest.mark.options(LEASE=1.0, UNWATCHED=1.0)
 async def test_a_run_that_nobody_watches_is_cancelled() -> None:
     answer = Answer()
     task = await begin(answer.items(), while_connected=True)
@@ -173,7 +263,7 @@ async def test_a_run_that_nobody_watches_is_cancelled() -> None:
     assert await astate(task.run) == "aborted"
 
 
-@pytest.mark.options(LEASE=0.6, UNWATCHED=0.6)
+@pytest.mark.options(LEASE=1.0, UNWATCHED=1.0)
 async def test_one_that_may_go_on_alone_does() -> None:
     alone, connected = Answer(), Answer()
     task = await begin(alone.items())
@@ -183,7 +273,7 @@ async def test_one_that_may_go_on_alone_does() -> None:
     assert await astate(task.run) == ""
 
 
-@pytest.mark.options(LEASE=0.6, UNWATCHED=0.6)
+@pytest.mark.options(LEASE=1.0, UNWATCHED=1.0)
 async def test_one_that_is_watched_here_goes_on() -> None:
     watched, alone = Answer(), Answer()
     task = await begin(watched.items(), while_connected=True)
@@ -195,17 +285,40 @@ async def test_one_that_is_watched_here_goes_on() -> None:
     assert watched.notes == ["cancelled", "ended"]
 
 
-@pytest.mark.options(LEASE=0.6, UNWATCHED=0.6)
+@pytest.mark.options(LEASE=1.0, UNWATCHED=1.0)
 async def test_one_that_is_watched_in_another_process_goes_on() -> None:
-    answer = Answer()
+    answer, alone = Answer(), Answer()
     task = await begin(answer.items(), while_connected=True)
-    other = Keeper(asyncio.get_running_loop())
-    for _ in range(10):
-        await database.write(store.renew, [], [task.run.pk])
-        await aage(0.4, task.run)
-        await get_keeper()._cancel_unwatched()
-        await other._cancel_unwatched()
+    other = await begin(alone.items(), while_connected=True)
+    async with asyncio.timeout(TIMEOUT):
+        while not alone.ended.is_set():
+            await database.write(store.watch, [task.run.pk])
+            await asyncio.sleep(0.1)
+    await over(other)
     assert answer.notes == []
+    await over(task)
+    assert answer.notes == ["cancelled", "ended"]
+
+
+# -- clocks
+
+
+@pytest.mark.parametrize("step", [timedelta(hours=1), -timedelta(hours=1), timedelta(days=5000)])
+@pytest.mark.options(LEASE=1.0, UNWATCHED=1.0)
+async def test_a_step_of_the_databases_clock_ends_nothing(step: timedelta) -> None:
+    """All its times are another hour or another decade, as they are after the clock was set."""
+    answers = [Answer(), Answer()]
+    task = await begin(answers[0].items())
+    connected = await begin(answers[1].items(), while_connected=True)
+    lost = await anew_run("user:2")
+    async with watching(connected.run) as client:
+        await client.opened()
+        await Run.objects.aupdate(created=F("created") + step)
+        await Channel.objects.aupdate(created=F("created") + step)
+        # So long it takes to find one that died.
+        await until(lost, "error")
+        assert [answer.notes for answer in answers] == [[], []]
+    assert await astate(task.run) == await astate(connected.run) == ""
 
 
 # -- a database that is away
@@ -217,25 +330,32 @@ async def test_a_database_that_is_away_is_asked_again(
     configure(**OFTEN)
     answer = Answer()
     await begin(answer.items())
-    lost = await dead()
+    lost = await anew_run("user:9")
     # No such database, for a while.
     settings.DJANGO_SSE = {**settings.DJANGO_SSE, "DATABASE": "nowhere"}
-    await eventually(lambda: "could not be kept" in caplog.text)
+    await eventually(lambda: "cannot be kept" in caplog.text)
     configure(**OFTEN)
     await until(lost, "error")
     assert answer.notes == []
+    # Said once, not at each try.
+    assert caplog.text.count("cannot be kept") <= 2
 
 
 @pytest.mark.options(**OFTEN)
-async def test_after_an_outage_others_have_a_moment_to_renew_theirs() -> None:
-    lost = await dead()
-    keeper = Keeper(asyncio.get_running_loop())
-    keeper._trust_later()
-    await keeper._look()
-    assert await astate(lost) == ""
-    keeper._trusted_from = 0.0
-    await keeper._look()
-    assert await astate(lost) == "error"
+async def test_while_nobody_can_write_nobody_is_taken_for_dead() -> None:
+    """SQLite's only lock is held: all wait for longer than a lease, and all can read."""
+    answer = Answer()
+    task = await begin(answer.items())
+    other, lost = await anew_run("user:2"), await anew_run("user:3")
+    with a_write_lock() as release:
+        await begin_nothing_for(2 * OFTEN["LEASE"])
+        release()
+    # The other process had to wait, too, and renews now.
+    async with asyncio.timeout(TIMEOUT):
+        while await astate(lost) == "":
+            assert await sync_to_async(renew)(other)
+            await asyncio.sleep(0.1)
+    assert await astate(other) == await astate(task.run) == ""
 
 
 # -- the end of the process
@@ -274,51 +394,6 @@ async def test_the_keeper_of_a_closed_loop_takes_everything_in_silence() -> None
     keeper = await asyncio.to_thread(lambda: asyncio.run(use()))
     keeper.interrupt()
     assert keeper.tasks == {}
-
-
-# -- a database that keeps everybody waiting
-
-
-@pytest.mark.options(**OFTEN)
-async def test_while_it_waits_to_renew_its_own_it_believes_nothing_of_others() -> None:
-    keeper = Keeper(asyncio.get_running_loop())
-    assert keeper._trusts()
-    keeper._renewing_since = keeper.loop.time() - 10
-    assert not keeper._trusts()
-    lost = await dead()
-    await keeper._look()
-    assert await astate(lost) == ""
-    keeper._renewing_since = None
-    await keeper._look()
-    assert await astate(lost) == "error"
-
-
-@pytest.mark.options(**OFTEN)
-async def test_a_renewal_that_took_long_is_no_reason_to_end_others() -> None:
-    await begin(Answer().items())
-    keeper = Keeper(asyncio.get_running_loop())
-    keeper.tasks = get_keeper().tasks
-    with a_write_lock() as release:
-        renewing = asyncio.create_task(keeper._renew())
-        await begin_nothing_for(keeper_module._interval() * 2)
-        release()
-    await renewing
-    assert not keeper._trusts()
-
-
-@pytest.mark.options(**OFTEN)
-async def test_one_that_could_not_be_claimed_in_time_is_looked_at_again_later() -> None:
-    lost = await dead()
-    with a_write_lock() as release:
-        ending = asyncio.create_task(database.run(keeper_module.end_if_lost, lost))
-        await begin_nothing_for(keeper_module._interval() * 2)
-        release()
-    await ending
-    # Whoever has it may have waited for the same lock.
-    assert await astate(lost) == ""
-    await aage(1000, lost)
-    await database.run(keeper_module.end_if_lost, lost)
-    assert await astate(lost) == "error"
 
 
 @contextmanager

@@ -23,7 +23,17 @@ from django_sse.runs.start import find_by_position
 from django_sse.streams import pulse
 from tests.options import Overrides
 from tests.unit.hub.support import eventually
-from tests.unit.runs.support import OWNER, Answer, aage, astate, atexts, begin, over, tokens
+from tests.unit.runs.support import (
+    OWNER,
+    Answer,
+    anew_run,
+    astate,
+    atexts,
+    begin,
+    over,
+    tokens,
+    until,
+)
 
 pytestmark = pytest.mark.usefixtures("live")
 
@@ -237,15 +247,16 @@ async def test_a_run_too_many_is_not_begun() -> None:
     assert answers[2].began.is_set()
 
 
-@pytest.mark.options(RUNS_PER_OWNER=1)
-async def test_the_dead_do_not_count() -> None:
-    dead = await database.run(
-        lambda: store.create(OWNER, dialect="plain", while_connected=False),
-    )
-    await aage(1000, dead)
+@pytest.mark.options(RUNS_PER_OWNER=1, LEASE=1.0)
+async def test_the_dead_count_until_it_is_known_that_they_are() -> None:
+    dead = await anew_run(OWNER)
+    with pytest.raises(TooManyRuns):
+        await begin(tokens(1))
+    # From now on somebody looks whether it is alive.
+    await until(dead, "error")
     task = await begin(tokens(1))
     await over(task)
-    assert (await astate(dead), await astate(task.run)) == ("error", "done")
+    assert await astate(task.run) == "done"
 
 
 async def test_one_that_failed_at_once_leaves_its_place(configure: Overrides) -> None:

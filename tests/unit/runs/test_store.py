@@ -20,7 +20,7 @@ from django_sse.models import Channel, Run, StoredEvent
 from django_sse.publishing import end
 from django_sse.runs import store
 from tests.unit.log.support import elsewhere, in_threads, start_python
-from tests.unit.runs.support import say
+from tests.unit.runs.support import new_run, say
 
 TIMEOUT = 90.0
 
@@ -31,7 +31,7 @@ pytestmark = [
 
 
 def create(owner: str = "user:1", *, while_connected: bool = False) -> Run:
-    return store.create(owner, dialect="plain", while_connected=while_connected)
+    return new_run(owner, while_connected=while_connected)
 
 
 def created_or_refused(owner: str = "user:1") -> Run | None:
@@ -44,9 +44,7 @@ def created_or_refused(owner: str = "user:1") -> Run | None:
 def later(seconds: float, *runs: Run) -> None:
     """So much time goes by for these runs."""
     by = timedelta(seconds=seconds)
-    Run.objects.filter(pk__in=[run.pk for run in runs]).update(
-        lease=F("lease") - by, watched=F("watched") - by, ended=F("ended") - by
-    )
+    Run.objects.filter(pk__in=[run.pk for run in runs]).update(ended=F("ended") - by)
 
 
 def slots(owner: str = "user:1") -> list[int | None]:
@@ -68,21 +66,18 @@ def test_a_run_begins_with_a_channel_of_its_own_by_whose_ids_it_is_found() -> No
 
 
 def test_what_was_asked_for_is_kept() -> None:
-    run = store.create("session:abc", dialect="ai-sdk", while_connected=True)
+    lease = uuid4()
+    run = store.create("session:abc", lease=lease, dialect="ai-sdk", while_connected=True)
     found = store.find(run.pk)
     assert found is not None
     assert (found.owner, found.dialect, found.while_connected) == ("session:abc", "ai-sdk", True)
-    assert found.ended is None
+    assert (found.lease, found.ended) == (lease, None)
 
 
-@pytest.mark.options(LEASE=100.0)
 def test_its_times_are_the_databases() -> None:
     before = elsewhere(database_now)
     run = create()
-    after = elsewhere(database_now)
-    assert before <= run.created <= after
-    assert before <= run.watched <= after
-    assert before <= run.lease - timedelta(seconds=100) <= after
+    assert before <= run.created <= elsewhere(database_now)
 
 
 def database_now() -> Any:
@@ -107,6 +102,7 @@ def test_of_a_hundred_that_begin_at_once_as_many_as_allowed_do() -> None:
 
 def test_two_processes_together_begin_no_more_than_one_may() -> None:
     code = """
+        from uuid import uuid4
         from django_sse.exceptions import TooManyRuns
         from django_sse.runs import store
         from django.conf import settings
@@ -117,7 +113,7 @@ def test_two_processes_together_begin_no_more_than_one_may() -> None:
         sys.stdin.readline()
         for _ in range(10):
             try:
-                store.create("user:1", dialect="plain", while_connected=False)
+                store.create("user:1", lease=uuid4(), dialect="plain", while_connected=False)
             except TooManyRuns:
                 continue
             begun += 1
@@ -194,95 +190,47 @@ def test_the_state_is_that_of_the_channel() -> None:
     assert store.state(run) == ("", 0)
 
 
-# -- leases
+# -- by a lease
 
 
-@pytest.mark.options(LEASE=100.0)
-def test_a_run_is_expired_when_its_lease_is_over_and_not_before() -> None:
-    early, late = create(), create()
-    later(99, early)
-    assert store.expired() == []
-    later(2, early)
-    assert store.expired() == [early]
-    later(200, late)
-    assert {run.pk for run in store.expired()} == {early.pk, late.pk}
-
-
-def test_one_that_ended_does_not_expire() -> None:
-    run = create()
-    store.ended([run.pk])
-    later(1000, run)
-    assert store.expired() == []
-
-
-def test_the_expired_can_be_asked_for_by_owner_and_by_run() -> None:
-    one, two, other = create(), create(), create("user:2")
-    later(1000, one, two, other)
-    assert {run.pk for run in store.expired(owner="user:1")} == {one.pk, two.pk}
-    assert store.expired(run_id=two.pk) == [two]
-    assert store.expired(owner="user:3") == []
-
-
-@pytest.mark.options(LEASE=100.0)
-def test_renewed_a_lease_begins_again() -> None:
-    mine, other = create(), create()
-    later(1000, mine, other)
-    store.renew([mine.pk], [])
-    assert store.expired() == [other]
-    later(99, mine)
-    assert store.expired() == [other]
-    later(2, mine)
-    assert len(store.expired()) == 2
-
-
-def test_what_ended_is_not_renewed() -> None:
-    run = create()
-    store.ended([run.pk])
-    run.refresh_from_db()
-    store.renew([run.pk], [run.pk])
-    lease, watched = run.lease, run.watched
-    run.refresh_from_db()
-    assert (run.lease, run.watched) == (lease, watched)
-
-
-def test_many_runs_are_renewed_at_once() -> None:
-    runs = [create(f"user:{number}") for number in range(3)]
-    later(1000, *runs)
+def test_those_of_a_lease_that_have_not_ended_are_under_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lease = uuid4()
+    runs = [new_run(f"user:{number}", lease=lease) for number in range(5)]
+    create("user:9")
+    store.ended([runs[0].pk])
+    left = {run.pk for run in runs[1:]}
+    assert set(store.under_way(lease)) == left
     # More than go into one statement.
-    store.renew([*(uuid4() for _ in range(1200)), *(run.pk for run in runs)], [])
-    assert store.expired() == []
+    monkeypatch.setattr(store, "BATCH", 3)
+    some = list(store.some_under_way(lease))
+    assert [len(each) for each in some] == [3, 1]
+    assert {run.pk for each in some for run in each} == left
+    assert list(store.some_under_way(uuid4())) == []
 
 
 # -- clients
 
 
-@pytest.mark.options(UNWATCHED=30.0)
-def test_a_run_is_unwatched_when_nobody_said_so_for_a_while() -> None:
-    alone, watched, not_asked_for = (create(while_connected=True) for _ in range(3))
-    both = [alone.pk, watched.pk]
-    later(29, alone, watched, not_asked_for)
-    assert store.unwatched(both) == []
-    later(2, alone, watched, not_asked_for)
-    store.renew([], [watched.pk])
-    assert store.unwatched(both) == [alone.pk]
-    assert store.unwatched([]) == []
+def test_a_run_that_is_watched_has_another_number_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(store, "BATCH", 2)
+    alone, *runs = (create(f"user:{n}", while_connected=True).pk for n in range(4))
+    before = store.watched([alone, *runs])
+    store.watch(runs)
+    after = store.watched([alone, *runs])
+    assert {pk for pk in after if after[pk] != before[pk]} == set(runs)
+    assert store.watched([]) == {}
 
 
-def test_that_it_is_watched_keeps_no_process_alive() -> None:
-    run = create(while_connected=True)
-    later(1000, run)
-    store.renew([], [run.pk])
-    assert store.expired() == [run]
-
-
-def test_clients_of_runs_that_go_on_without_them_are_not_written_down() -> None:
-    run = create()
-    later(1000, run)
-    run.refresh_from_db()
-    store.renew([], [run.pk])
-    watched = run.watched
-    run.refresh_from_db()
-    assert run.watched == watched
+def test_clients_of_runs_that_go_on_without_them_or_have_ended_are_not_written_down() -> None:
+    goes_on, over = create().pk, create(while_connected=True).pk
+    store.ended([over])
+    before = store.watched([goes_on, over])
+    store.watch([goes_on, over])
+    assert store.watched([goes_on, over]) == before
 
 
 # -- what is removed
@@ -326,10 +274,9 @@ def test_old_are_those_that_ended_long_ago() -> None:
     [
         partial(store.find, uuid4()),
         partial(store.find_by_epoch, "e"),
-        partial(store.renew, [uuid4()], []),
-        partial(store.renew, [], [uuid4()]),
-        store.expired,
-        partial(store.unwatched, [uuid4()]),
+        partial(store.watch, [uuid4()]),
+        partial(store.watched, [uuid4()]),
+        partial(store.under_way, uuid4()),
         partial(store.ended, [uuid4()]),
         partial(store.remove_old, 1),
         create,
@@ -341,18 +288,6 @@ def test_a_database_that_is_away_is_a_log_that_is_away(call: Callable[[], object
 
     with connection.execute_wrapper(away), pytest.raises(LogUnavailable, match="gone away"):
         call()
-
-
-def test_of_the_expired_one_claims_each_and_only_while_it_is_expired() -> None:
-    lost, alive = create(), create("user:2")
-    later(1000, lost)
-    found = [lost, alive]
-    # Looked up as expired, and renewed before somebody came to end it.
-    assert store.claim(found) == [lost]
-    assert store.claim(found) == []
-    later(1000, lost)
-    assert store.claim([]) == []
-    assert store.claim(found) == [lost]
 
 
 def test_the_channels_of_runs_under_way_are_known() -> None:

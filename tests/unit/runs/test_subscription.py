@@ -33,7 +33,7 @@ from tests.unit.hub.support import Client, eventually, texts
 from tests.unit.runs.support import (
     INTERRUPTED,
     Answer,
-    aage,
+    anew_run,
     asay,
     begin,
     failures,
@@ -206,10 +206,10 @@ async def test_of_a_run_that_was_discarded_nothing_is_left() -> None:
 # -- a run whose process died
 
 
+@pytest.mark.options(LEASE=1.0)
 async def test_a_run_that_lost_its_process_ends_when_somebody_asks_for_it() -> None:
-    run = await database.run(lambda: store.create("user:1", dialect="plain", while_connected=False))
+    run = await anew_run()
     await asay(run, "one")
-    await aage(1000, run)
     async with watching(run) as client:
         await client.opened()
         first, last = await client.rest()

@@ -22,7 +22,7 @@ from django_sse.log.model import ModelLog
 from django_sse.models import Run
 from django_sse.process import database
 from django_sse.publishing import append, last_entries
-from django_sse.runs import ends, store
+from django_sse.runs import ends
 from django_sse.runs.keeper import get_keeper
 from django_sse.runs.task import RunTask
 from tests.appending import append_to
@@ -37,6 +37,7 @@ from tests.unit.runs.support import (
     TIMEOUT,
     Answer,
     aend,
+    anew_run,
     arecords,
     asay,
     astate,
@@ -397,7 +398,7 @@ async def test_a_process_that_stalled_writes_nothing_behind_the_end_of_others() 
 
 
 async def test_one_that_was_stopped_before_it_began_does_not_go_on() -> None:
-    run = await database.run(lambda: store.create("user:1", dialect="plain", while_connected=False))
+    run = await anew_run()
     await sync_to_async(ends.stop)(run)
     answer = Answer()
     task = RunTask(run, PLAIN, on_error=lambda error: None)
@@ -414,7 +415,7 @@ async def test_nobody_waits_for_the_first_item_of_one_that_is_stopped() -> None:
         await asyncio.Event().wait()
         yield "never"
 
-    run = await database.run(lambda: store.create("user:1", dialect="plain", while_connected=False))
+    run = await anew_run()
     task = RunTask(run, PLAIN, on_error=lambda error: None)
     await task.start(silent(), lambda task: None)
     first = asyncio.create_task(task.first.wait(TIMEOUT))

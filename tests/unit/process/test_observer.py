@@ -1,0 +1,223 @@
+"""Who is alive, on a clock that the test sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Literal, NamedTuple
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from django_sse.process.observer import PAUSE, RENEWALS, SOONER, Observer
+
+INTERVAL = 1.0
+LEASE = RENEWALS * INTERVAL
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Watched:
+    """An observer, its clock, and the values that it is shown."""
+
+    values: dict[str, object] = field(default_factory=lambda: {"key": 0})
+    clock: Clock = field(default_factory=Clock)
+
+    def __post_init__(self) -> None:
+        self.observer = Observer[str](self.clock)
+
+    def goes_on(self, intervals: int) -> dict[str, float]:
+        """It writes and looks as it should; what it says at the end."""
+        for _ in range(intervals):
+            self.clock.now += INTERVAL
+            self.observer.wrote(PAUSE * INTERVAL)
+            said = self.look()
+        return said
+
+    def look(self) -> dict[str, float]:
+        return self.observer.silences(self.values, asked=self.clock.now)
+
+
+def test_a_value_that_does_not_change_is_silent_since_it_was_first_seen() -> None:
+    watched = Watched()
+    assert watched.goes_on(1) == {"key": 0.0}
+    assert watched.goes_on(5) == {"key": 5.0}
+    watched.values["key"] = 1
+    assert watched.goes_on(1) == {"key": 0.0}
+    assert watched.goes_on(3) == {"key": 3.0}
+
+
+def test_each_key_has_its_own_time_and_one_that_is_gone_has_none() -> None:
+    watched = Watched({"early": None})
+    watched.goes_on(3)
+    watched.values = {"early": None, "late": None}
+    assert watched.goes_on(3) == {"early": 5.0, "late": 2.0}
+    del watched.values["early"]
+    watched.goes_on(1)
+    watched.values["early"] = None
+    assert watched.goes_on(1) == {"early": 0.0, "late": 4.0}
+
+
+def test_without_writes_of_its_own_it_knows_nothing() -> None:
+    watched = Watched()
+    for _ in range(10):
+        watched.clock.now += INTERVAL
+        assert watched.look() == {"key": 0.0}
+
+
+def test_one_write_is_not_enough() -> None:
+    watched = Watched()
+    watched.goes_on(1)
+    watched.clock.now += INTERVAL
+    watched.observer.wrote(within=100.0)
+    watched.clock.now += 10 * INTERVAL
+    assert watched.look() == {"key": 0.0}
+    watched.observer.wrote(within=100.0)
+    assert watched.look() == {"key": 11.0}
+
+
+def test_after_a_failure_everybody_has_all_the_time_again() -> None:
+    watched = Watched()
+    watched.goes_on(9)
+    watched.observer.begin_anew()
+    assert watched.goes_on(1) == {"key": 0.0}
+    assert watched.goes_on(2) == {"key": 2.0}
+
+
+def test_after_a_pause_of_its_own_everybody_has_all_the_time_again() -> None:
+    watched = Watched()
+    watched.goes_on(9)
+    # Stopped, and the first that it does is to look, or to write.
+    watched.clock.now += 1000.0
+    assert watched.look() == {"key": 0.0}
+    watched.goes_on(9)
+    watched.clock.now += 1000.0
+    assert watched.goes_on(1) == {"key": 0.0}
+
+
+def test_a_query_that_took_long_says_how_it_was_when_it_began() -> None:
+    watched = Watched()
+    watched.goes_on(3)
+    asked = watched.clock.now
+    watched.clock.now += 1.5
+    assert watched.observer.silences(watched.values, asked=asked) == {"key": 2.0}
+
+
+# -- two processes and their database
+
+
+@dataclass(frozen=True)
+class Fault:
+    """It begins and lasts; then a query fails, or waits, or nobody runs (a suspended machine)."""
+
+    begins: float
+    seconds: float
+    kind: Literal["fails", "waits", "nobody"]
+
+    @property
+    def ends(self) -> float:
+        return self.begins + self.seconds
+
+    def __contains__(self, moment: float) -> bool:
+        return self.begins <= moment < self.ends
+
+
+class Query(NamedTuple):
+    """When it began, the database was done, the process heard of it; whether it failed."""
+
+    asked: float
+    done: float
+    heard: float
+    failed: bool
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """A task that repeats a query: when it begins, and how long the database takes."""
+
+    first: float
+    takes: float
+
+    def queries(self, until: float, faults: list[Fault]) -> Iterator[Query]:
+        now = self.first
+        while now < until:
+            asked = done = _awake(now, faults)
+            failed = False
+            for fault in faults:
+                if done in fault and fault.kind != "nobody":
+                    failed = fault.kind == "fails"
+                    done = done if failed else fault.ends
+            done += self.takes
+            heard = _awake(done, faults)
+            yield Query(asked, done, heard, failed)
+            now = heard + INTERVAL * (SOONER if failed else 1)
+
+
+def _awake(moment: float, faults: list[Fault]) -> float:
+    asleep = (each.ends for each in faults if each.kind == "nobody" and moment in each)
+    return max([moment, *asleep])
+
+
+FAULT = st.builds(
+    Fault,
+    begins=st.floats(4, 7),
+    seconds=st.floats(0, 9),
+    kind=st.sampled_from(["fails", "waits", "nobody"]),
+)
+FAULTS = st.lists(FAULT, max_size=2).map(lambda some: sorted(some, key=attrgetter("begins")))
+# A living process may be slow, too.
+RENEWING = st.builds(Repeated, first=st.floats(0, 1), takes=st.floats(0, 0.7))
+OBSERVING = st.builds(Repeated, first=st.floats(0, 1), takes=st.floats(0, 0.3))
+NEVER = 30.0
+
+
+def silences(
+    faults: list[Fault], renewing: Repeated, writing: Repeated, looking: Repeated, dies: float
+) -> list[tuple[float, float]]:
+    """What the looks say of a process that dies then: when, and how long it was silent."""
+    until = dies + 20
+    renewals = [
+        query.done
+        for query in renewing.queries(until, faults)
+        if not query.failed and query.asked < dies
+    ]
+    clock = Clock()
+    observer, said = Observer[str](clock), []
+
+    def look(query: Query) -> None:
+        values = {"it": sum(each < query.done for each in renewals)}
+        said.append((clock.now, observer.silences(values, asked=query.asked)["it"]))
+
+    steps: list[tuple[Query, Callable[[Query], None]]] = []
+    for task, step in ((writing, lambda _: observer.wrote(PAUSE * INTERVAL)), (looking, look)):
+        for query in task.queries(until, faults):
+            steps.append((query, (lambda _: observer.begin_anew()) if query.failed else step))
+    for query, step in sorted(steps, key=lambda each: each[0].heard):
+        clock.now = query.heard
+        step(query)
+    return said
+
+
+@given(FAULTS, RENEWING, OBSERVING, OBSERVING)
+def test_a_process_that_renews_is_never_silent_for_a_lease_whatever_befalls_all(
+    faults: list[Fault], renewing: Repeated, writing: Repeated, looking: Repeated
+) -> None:
+    said = silences(faults, renewing, writing, looking, NEVER)
+    assert max(silence for at, silence in said if at < NEVER) <= LEASE
+
+
+@given(FAULTS, RENEWING, OBSERVING, OBSERVING, st.floats(0, 20))
+def test_one_that_died_is_found_within_two_leases_after_the_last_fault(
+    faults: list[Fault], renewing: Repeated, writing: Repeated, looking: Repeated, dies: float
+) -> None:
+    said = silences(faults, renewing, writing, looking, dies)
+    found = min(at for at, silence in said if silence > LEASE)
+    assert dies < found <= max([dies, *(each.ends for each in faults)]) + 2 * LEASE
