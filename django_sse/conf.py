@@ -102,8 +102,9 @@ class Runs:
     """``RUNS``: generators that outlive their request."""
 
     LEASE: float = 6.0
-    """A process that has not renewed its lease for this long is taken for dead, and another one
-    ends its runs as ``interrupted``. A process renews three times in this time, with one query."""
+    """A process whose lease did not change for this long, by the clock of the process that looks at
+    it, is taken for dead, and its runs end as ``interrupted``. It is renewed four times in this
+    time, with one query. After an outage of the database everybody has this long again."""
 
     GRACE: float = 10.0
     """A server that stops gives its runs this long to finish; then they are interrupted. Keep it

@@ -1,0 +1,182 @@
+"""Who is taken for dead: three servers, each with its own way to one PostgreSQL."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+
+from django_sse.wire import MessageEvent
+from tests.integration.many.stores import POSTGRES
+from tests.integration.servers.answers import END, ENDLESS, Client, code, data, tokens
+from tests.integration.servers.environment import environment
+from tests.integration.servers.notes import Notes
+from tests.looking import eventually
+from tests.proxy import Proxy
+from tests.servers import HOST, Server
+
+LEASE = 1.0
+OPTIONS = {"LEASE": LEASE, "UNWATCHED": 3600.0, "GRACE": 0.0, "SAFETY_INTERVAL": 0.3}
+# An answer of some leases, so that it outlasts an outage of three.
+COUNT = 100
+ANSWER = f"count={COUNT}&pause=0.05"
+# Seconds more for a busy machine.
+PATIENCE = 10.0
+
+pytestmark = [
+    pytest.mark.needs("uvicorn"),
+    pytest.mark.parametrize("env", [POSTGRES], indirect=True, ids=["postgres"]),
+]
+
+
+class Side:
+    """A server with a way of its own to the database."""
+
+    def __init__(self, env: dict[str, str], proxied: Callable[[int], Proxy]) -> None:
+        url = urlsplit(env["DJANGO_SSE_TEST_DATABASE_URL"])
+        self._proxy = proxied(url.port or 5432)
+        here = url._replace(netloc=f"{url.username}@{HOST}:{self._proxy.port}")
+        env = env | {"DJANGO_SSE_TEST_DATABASE_URL": urlunsplit(here)}
+        self.server = Server("uvicorn", env=env, database=Path(env["DJANGO_SSE_TEST_DB"]))
+
+    def lose_database(self, how: str) -> None:
+        if how == "stalls":
+            self._proxy.stall()
+        else:
+            self._proxy.refuse()
+            self._proxy.cut()
+
+    def find_database(self) -> None:
+        self._proxy.restore()
+
+    def begin(self, client: Client, path: str) -> str:
+        """The address of a run whose client saw its first tokens and left."""
+        stream, address = client.start(self.server, path)
+        with stream:
+            stream.take(3)
+        return address
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Notes:
+    return Notes(tmp_path / "notes")
+
+
+@pytest.fixture
+def client() -> Client:
+    return Client()
+
+
+@pytest.fixture
+def sides(
+    env: dict[str, str], notes: Notes, proxied: Callable[[int], Proxy]
+) -> Iterator[Sequence[Side]]:
+    env = env | environment(notes, **OPTIONS)
+    with ExitStack() as stack:
+        found = [Side(env, proxied) for _ in range(3)]
+        for side in found:
+            stack.enter_context(side.server)
+        yield found
+
+
+def go_by(seconds: float) -> None:
+    """Wait for a time, not for an event: what is tested is that it ends nothing."""
+    time.sleep(seconds)
+
+
+def state_of(client: Client, side: Side, address: str) -> str:
+    """The state of a run, as soon as the server has its database again."""
+    found: list[str] = []
+
+    def answers() -> bool:
+        with suppress(AssertionError):
+            found.append(client.status(side.server, address)["state"])
+        return bool(found)
+
+    eventually(answers, side.server.output)
+    return found[0]
+
+
+def end_of(client: Client, side: Side, address: str) -> tuple[list[str], MessageEvent]:
+    """All tokens of a run, and its last event, when it has ended."""
+    state = partial(client.status, side.server, address)
+    eventually(lambda: state()["state"] != "running", state)
+    with client.stream(side.server, address) as replay:
+        *events, last = replay
+    return data(events), last
+
+
+@pytest.mark.parametrize("how", ["refuses", "stalls"])
+def test_after_an_outage_that_was_longer_than_a_lease_only_the_dead_are_dead(
+    how: str, sides: Sequence[Side], client: Client, notes: Notes
+) -> None:
+    *living, victim = sides
+    answers = [side.begin(client, f"/answer/?{ANSWER}&name=whole") for side in living]
+    lost = victim.begin(client, f"/answer/?{ENDLESS}&name=lost")
+    for side in sides:
+        side.lose_database(how)
+    go_by(1.5 * LEASE)
+    victim.server.kill()
+    go_by(1.5 * LEASE)
+    # One is back before the other, and is asked for the other's run.
+    living[0].find_database()
+    assert state_of(client, living[0], answers[1]) == "running"
+    with client.stream(living[0].server, answers[1]) as stream:
+        stream.take(3)
+    living[1].find_database()
+    back = time.monotonic()
+    _, last = end_of(client, living[0], lost)
+    found = time.monotonic() - back
+    assert code(last) == "interrupted"
+    for address in answers:
+        texts, last = end_of(client, living[0], address)
+        assert (texts, (last.type, last.data)) == (tokens(COUNT), END)
+    notes.wait_for("whole", 2)
+    print(f"{how}: ended {found / LEASE:.1f} leases after the database was back")
+    assert found < 2 * LEASE + PATIENCE
+
+
+@pytest.mark.parametrize("stopped", [[1, 2], [0, 1, 2]], ids=["who looks", "everybody"])
+def test_who_was_stopped_for_longer_than_a_lease_ends_no_living_run(
+    stopped: Sequence[int], sides: Sequence[Side], client: Client, notes: Notes
+) -> None:
+    address = sides[0].begin(client, f"/answer/?{ANSWER}&name=whole")
+    with ExitStack() as stack:
+        for side in sides[1:]:
+            stack.enter_context(client.stream(side.server, address)).take(3)
+        for number in stopped:
+            sides[number].server.send_signal(signal.SIGSTOP)
+        go_by(3 * LEASE)
+        for number in reversed(stopped):
+            sides[number].server.send_signal(signal.SIGCONT)
+            if number:
+                # It is asked for the run before the run's own process goes on.
+                assert state_of(client, sides[number], address) == "running"
+        texts, last = end_of(client, sides[1], address)
+    assert (texts, (last.type, last.data)) == (tokens(COUNT), END)
+    assert notes.count("whole") == 1
+
+
+def test_who_runs_and_was_stopped_for_longer_than_a_lease_has_lost_its_runs_and_goes_on(
+    sides: Sequence[Side], client: Client, notes: Notes
+) -> None:
+    runner, other, _ = sides
+    address = runner.begin(client, f"/answer/?{ENDLESS}&name=lost")
+    with client.stream(other.server, address) as waiting:
+        runner.server.send_signal(signal.SIGSTOP)
+        *_, last = waiting
+    assert code(last) == "interrupted"
+    assert notes.count("lost") == 0
+    runner.server.send_signal(signal.SIGCONT)
+    notes.wait_for("lost")
+    said = "taken this one for dead"
+    eventually(lambda: said in runner.server.output(), runner.server.output)
+    again = runner.begin(client, f"/answer/?{ANSWER}&name=again")
+    texts, last = end_of(client, other, again)
+    assert (texts, (last.type, last.data)) == (tokens(COUNT), END)
