@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("django_sse")
 
 # Leases for which a keeper without runs and clients goes on to look: one until it knows that
-# another is silent, and the rest for a pause of the database or of this process.
+# another is silent, and the rest for a busy machine.
 _STAYS = 3
 
 
@@ -151,6 +151,8 @@ class Keeper:
         # The other processes could not reach the database either: give them time to renew.
         for observer in self._observers:
             observer.begin_anew()
+        if self.loop.time() < self._stays_until:
+            self.stay()
         if log:
             expected = isinstance(error, LogUnavailable)
             logger.warning(
