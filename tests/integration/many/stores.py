@@ -41,6 +41,7 @@ class Store:
 
 SQLITE = Store("sqlite")
 POSTGRES = Store("postgres", ("postgres",), databases.POSTGRES_URL)
+MARIADB = Store("mariadb", ("mariadb",), databases.MARIADB_URL)
 STORES = [
     SQLITE,
     Store("sqlite-redis-core", ("redis",), None, "channels_redis.core.RedisChannelLayer"),
@@ -51,7 +52,7 @@ STORES = [
         databases.POSTGRES_URL,
         "channels_redis.pubsub.RedisPubSubChannelLayer",
     ),
-    Store("mariadb", ("mariadb",), databases.MARIADB_URL),
+    MARIADB,
 ]
 
 

@@ -1,26 +1,23 @@
-"""Who is taken for dead: three servers, each with its own way to one PostgreSQL."""
+"""Who is taken for dead: three servers, each with its own way to one database."""
 
 from __future__ import annotations
 
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, suppress
-from functools import partial
+from contextlib import ExitStack
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from django_sse.wire import MessageEvent
-from tests.integration.many.stores import POSTGRES
-from tests.integration.servers.answers import END, ENDLESS, Client, code, data, tokens
+from tests.integration.many.sides import Side, end_of, go_by, state_of
+from tests.integration.many.stores import MARIADB, POSTGRES
+from tests.integration.servers.answers import END, ENDLESS, Client, code, tokens
 from tests.integration.servers.environment import environment
 from tests.integration.servers.notes import Notes
 from tests.looking import eventually
 from tests.proxy import Proxy
 from tests.requirements import in_full
-from tests.servers import HOST, Server
 
 LEASE = 1.0
 OPTIONS = {"LEASE": LEASE, "UNWATCHED": 3600.0, "GRACE": 0.0, "SAFETY_INTERVAL": 0.3}
@@ -32,36 +29,15 @@ PATIENCE = 10.0
 
 pytestmark = [
     pytest.mark.needs("uvicorn"),
-    pytest.mark.parametrize("env", [POSTGRES], indirect=True, ids=["postgres"]),
+    pytest.mark.parametrize(
+        "env",
+        [
+            pytest.param(POSTGRES, id="postgres"),
+            pytest.param(MARIADB, id="mariadb", marks=in_full),
+        ],
+        indirect=True,
+    ),
 ]
-
-
-class Side:
-    """A server with a way of its own to the database."""
-
-    def __init__(self, env: dict[str, str], proxied: Callable[[int], Proxy]) -> None:
-        url = urlsplit(env["DJANGO_SSE_TEST_DATABASE_URL"])
-        self._proxy = proxied(url.port or 5432)
-        here = url._replace(netloc=f"{url.username}@{HOST}:{self._proxy.port}")
-        env = env | {"DJANGO_SSE_TEST_DATABASE_URL": urlunsplit(here)}
-        self.server = Server("uvicorn", env=env, database=Path(env["DJANGO_SSE_TEST_DB"]))
-
-    def lose_database(self, how: str) -> None:
-        if how == "stalls":
-            self._proxy.stall()
-        else:
-            self._proxy.refuse()
-            self._proxy.cut()
-
-    def find_database(self) -> None:
-        self._proxy.restore()
-
-    def begin(self, client: Client, path: str) -> str:
-        """The address of a run whose client saw its first tokens and left."""
-        stream, address = client.start(self.server, path)
-        with stream:
-            stream.take(3)
-        return address
 
 
 @pytest.fixture
@@ -88,33 +64,6 @@ def sides(
         for side in found:
             stack.enter_context(side.server)
         yield found
-
-
-def go_by(seconds: float) -> None:
-    """Wait for a time, not for an event: what is tested is that it ends nothing."""
-    time.sleep(seconds)
-
-
-def state_of(client: Client, side: Side, address: str) -> str:
-    """The state of a run, as soon as the server has its database again."""
-    found: list[str] = []
-
-    def answers() -> bool:
-        with suppress(AssertionError):
-            found.append(client.status(side.server, address)["state"])
-        return bool(found)
-
-    eventually(answers, side.server.output)
-    return found[0]
-
-
-def end_of(client: Client, side: Side, address: str) -> tuple[list[str], MessageEvent]:
-    """All tokens of a run, and its last event, when it has ended."""
-    state = partial(client.status, side.server, address)
-    eventually(lambda: state()["state"] != "running", state)
-    with client.stream(side.server, address) as replay:
-        *events, last = replay
-    return data(events), last
 
 
 @pytest.mark.parametrize("how", ["refuses", pytest.param("stalls", marks=in_full)])
