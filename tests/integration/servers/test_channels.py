@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 
 from django_sse.wire import MessageEvent
+from django_sse.wire.cursor import MAX_CHANNELS
 from tests.integration.servers.client import Headers, Stream, get
 from tests.integration.servers.kinds import every_kind
 from tests.integration.servers.notes import Notes
 from tests.servers import Server
 
 FOREIGN = "zzzzzzzzzzz-1-tagtag"
+# Numbers of 19 digits, the most that there are, with room for some events after them.
+FAR = 10**18
+OF_CHANNEL = "channel_id IN (SELECT id FROM django_sse_channel WHERE name LIKE ?)"
 
 
 def publish(server: Server, channel: str, data: str, query: str = "") -> str:
@@ -244,3 +250,27 @@ def test_a_sync_permission_may_ask_the_database(server: Server, name: str) -> No
     assert get(server, f"/streams/make_users/?names={name}", method="POST")[0] == 200
     with Stream(server, path) as stream:
         assert stream.next().type == "stream-open"
+
+
+@every_kind
+def test_the_longest_position_of_the_most_channels_comes_back_whole(
+    server: Server, name: str
+) -> None:
+    names = [f"{name}-{number}" for number in range(MAX_CHANNELS)]
+    for each in names:
+        publish(server, each, "first")
+    with closing(sqlite3.connect(server.database, timeout=60)) as database, database:
+        mine, far = f"{name}-%", f"+ {FAR}"
+        channels = f"UPDATE django_sse_channel SET head = head {far}, floor = floor {far}"
+        database.execute(f"{channels} WHERE name LIKE ?", [mine])
+        events = f"UPDATE django_sse_storedevent SET seq = seq {far} WHERE {OF_CHANNEL}"
+        database.execute(events, [mine])
+    with listen(server, "+".join(names)) as stream:
+        position = stream.next().last_event_id
+        assert len(position) == 32 * (11 + 1 + 19 + 1 + 6 + 1) - 1
+    publish(server, names[-1], "meanwhile")
+    for last_event_id, query in ((position, ""), (None, f"?last_event_id={position}")):
+        with listen(server, "+".join(names), last_event_id, query) as stream:
+            opening, missed = stream.take(2)
+            assert (opening.last_event_id, missed.data) == (position, "meanwhile")
+            assert len(missed.last_event_id) == len(position)

@@ -24,6 +24,60 @@ def copy_database(source: Path, target: Path) -> None:
         old.backup(new)
 
 
+class Disk:
+    """What a power cut leaves on the disk with ``synchronous=NORMAL``: not the newest commits.
+
+    It keeps the file open, so that the write-ahead log holds all commits since.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._wal = Path(f"{server.database}-wal")
+        self._connection = sqlite3.connect(server.database)
+        self._connection.execute("SELECT * FROM django_sse_channel").fetchall()
+        self._kept = 0
+
+    def sync(self) -> None:
+        """All commits up to now are on the disk."""
+        self._kept = self._wal.stat().st_size
+
+    def cut_power(self) -> None:
+        self._server.kill()
+        database, wal = self._server.database.read_bytes(), self._wal.read_bytes()
+        assert len(wal) > self._kept > 0
+        self._connection.close()
+        Path(f"{self._server.database}-shm").unlink(missing_ok=True)
+        self._server.database.write_bytes(database)
+        self._wal.write_bytes(wal[: self._kept])
+
+
+@pytest.mark.parametrize("others", [0, 3, 5])
+def test_after_a_power_cut_late_clients_are_told_of_the_events_that_the_disk_lost(
+    others: int, serve: Callable[..., Server]
+) -> None:
+    server = serve("uvicorn")
+    disk = Disk(server)
+    post(server, *range(1, 6))
+    disk.sync()
+    with Stream(server, "/channels/a/?since=5") as stream:
+        safe = stream.take(6)[-1].last_event_id
+        post(server, *range(6, 11))
+        lost = stream.take(5)[-1].last_event_id
+    disk.cut_power()
+    server.start()
+    post(server, *[f"other {number}" for number in range(others)])
+    with Stream(server, "/channels/a/", headers={"Last-Event-ID": lost}) as stream:
+        reset = stream.next()
+        assert json.loads(reset.data) == {"reason": "rewound", "channels": [0]}
+        assert stream.next().type == "stream-open"
+        post(server, "live")
+        assert stream.next().data == "live"
+    with Stream(server, "/channels/a/", headers={"Last-Event-ID": safe}) as stream:
+        assert stream.next().type == "stream-open"
+        received = [event.data for event in stream.take(others + 1)]
+        assert received == [*[f"other {number}" for number in range(others)], "live"]
+
+
 @pytest.mark.parametrize(
     "how", ["an older copy", "an older copy and others", "a new file", "the same file"]
 )
