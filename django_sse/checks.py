@@ -73,6 +73,10 @@ _ABOVE_ZERO: tuple[tuple[str, ...], ...] = (
     ("LIMITS", "RING_EVENTS"),
     ("LIMITS", "SYNC_GENERATORS"),
     ("LIMITS", "RUNS_PER_OWNER"),
+    ("LIMITS", "RUNS_PER_PROCESS"),
+    ("LIMITS", "RUN_SECONDS"),
+    ("LIMITS", "RUN_EVENTS"),
+    ("LIMITS", "RUN_BYTES"),
     ("RUNS", "LEASE"),
     ("RUNS", "UNWATCHED"),
 )

@@ -80,7 +80,20 @@ class Limits:
 
     RUNS_PER_OWNER: int = 20
     """Runs that one user, or one anonymous session, may have in progress; the answer to one more is
-    429."""
+    429. A run counts until its generator has left."""
+
+    RUNS_PER_PROCESS: int = 1000
+    """Runs that one process may have, for all owners together; the answer to one more is 503, or to
+    an EventSource ``stream-retry``. A run counts until its generator has left."""
+
+    RUN_SECONDS: float = 6 * 3600.0
+    """A run that takes longer ends with an error, code ``limit_seconds``."""
+
+    RUN_EVENTS: int = 200_000
+    """A run with more events ends with an error, code ``limit_events``."""
+
+    RUN_BYTES: int = 64 << 20
+    """A run whose events have more bytes of data ends with an error, code ``limit_bytes``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -159,7 +159,7 @@ class Run(models.Model):
     slot = models.PositiveSmallIntegerField(
         null=True,
         editable=False,
-        help_text=_("Its place among the runs that its owner may have at once; none when ended."),
+        help_text=_("Its place among the runs of its owner; none when its generator has left."),
     )
     epoch = models.CharField(
         max_length=EPOCH_LENGTH,
@@ -189,7 +189,8 @@ class Run(models.Model):
         ]
         indexes: ClassVar = [
             models.Index(fields=["epoch"], name="django_sse_run_epoch"),
-            models.Index(fields=["ended", "lease"], name="django_sse_run_lease"),
+            models.Index(fields=["slot", "lease"], name="django_sse_run_lease"),
+            models.Index(fields=["ended"], name="django_sse_run_ended"),
         ]
 
     def __str__(self) -> str:

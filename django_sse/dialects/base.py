@@ -60,9 +60,10 @@ class AnswerEncoder(ABC):
     def failed(self, message: str, code: str = "error") -> list[Event]:
         """Return the events that end a failed answer; the last one is the terminal event.
 
-        ``message`` is for the client. ``code`` is ``"error"``, or ``"interrupted"`` if the process
-        died. The call may come in another process than the one that encoded the answer, on a new
-        encoder.
+        ``message`` is for the client. ``code`` is ``"error"``, ``"interrupted"`` if the process
+        died, or ``"limit_seconds"``, ``"limit_events"`` or ``"limit_bytes"`` if the answer went
+        over that limit. The call may come in another process than the one that encoded the answer,
+        on a new encoder.
         """
 
     @abstractmethod

@@ -138,7 +138,7 @@ class Migration(migrations.Migration):
                     "slot",
                     models.PositiveSmallIntegerField(
                         editable=False,
-                        help_text="Its place among the runs that its owner may have at once; none when ended.",
+                        help_text="Its place among the runs of its owner; none when its generator has left.",
                         null=True,
                     ),
                 ),
@@ -183,7 +183,8 @@ class Migration(migrations.Migration):
                 "verbose_name_plural": "runs",
                 "indexes": [
                     models.Index(fields=["epoch"], name="django_sse_run_epoch"),
-                    models.Index(fields=["ended", "lease"], name="django_sse_run_lease"),
+                    models.Index(fields=["slot", "lease"], name="django_sse_run_lease"),
+                    models.Index(fields=["ended"], name="django_sse_run_ended"),
                 ],
                 "constraints": [
                     models.UniqueConstraint(fields=("owner", "slot"), name="django_sse_run_slot")

@@ -40,6 +40,7 @@ class Order(IntEnum):
     LOOPS = auto()
     GROUP_COMMIT = auto()
     RUN_PACE = auto()
+    RUN_PLACES = auto()
     STREAMS = auto()
 
 

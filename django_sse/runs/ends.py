@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from django_sse.dialects import DIALECTS, get_dialect
-from django_sse.exceptions import ChannelFinished
+from django_sse.exceptions import ChannelFinished, LogUnavailable
 from django_sse.hub.registry import announce
 from django_sse.log import get_log
+from django_sse.process import database
 from django_sse.publishing import end, last_entries
 from django_sse.runs import store
 from django_sse.streams.ends import ABORTED, INTERRUPTED, Ending, say
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from uuid import UUID
 
     from django_sse.dialects import AnswerEncoder, Dialect
     from django_sse.log.base import Entry
     from django_sse.models import Run
     from django_sse.wire.event import Event
+
+logger = logging.getLogger("django_sse")
 
 
 def name_of(dialect: Dialect) -> str:
@@ -77,12 +82,23 @@ def _as_they_are(ending: Ending, events: list[Event]) -> list[Event]:
 def stop(run: Run) -> bool:
     """End ``run`` as aborted, wherever it runs. Returns False when it had ended before.
 
+    Its process frees its slot when the generator has left.
+
     Raises ``LogUnavailable``.
     """
     sent = store.state(run)[1]
     stopped = end(run.channel, ABORTED.state, last_events(run, sent, ABORTED))
     store.ended([run.pk])
     return stopped
+
+
+async def note(run: Run, what: Callable[[list[UUID]], None]) -> None:
+    """Call ``what``, which notes in the row of ``run`` that it has ended or left."""
+    try:
+        await database.write(what, [run.pk])
+    except LogUnavailable as error:
+        # A keeper notes it when the lease has expired.
+        logger.warning("The run %s could not be marked as ended yet: %s", run.pk, error)
 
 
 def end_expired(runs: Sequence[Run]) -> None:
@@ -98,7 +114,7 @@ def end_expired(runs: Sequence[Run]) -> None:
     appended, outcomes = log.append_each(groups)
     announce(appended)
     done = [isinstance(outcome, list | ChannelFinished) for outcome in outcomes]
-    store.ended(run.pk for run, has_end in zip(runs, done, strict=True) if has_end)
+    store.left(run.pk for run, has_end in zip(runs, done, strict=True) if has_end)
     for outcome, has_end in zip(outcomes, done, strict=True):
         if isinstance(outcome, Exception) and not has_end:
             raise outcome

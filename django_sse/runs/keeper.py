@@ -224,7 +224,7 @@ class Keeper:
         alone = [
             pk
             for pk, task in self.tasks.items()
-            if task.run.while_connected and pk not in self._watched
+            if task.run.while_connected and pk not in self._watched and not task.closed
         ]
         asked = self._clients.clock()
         numbers = await database.run(store.watched, alone) if alone else {}

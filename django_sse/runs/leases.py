@@ -32,8 +32,9 @@ def _rows() -> QuerySet[Lease]:
     return Lease.objects.using(conf.current().DATABASE)
 
 
-def _unended() -> QuerySet[Run]:
-    return Run.objects.using(conf.current().DATABASE).filter(ended__isnull=True)
+def _under_way() -> QuerySet[Run]:
+    # Also a run that has ended, but whose generator has not left.
+    return Run.objects.using(conf.current().DATABASE).filter(slot__isnull=False)
 
 
 def register(lease: UUID) -> None:
@@ -54,10 +55,10 @@ def renew(lease: UUID) -> bool:
 def seen() -> dict[UUID, Seen]:
     """Return each lease.
 
-    Also one whose row is gone but that has runs which have not ended: their process began them
+    Also one whose row is gone but that has runs which have not left: their process began them
     when it did not know yet.
     """
-    gone = _unended().exclude(Exists(_rows().filter(pk=OuterRef("lease"))))
+    gone = _under_way().exclude(Exists(_rows().filter(pk=OuterRef("lease"))))
     over = (Value(None, output_field=BigIntegerField()), Value(0.0, output_field=FloatField()))
     every = _rows().values_list("pk", "value", "seconds").union(gone.values_list("lease", *over))
     return transactions.run(
@@ -67,8 +68,8 @@ def seen() -> dict[UUID, Seen]:
 
 
 def any_run() -> bool:
-    """Return whether any run has not ended."""
-    return transactions.run(conf.current().DATABASE, _unended().exists)
+    """Return whether any run has not left."""
+    return transactions.run(conf.current().DATABASE, _under_way().exists)
 
 
 def claim(lease: UUID, value: int | None) -> bool:
@@ -80,6 +81,6 @@ def claim(lease: UUID, value: int | None) -> bool:
 
 
 def remove(lease: UUID) -> None:
-    """Remove the row of ``lease`` unless a run of it has not ended."""
-    left = Exists(_unended().filter(lease=OuterRef("pk")))
+    """Remove the row of ``lease`` unless a run of it has not left."""
+    left = Exists(_under_way().filter(lease=OuterRef("pk")))
     transactions.run(conf.current().DATABASE, _rows().filter(pk=lease).exclude(left).delete)

@@ -71,7 +71,7 @@ def end_lost(lease: UUID, value: int | None) -> int:
 def end_stray(run_id: UUID) -> None:
     """End a run that its process does not run. Raises ``LogUnavailable``."""
     run = store.find(run_id)
-    if run is not None and run.ended is None:
+    if run is not None and run.slot is not None:
         logger.warning("The run %s was left without an end: ended as interrupted.", run_id)
         ends.end_expired([run])
 

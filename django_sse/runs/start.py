@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from django_sse import conf
 from django_sse.exceptions import Overloaded, TooManyRuns
 from django_sse.hub.registry import get_hub
 from django_sse.process import database
-from django_sse.runs import store
+from django_sse.runs import places, store
 from django_sse.runs.keeper import get_keeper
 from django_sse.runs.task import RunTask
 from django_sse.streams.pulse import is_draining
@@ -18,12 +19,18 @@ from django_sse.wire.cursor import Cursor
 from django_sse.wire.errors import InvalidCursor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from uuid import UUID
 
     from django_sse.dialects import AnswerEncoder
     from django_sse.models import Run
     from django_sse.streams.sources import Source
+
+
+# A client that stops one answer and asks for another at once is not refused for the generator that
+# is still being cancelled: seconds that it gets, and seconds between two looks at it.
+_LEAVING = 1.0
+_LOOK = 0.1
 
 
 # Strong references: when the client leaves, nothing else holds these tasks.
@@ -47,7 +54,7 @@ async def start(
     """
     if is_draining():
         raise Overloaded("The server is stopping and starts no more runs. Try again shortly.")
-    creating = partial(store.create, owner, dialect=dialect, while_connected=while_connected)
+    creating = partial(_create, owner, dialect, while_connected)
     launching = asyncio.get_running_loop().create_task(_launch(source, encoder, creating, on_error))
     _launching.add(launching)
     launching.add_done_callback(_launching.discard)
@@ -61,33 +68,52 @@ async def start(
 async def _launch(
     source: Source,
     encoder: AnswerEncoder,
-    creating: Callable[..., Run],
+    creating: Callable[[UUID], Awaitable[Run]],
     on_error: Callable[[BaseException], None],
 ) -> RunTask:
-    keeper = get_keeper()
-    async with keeper.beginning() as lease:
-        run = await _create(creating, lease)
-        task = RunTask(run, encoder, on_error=on_error)
-        try:
-            await task.start(source, keeper.remove)
-            keeper.add(task)
-            await task.first.wait(conf.current().STREAMS.OPEN_TIMEOUT)
-            task.first.send_headers()
-        except Exception:
-            await task.ended()
-            get_hub().forget(run.channel)
-            await database.write(store.discard, [run])
-            raise
+    places.take()
+    with ExitStack() as place:
+        place.callback(places.give_back)
+        async with get_keeper().beginning() as lease:
+            task = await _begin(source, encoder, await creating(lease), on_error)
+        task.when_over(place.pop_all().close)
     return task
 
 
-async def _create(creating: Callable[..., Run], lease: UUID) -> Run:
+async def _create(owner: str, dialect: str, while_connected: bool, lease: UUID) -> Run:
+    create = partial(store.create, owner, dialect=dialect, while_connected=while_connected)
+    until = asyncio.get_running_loop().time() + _LEAVING
+    while True:
+        try:
+            return await database.write(create, lease=lease)
+        except TooManyRuns:
+            # Some of the owner's runs may be of a process that died.
+            get_keeper().stay()
+            late = asyncio.get_running_loop().time() >= until
+            if late or not await database.run(store.leaving, owner):
+                raise
+        await asyncio.sleep(_LOOK)
+
+
+async def _begin(
+    source: Source,
+    encoder: AnswerEncoder,
+    run: Run,
+    on_error: Callable[[BaseException], None],
+) -> RunTask:
+    task = RunTask(run, encoder, on_error=on_error)
     try:
-        return await database.write(creating, lease=lease)
-    except TooManyRuns:
-        # Some of the owner's runs may be of a process that died.
-        get_keeper().stay()
+        keeper = get_keeper()
+        await task.start(source, keeper.remove)
+        keeper.add(task)
+        await task.first.wait(conf.current().STREAMS.OPEN_TIMEOUT)
+        task.first.send_headers()
+    except Exception:
+        await task.ended()
+        get_hub().forget(run.channel)
+        await database.write(store.discard, [run])
         raise
+    return task
 
 
 def _report(on_error: Callable[[BaseException], None], launched: asyncio.Task[RunTask]) -> None:

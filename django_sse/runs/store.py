@@ -1,5 +1,9 @@
 """The rows of runs: who owns a run, and by whose lease it lives (``leases.py``).
 
+A run has a slot until its generator has left, which may be long after its end: a thread cannot be
+interrupted. Its process frees the slot, and renews its lease until then. The slots of a process
+that died are freed with the ends of its runs.
+
 All functions use the log's database, are synchronous, and raise ``LogUnavailable``.
 """
 
@@ -12,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from django.db import IntegrityError, transaction
 from django.db.models import F
+from django.db.models.functions import Coalesce
 
 from django_sse import conf
 from django_sse.exceptions import TooManyRuns
@@ -120,22 +125,35 @@ def _batches(ids: Iterable[UUID]) -> list[list[UUID]]:
 
 
 def under_way(lease: UUID) -> list[UUID]:
-    """Return the ids of the runs of ``lease`` that have not ended."""
-    rows = _rows().filter(lease=lease, ended__isnull=True)
+    """Return the ids of the runs of ``lease`` that have not left."""
+    rows = _rows().filter(lease=lease, slot__isnull=False)
     return _run(lambda: list(rows.values_list("pk", flat=True)))
 
 
 def some_under_way(lease: UUID) -> Iterator[list[Run]]:
-    """Yield all runs of ``lease`` that have not ended, some at a time."""
+    """Yield all runs of ``lease`` that have not left, some at a time."""
     for some in _batches(under_way(lease)):
-        yield _run(partial(list, _rows().filter(pk__in=some, ended__isnull=True)))
+        yield _run(partial(list, _rows().filter(pk__in=some, slot__isnull=False)))
 
 
 def ended(ids: Iterable[UUID]) -> None:
-    """Mark these runs, whose channels have ended, as ended."""
+    """Mark these runs, whose channels have ended, as ended. They keep their slots."""
     for some in _batches(ids):
         rows = _rows().filter(pk__in=some, ended__isnull=True)
-        _run(partial(rows.update, ended=DatabaseNow(), slot=None))
+        _run(partial(rows.update, ended=DatabaseNow()))
+
+
+def left(ids: Iterable[UUID]) -> None:
+    """Free the slots of these runs, whose channels have ended and whose generators have left, or
+    died with their process; mark them as ended, too."""
+    for some in _batches(ids):
+        rows = _rows().filter(pk__in=some, slot__isnull=False)
+        _run(partial(rows.update, ended=Coalesce("ended", DatabaseNow()), slot=None))
+
+
+def leaving(owner: str) -> bool:
+    """Return whether ``owner`` has a run that has ended, but whose generator has not left."""
+    return _run(_rows().filter(owner=owner, slot__isnull=False, ended__isnull=False).exists)
 
 
 def discard(runs: Sequence[Run]) -> None:
@@ -158,7 +176,7 @@ def channels_under_way() -> set[str]:
 
 def remove_old(seconds: float, *, dry_run: bool = False) -> int:
     """Remove runs that ended more than ``seconds`` ago, and their events; return how many."""
-    rows = _rows().filter(ended__lt=_in(-seconds))
+    rows = _rows().filter(ended__lt=_in(-seconds), slot__isnull=True)
     if dry_run:
         return _run(rows.count)
     removed = 0

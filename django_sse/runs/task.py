@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections import deque
 from contextlib import suppress
 from contextvars import Context
-from enum import Enum, auto
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django_sse import group_commit
@@ -17,9 +16,12 @@ from django_sse.hub.registry import get_hub
 from django_sse.log import get_log
 from django_sse.process import database
 from django_sse.publishing import append
-from django_sse.runs import store
+from django_sse.runs import ends, store
+from django_sse.runs.ahead import Ahead
 from django_sse.runs.entries import Entries
+from django_sse.runs.meter import Meter
 from django_sse.runs.pace import Pace
+from django_sse.runs.state import ENDING, OVER, RUNNING
 from django_sse.streams.ends import ABORTED, COMPLETE, INTERRUPTED, Ending, failed
 from django_sse.streams.first_item import FirstItem
 from django_sse.streams.producers import produce
@@ -31,32 +33,16 @@ if TYPE_CHECKING:
     from django_sse.hub.topic import Topic
     from django_sse.log.base import Entry
     from django_sse.models import Run
+    from django_sse.runs.meter import Ceiling
     from django_sse.streams.producers import Producer
     from django_sse.streams.sources import Source
 
 logger = logging.getLogger("django_sse")
 
-# The number of events that the generator may be ahead of the log; they are appended together.
-_AHEAD = 100
 # Seconds before an unavailable log is tried again.
 _RETRY = 0.5
 # Seconds in which a run that is cancelled with its event loop must append its end.
 _END_TIMEOUT = 2.0
-
-
-class _State(Enum):
-    """Where a run is in its life. It never moves back."""
-
-    RUNNING = auto()
-    """The generator's items are accepted and written."""
-    ENDING = auto()
-    """The run's end waits to be written. Nothing may follow it, even if the generator continues."""
-    OVER = auto()
-    """Nothing more is written: the log has this end, or another one that came before it."""
-
-
-# Names of the module, because ``put`` reads one for every token: see django_sse.streams.state.
-RUNNING, ENDING, OVER = _State
 
 
 class RunTask:
@@ -79,7 +65,8 @@ class RunTask:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._lock = threading.Lock()
-        self._entries: deque[Entry] = deque()
+        self._entries = Ahead()
+        self._meter = Meter()
         self._pace = Pace()
         self._state = RUNNING
         self._seq = 0
@@ -96,6 +83,7 @@ class RunTask:
         """
         # Before the first event, so that no stop is missed.
         self._topic = await get_hub().topic(self.run.channel, self)
+        self._timer = self._loop.call_later(self._meter.seconds.most, self._time_is_up)
         try:
             self._producer = await produce(self, source)
         except BaseException:
@@ -104,24 +92,30 @@ class RunTask:
         self._on_end = on_end
         self._pace.begin()
         self._writer = self._loop.create_task(self._write(), context=Context())
-        self._writer.add_done_callback(lambda _: on_end(self))
+        self.when_over(partial(on_end, self))
         # An end may have come before this waiter was registered or the generator existed.
         self.wake()
 
     async def ended(self, timeout: float | None = None) -> None:
-        """Wait until the run's end is in the log and its generator's ``finally`` has run.
+        """Wait until the run's end is in the log, its generator's ``finally`` has run, and its slot
+        is free.
 
         Waits at most ``timeout`` seconds.
         """
         if self._writer is not None:
             await asyncio.wait({self._writer}, timeout=timeout)
 
+    def when_over(self, call: Callable[[], object]) -> None:
+        """Call ``call`` on the loop when nothing is left of the run, as ``ended`` has it."""
+        assert self._writer is not None
+        self._writer.add_done_callback(lambda _: call())
+
     # -- for the producer
 
     @property
     def full(self) -> bool:
         """Whether the generator must pause because it is too far ahead of the log."""
-        return len(self._entries) >= _AHEAD
+        return self._entries.full
 
     @property
     def closed(self) -> bool:
@@ -134,12 +128,18 @@ class RunTask:
             with self._lock:
                 if self._state is not RUNNING:
                     return
-                self._entries.extend(self._said.of(item))
+                if (reached := self._meter.reached) is None:
+                    entries = self._said.of(item)
+                    self._entries.add(entries, self._meter.count(entries))
         except Exception as error:
             if self._said.broken:
                 logger.warning("The run %s ends: its value cannot be sent: %s", self.run.pk, error)
                 self._fail(error)
             raise
+        if reached is not None:
+            # A cancellation would meet the ``finally``: the producer closes it at its ``yield``.
+            self._end_at(reached)
+            return
         self._tell_writer()
         if not self.first.decided:
             self.first.came()
@@ -165,6 +165,10 @@ class RunTask:
 
     def _fail(self, error: BaseException) -> None:
         self._finish(failed(error))
+
+    def _end_at(self, ceiling: Ceiling) -> None:
+        logger.warning("The run %s ends: it has reached %s.", self.run.pk, ceiling)
+        self._finish(ceiling.ending)
 
     def _finish(self, ending: Ending) -> None:
         with self._lock:
@@ -211,6 +215,11 @@ class RunTask:
         self._finish(ABORTED)
         self._cancel()
 
+    def _time_is_up(self) -> None:
+        if self._state is RUNNING:
+            self._end_at(self._meter.seconds)
+            self._cancel()
+
     def _stop(self) -> None:
         """Stop because the channel has ended."""
         with self._lock:
@@ -229,9 +238,11 @@ class RunTask:
 
     async def _write(self) -> None:
         assert self._producer is not None
+        has_slot = False
         try:
             await self._write_to_the_end()
-            await self._note_end()
+            has_slot = not self._producer.is_over
+            await ends.note(self.run, store.ended if has_slot else store.left)
         except asyncio.CancelledError:
             # The loop ends: for example, a server ended it without a signal that reaches Python.
             await self._append_end()
@@ -245,13 +256,8 @@ class RunTask:
             if self._topic is not None:
                 self._leave(self._topic)
         await self._producer.ended(None)
-
-    async def _note_end(self) -> None:
-        try:
-            await database.write(store.ended, [self.run.pk])
-        except LogUnavailable as error:
-            # A keeper marks it when its lease has expired.
-            logger.warning("The run %s could not be marked as ended yet: %s", self.run.pk, error)
+        if has_slot:
+            await ends.note(self.run, store.left)
 
     async def _write_to_the_end(self) -> None:
         while self._state is not OVER:
@@ -269,7 +275,7 @@ class RunTask:
 
     def _next(self) -> list[Entry]:
         with self._lock:
-            return [self._entries.popleft() for _ in range(min(_AHEAD, len(self._entries)))]
+            return self._entries.take()
 
     async def _append(self, entries: list[Entry]) -> None:
         """Append ``entries`` exactly once, retrying as long as the log is unavailable."""
@@ -334,6 +340,7 @@ class RunTask:
                 self._entries.extendleft(reversed(cut))
 
     def _leave(self, topic: Topic) -> None:
+        self._timer.cancel()
         self._pace.end()
         topic.waiters.discard(self)
         get_hub().release([topic])

@@ -50,7 +50,8 @@ class Ending:
     """One of the final ends.
 
     ``state`` is what the log says of it. ``message`` is the client's text for an answer that is not
-    whole, and ``code`` is ``"error"`` or ``"interrupted"``.
+    whole, and ``code`` is ``"error"``, ``"interrupted"``, or the code of a run's ceiling
+    (``django_sse.runs.meter``).
     """
 
     state: State

@@ -68,6 +68,11 @@ class TaskProducer:
             self._stopped = True
             self._task.cancel()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the generator's ``finally`` has run."""
+        return self._task.done()
+
     async def ended(self, timeout: float | None) -> None:
         """Wait, ``timeout`` seconds at most, until the generator's ``finally`` has run."""
         await asyncio.wait({self._task}, timeout=timeout)

@@ -86,6 +86,11 @@ class ThreadProducer:
         """
         self.resume()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the generator's ``finally`` has run, and the thread ends."""
+        return self._finished.done()
+
     async def ended(self, timeout: float | None) -> None:
         """Wait, ``timeout`` seconds at most, until the generator's ``finally`` has run."""
         await asyncio.wait({asyncio.wrap_future(self._finished)}, timeout=timeout)

@@ -173,7 +173,8 @@ def test_every_mistake_is_found_at_once(settings: Any) -> None:
         "The default is 2000.",
         "Known: HEARTBEAT, RETRY, RETRY_JITTER, OPEN_TIMEOUT, SEND_TIMEOUT.",
         "The default is 'default'.",
-        "It may have: MAX_EVENT_BYTES, RING_BYTES, RING_EVENTS, SYNC_GENERATORS, RUNS_PER_OWNER.",
+        "It may have: MAX_EVENT_BYTES, RING_BYTES, RING_EVENTS, SYNC_GENERATORS, RUNS_PER_OWNER, "
+        "RUNS_PER_PROCESS, RUN_SECONDS, RUN_EVENTS, RUN_BYTES.",
         'Did you mean DJANGO_SSE["RUNS"]["LEASE"]?',
     ]
 
@@ -205,6 +206,10 @@ def test_a_process_with_such_settings_does_not_start(options: dict[str, Any], id
         "LEASE",
         "UNWATCHED",
         "RUNS_PER_OWNER",
+        "RUNS_PER_PROCESS",
+        "RUN_SECONDS",
+        "RUN_EVENTS",
+        "RUN_BYTES",
     ],
 )
 def test_a_zero_that_would_spin_or_stall_is_an_error(found: Any, name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -19,8 +20,8 @@ from django.db.models import F
 from django_sse.dialects.plain import PLAIN
 from django_sse.models import Channel, Lease, Run
 from django_sse.process import database, stopping
+from django_sse.runs import ends, leases, store
 from django_sse.runs import keeper as keeper_module
-from django_sse.runs import leases, store
 from django_sse.runs.keeper import Keeper, get_keeper
 from django_sse.runs.leases import Seen
 from django_sse.runs.task import RunTask
@@ -114,6 +115,39 @@ async def test_a_process_that_asks_for_more_time_has_it() -> None:
     await begin(Answer().items())
     await until(lost, "error")
     assert await astate(patient) == ""
+
+
+@pytest.mark.options(**OFTEN)
+async def test_a_run_that_was_stopped_has_its_lease_and_its_slot_until_its_thread_is_back() -> None:
+    def stuck() -> Iterator[str]:
+        yield "one"
+        assert go_on.wait(TIMEOUT)
+
+    go_on = threading.Event()
+    task = await begin(stuck())
+    await database.write(ends.stop, task.run)
+    before = (await Lease.objects.aget(pk=task.run.lease)).value
+    assert before is not None
+    async with asyncio.timeout(TIMEOUT):
+        while (await Lease.objects.aget(pk=task.run.lease)).value == before:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    assert await database.run(store.under_way, task.run.lease) == [task.run.pk]
+    go_on.set()
+    await over(task)
+    assert (await Run.objects.aget(pk=task.run.pk)).slot is None
+
+
+@pytest.mark.options(**OFTEN)
+async def test_the_slot_of_a_run_that_was_stopped_before_its_process_died_is_freed() -> None:
+    lost = await anew_run("user:9")
+    await database.write(ends.stop, lost)
+    assert (await Run.objects.aget(pk=lost.pk)).slot is not None
+    await begin(Answer().items())
+    async with asyncio.timeout(TIMEOUT):
+        while (await Run.objects.aget(pk=lost.pk)).slot is not None:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    assert await astate(lost) == "aborted"
+    assert len(await arecords(lost)) == 1
 
 
 @pytest.mark.options(**OFTEN)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -17,7 +18,7 @@ from django_sse.log.base import Head
 from django_sse.log.model import ModelLog
 from django_sse.models import Channel, Run
 from django_sse.process import database
-from django_sse.runs import store
+from django_sse.runs import ends, store
 from django_sse.runs.keeper import get_keeper
 from django_sse.runs.start import find_by_position
 from django_sse.streams import pulse
@@ -245,6 +246,53 @@ async def test_a_run_too_many_is_not_begun() -> None:
     await over(tasks[0])
     await begin(answers[2].items())
     assert answers[2].began.is_set()
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+@pytest.mark.options(RUNS_PER_OWNER=1)
+async def test_a_run_that_was_stopped_counts_until_its_thread_is_back(elsewhere: bool) -> None:
+    def stuck() -> Iterator[str]:
+        yield "one"
+        assert go_on.wait(60)
+
+    go_on = threading.Event()
+    task = await begin(stuck())
+    if elsewhere:
+        # As another process does it.
+        await sync_to_async(ends.stop)(task.run)
+    else:
+        task.abort()
+        await eventually(lambda: task._topic is not None and task._topic.terminal)
+    assert await astate(task.run) == "aborted"
+    never = Answer()
+    with pytest.raises(TooManyRuns):
+        await begin(never.items())
+    assert not never.began.is_set()
+    go_on.set()
+    await over(task)
+    await over(await begin(tokens(1)))
+
+
+@pytest.mark.options(RUNS_PER_OWNER=1)
+async def test_the_next_answer_waits_a_moment_for_the_one_that_was_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stuck() -> Iterator[str]:
+        yield "one"
+        assert refused.wait(60)
+
+    def leaving(owner: str) -> bool:
+        # The next one has found no slot.
+        found = look(owner)
+        refused.set()
+        return found
+
+    refused, look = threading.Event(), store.leaving
+    monkeypatch.setattr(store, "leaving", leaving)
+    task = await begin(stuck())
+    await sync_to_async(ends.stop)(task.run)
+    await over(await begin(tokens(1)))
+    assert refused.is_set()
 
 
 @pytest.mark.options(RUNS_PER_OWNER=1, LEASE=1.0)

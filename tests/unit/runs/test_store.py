@@ -149,9 +149,15 @@ def test_each_owner_has_places_of_its_own() -> None:
 
 
 @pytest.mark.options(RUNS_PER_OWNER=2)
-def test_a_run_that_ended_leaves_its_place() -> None:
+def test_a_run_keeps_its_place_until_its_generator_has_left() -> None:
     first, second = create(), create()
+    assert not store.leaving("user:1")
     store.ended([first.pk])
+    assert store.leaving("user:1")
+    with pytest.raises(TooManyRuns):
+        create()
+    store.left([first.pk])
+    assert not store.leaving("user:1")
     third = create()
     assert third.slot == first.slot
     assert slots() == [0, 1]
@@ -159,7 +165,7 @@ def test_a_run_that_ended_leaves_its_place() -> None:
     assert first.slot is None
     with pytest.raises(TooManyRuns):
         create()
-    store.ended([second.pk, third.pk])
+    store.left([second.pk, third.pk])
     assert slots() == []
 
 
@@ -175,8 +181,18 @@ def test_an_end_is_noted_once_by_the_databases_clock() -> None:
     assert noted is not None
     assert before <= noted
     store.ended([run.pk])
+    store.left([run.pk])
     run.refresh_from_db()
     assert run.ended == noted
+
+
+def test_with_its_generator_gone_a_run_has_ended_too() -> None:
+    run, other = create(), create()
+    store.left([run.pk])
+    run.refresh_from_db()
+    other.refresh_from_db()
+    assert run.ended is not None
+    assert (run.slot, other.ended) == (None, None)
 
 
 def test_the_state_is_that_of_the_channel() -> None:
@@ -193,13 +209,15 @@ def test_the_state_is_that_of_the_channel() -> None:
 # -- by a lease
 
 
-def test_those_of_a_lease_that_have_not_ended_are_under_way(
+def test_those_of_a_lease_that_have_not_left_are_under_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     lease = uuid4()
     runs = [new_run(f"user:{number}", lease=lease) for number in range(5)]
     create("user:9")
-    store.ended([runs[0].pk])
+    store.left([runs[0].pk])
+    # One whose generator is still there.
+    store.ended([runs[1].pk])
     left = {run.pk for run in runs[1:]}
     assert set(store.under_way(lease)) == left
     # More than go into one statement.
@@ -249,20 +267,22 @@ def test_a_run_goes_with_all_that_it_said() -> None:
 
 
 def test_old_are_those_that_ended_long_ago() -> None:
-    old, new, running = create(), create(), create()
+    old, new, running, stuck = create(), create(), create(), create()
     for run in (old, new, running):
         say(run, "text")
-    store.ended([old.pk, new.pk])
-    later(61, old, running)
+    store.left([old.pk, new.pk])
+    store.ended([stuck.pk])
+    later(61, old, running, stuck)
     later(59, new)
     assert store.remove_old(60, dry_run=True) == 1
-    assert Run.objects.count() == 3
+    assert Run.objects.count() == 4
     assert store.remove_old(60) == 1
-    assert {run.pk for run in Run.objects.all()} == {new.pk, running.pk}
+    assert {run.pk for run in Run.objects.all()} == {new.pk, running.pk, stuck.pk}
     names = set(Channel.objects.values_list("name", flat=True))
-    assert names == {new.channel, running.channel}
+    assert names == {new.channel, running.channel, stuck.channel}
     assert store.remove_old(60) == 0
-    assert store.remove_old(58) == 1
+    store.left([stuck.pk])
+    assert store.remove_old(58) == 2
     assert list(Run.objects.all()) == [running]
 
 
@@ -278,6 +298,8 @@ def test_old_are_those_that_ended_long_ago() -> None:
         partial(store.watched, [uuid4()]),
         partial(store.under_way, uuid4()),
         partial(store.ended, [uuid4()]),
+        partial(store.left, [uuid4()]),
+        partial(store.leaving, "user:1"),
         partial(store.remove_old, 1),
         create,
     ],
