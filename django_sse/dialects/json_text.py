@@ -6,6 +6,8 @@ import json
 import re
 from typing import Any, Final, NoReturn
 
+from django_sse.dialects.cleaning import clean
+
 # The escapes of surrogates and of NUL. A text without them needs no cleaning.
 _ESCAPES: Final = re.compile(r"\\u(?:[dD][89a-fA-F]|0000)")
 
@@ -27,7 +29,7 @@ def loads(text: str) -> Any:
         value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
-    return _clean(value) if _ESCAPES.search(text) else value
+    return clean(value) if _ESCAPES.search(text) else value
 
 
 def parse_object(text: str) -> dict[str, Any] | None:
@@ -50,15 +52,3 @@ def _finite(text: str) -> float:
     if number in (float("inf"), float("-inf")):
         raise ValueError("a number is out of range")
     return number
-
-
-def _clean(value: Any) -> Any:
-    if isinstance(value, str):
-        if not value.isascii():
-            value = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
-    if isinstance(value, list):
-        return [_clean(item) for item in value]
-    if isinstance(value, dict):
-        return {_clean(name): _clean(item) for name, item in value.items()}
-    return value

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from django_sse.dialects.cleaning import clean
 from django_sse.log.entries import data_entry, entry_of
 from django_sse.publishing import last_entries
 from django_sse.runs.ends import encoder_of
+from django_sse.streams.cleaner import REFUSED, Cleaner
 from django_sse.streams.ends import say
 
 if TYPE_CHECKING:
@@ -25,22 +27,37 @@ class Entries:
         self._channel = run.channel
         self._encoder = encoder
         self._made = 0
+        self._cleaner = Cleaner(f"The run {run.pk}")
         self.broken = False
         """Whether the log refused what the encoder has said. Whatever the encoder says next would
         not fit what the clients have, so the run can only end."""
 
     def of(self, item: Any) -> list[Entry]:
         """Return the entries of what the generator yielded. Raises what its encoding does."""
+        try:
+            return self._of(item)
+        except REFUSED as error:
+            if self.broken:
+                raise
+            return self._of(self._cleaner.value(item, error, self._encoder))
+
+    def _of(self, item: Any) -> list[Entry]:
         if self._encoder.is_bare(item):
             return [data_entry(self._channel, item)]
         events = self._encoder.encode(item)
         try:
-            entries = [entry_of(self._channel, each) for each in events]
+            entries = [self._entry(each) for each in events]
         except Exception:
             self.broken = not self._encoder.stateless
             raise
         self._made += len(entries)
         return entries
+
+    def _entry(self, event: Event) -> Entry:
+        try:
+            return entry_of(self._channel, event)
+        except REFUSED as error:
+            return entry_of(self._channel, self._cleaner.cleaned(event, error))
 
     def last(self, ending: Ending) -> list[Entry]:
         """Return the entries that end the run."""
@@ -49,4 +66,4 @@ class Entries:
         return say(ending, [*own, lambda: encoder_of(self._run, self._made)], self._entries)
 
     def _entries(self, ending: Ending, events: list[Event]) -> list[Entry]:
-        return last_entries(self._channel, ending.state, events)
+        return last_entries(self._channel, ending.state, [clean(event) for event in events])

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from django_sse import conf, constants
 from django_sse.exceptions import Overloaded
+from django_sse.streams.cleaner import REFUSED, Cleaner
 from django_sse.streams.ends import COMPLETE, UNAVAILABLE, end_frames, failed, last_frames
 from django_sse.streams.first_item import FirstItem
 from django_sse.streams.producers import Producer, TaskProducer, produce
@@ -55,6 +56,7 @@ class GeneratorStream(Stream):
         super().__init__()
         self._source = source
         self._encoder = dialect.encoder()
+        self._cleaner = Cleaner("A stream")
         self._has_stream_events = dialect.has_stream_events
         self._on_error = on_error
         self._json = conf.json_encoder()
@@ -154,7 +156,12 @@ class GeneratorStream(Stream):
 
     def put(self, item: Any) -> None:
         """Take an item. Raises what its encoding does."""
-        self._put(self._encoder.frames(item, self._json))
+        try:
+            frames = self._encoder.frames(item, self._json)
+        except REFUSED as error:
+            item = self._cleaner.value(item, error, self._encoder)
+            frames = self._encoder.frames(item, self._json)
+        self._put(frames)
         if not self._first.decided:
             self._first.came()
 

@@ -11,6 +11,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponseRedirect
 
 from django_sse import Event, ImmediateHttpResponse, Subscription, event_stream, subscribe
+from django_sse.dialects import get_dialect
 from django_sse.exceptions import LogUnavailable, Overloaded, StreamError
 from django_sse.wire import DataNotSerializable, InvalidEvent
 from tests.unit.http.forms import (
@@ -184,7 +185,7 @@ async def test_a_stream_that_failed_is_over_for_a_client_that_comes_back() -> No
         (lambda: Event("x", id="a\rb"), "printable ASCII"),
         (lambda: Event("x", id="a\0b"), "printable ASCII"),
         (lambda: b"bytes", "data must be text"),
-        (lambda: "\ud800", "lone surrogate"),
+        (lambda: Event("\ud800"), "lone surrogate"),
         (lambda: {"value": {1, 2}}, "set is not JSON serializable"),
         (lambda: float("nan"), "cannot be sent as JSON"),
     ],
@@ -205,3 +206,33 @@ async def test_an_event_that_could_forge_a_frame_or_cannot_be_sent_ends_the_stre
     error = next(record.exc_info[1] for record in caplog.records if record.exc_info)
     assert isinstance(error, InvalidEvent | DataNotSerializable)
     assert message in str(error)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "item", "sent"),
+    [
+        ("plain", "a\ud800b", "a\ufffdb"),
+        ("plain", {"a": "\ud800"}, '{"a":"\ufffd"}'),
+        # Only a log cannot have it.
+        ("plain", "a\0b", "a\0b"),
+        ("openai-chat", "a\0\ud800b", "a\ufffd\ufffdb"),
+    ],
+)
+async def test_a_character_that_cannot_be_sent_costs_no_more_than_itself(
+    dialect: str, item: Any, sent: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    @event_stream(dialect=dialect)
+    async def view(request: Any) -> AsyncIterator[Any]:
+        yield item
+        yield item
+
+    decoder = get_dialect(dialect).decoder()
+    values = [
+        value
+        for each in await events(await view(asgi_request()))
+        for value in decoder.decode(Event(each.data, each.type))
+        if isinstance(value, str) and each.type != "stream-open"
+    ]
+    assert "".join(values) == sent * 2
+    lines = [each.message for each in caplog.records if "U+FFFD" in each.message]
+    assert len(lines) == (item != sent)

@@ -154,3 +154,28 @@ def test_a_whole_answer_whose_end_the_log_refuses_has_failed_in_the_dialect() ->
     assert numbers(found) == [0, 1]
     assert "could not be sent" in found[-1].data
     assert found[-1].state == "error"
+
+
+def test_a_nul_that_a_projects_own_dialect_says_is_replaced_and_the_encoder_is_asked_once() -> None:
+    said = entries(Raw())
+    found = [*said.of("a\0"), *said.of("b"), *said.last(COMPLETE)]
+    assert [entry.data for entry in found] == ["0 a\ufffd", "1 b", "2 \ufffd"]
+    assert not said.broken
+
+
+class Raw(Counting):
+    """Its events are text, and not JSON."""
+
+    name = "raw"
+
+    def encoder(self, sent: int = 0) -> AnswerEncoder:
+        return RawEncoder(sent)
+
+
+class RawEncoder(CountingEncoder):
+    def encode(self, value: Any) -> list[Event]:
+        self.number += 1
+        return [Event(f"{self.number - 1} {value}")]
+
+    def done(self) -> list[Event]:
+        return self.encode("\0")

@@ -313,7 +313,7 @@ async def test_a_value_that_cannot_be_is_an_error_at_its_yield() -> None:
 
 
 @pytest.mark.parametrize("sync", [False, True])
-@pytest.mark.parametrize("value", [{1, 2}, "nul \0", "half \ud83d", "x" * 300_000])
+@pytest.mark.parametrize("value", [{1, 2}, Event("x", id="1"), "x" * 300_000])
 async def test_not_caught_it_ends_the_run(value: Any, sync: bool) -> None:
     def answer() -> Generator[Any]:
         yield "one"
@@ -327,6 +327,33 @@ async def test_not_caught_it_ends_the_run(value: Any, sync: bool) -> None:
     assert len(await arecords(task.run)) == 2
     assert await astate(task.run) == "error"
     assert len(errors) == 1
+
+
+@pytest.mark.parametrize("sync", [False, True])
+@pytest.mark.parametrize("name", ["plain", *NAMES])
+async def test_a_character_that_cannot_be_stored_costs_no_more_than_itself(
+    name: str, sync: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    def answer() -> Generator[Any]:
+        yield "a\0b"
+        yield "half \ud83d"
+        yield "end"
+
+    task = await begin(in_form(sync, answer()), dialect=name)
+    await over(task)
+    records = await arecords(task.run)
+    assert await astate(task.run) == "done"
+    decoder = get_dialect(name).decoder()
+    values = [
+        value
+        for each in records
+        for value in decoder.decode(Event(each.data, each.type or None))
+        if isinstance(value, str)
+    ]
+    assert "".join(values) == "a\ufffdbhalf \ufffdend"
+    lines = [each.message for each in caplog.records if "U+FFFD" in each.message]
+    assert len(lines) == 1
+    assert str(task.run.pk) in lines[0]
 
 
 # -- ends from elsewhere

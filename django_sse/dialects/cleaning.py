@@ -1,0 +1,47 @@
+"""Text without the characters that not every stream and database can carry."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any, Final
+
+from django_sse.dialects.values import Reasoning, Start, ToolCall, ToolCallDelta, ToolResult
+from django_sse.wire.event import Event
+
+_WITH_TEXT: Final = (Event, Reasoning, Start, ToolCall, ToolCallDelta, ToolResult)
+
+
+def clean(value: Any) -> Any:
+    """Return ``value`` with each NUL and lone surrogate in its texts replaced by U+FFFD.
+
+    UTF-8 has no form for a lone surrogate, and PostgreSQL stores no NUL. The texts are those in
+    JSON's lists and objects, in a dialect's values, and in an ``Event``. Without such a character
+    the result is ``value`` itself.
+    """
+    if isinstance(value, str):
+        return _clean_text(value)
+    if isinstance(value, list | tuple):
+        items = [clean(item) for item in value]
+        return items if _differ(items, value) else value
+    if isinstance(value, dict):
+        names = [clean(name) for name in value]
+        items = [clean(item) for item in value.values()]
+        same = not _differ(names, value) and not _differ(items, value.values())
+        return value if same else dict(zip(names, items, strict=True))
+    if isinstance(value, _WITH_TEXT):
+        texts = {each.name: getattr(value, each.name) for each in fields(value)}
+        cleaned = clean(texts)
+        return value if cleaned is texts else replace(value, **cleaned)
+    return value
+
+
+def _clean_text(text: str) -> str:
+    cleaned = text
+    if not text.isascii():
+        cleaned = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    cleaned = cleaned.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return text if cleaned == text else cleaned
+
+
+def _differ(items: Any, others: Any) -> bool:
+    return any(a is not b for a, b in zip(items, others, strict=True))
