@@ -50,6 +50,28 @@ def sync_answer(request: HttpRequest) -> Iterator[str]:
 
 
 @csrf_exempt
+@event_stream(resumable=True)
+async def endless(request: HttpRequest) -> AsyncIterator[str]:
+    """As fast as it can, and never done."""
+    try:
+        while True:
+            yield "token"
+    finally:
+        note(request.GET.get("name", ""))
+
+
+@csrf_exempt
+@event_stream(resumable=True)
+def sync_endless(request: HttpRequest) -> Iterator[str]:
+    """`endless` in a thread."""
+    try:
+        while True:
+            yield "token"
+    finally:
+        note(request.GET.get("name", ""))
+
+
+@csrf_exempt
 @event_stream(resumable="while_connected")
 async def connected(request: HttpRequest) -> AsyncIterator[str]:
     """Goes on until nobody watches it."""
@@ -104,6 +126,8 @@ async def late_body(request: HttpRequest) -> AsyncIterator[str]:
 urlpatterns = [
     path("answer/", answer),
     path("sync_answer/", sync_answer),
+    path("endless/", endless),
+    path("sync_endless/", sync_endless),
     path("connected/", connected),
     path("late_body/", late_body),
     path("run_fails/", fails),

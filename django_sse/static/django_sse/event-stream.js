@@ -339,9 +339,9 @@ function requireEventStream({ status, headers, redirected, url }) {
 
 /** @param {string} data of `event: error` */
 function serverError(data) {
-  let said;
-  try { said = JSON.parse(data); } catch {} // any text is allowed
-  const code = ["error", "aborted", "interrupted"].includes(said?.code) ? said.code : "server";
+  let said; try { said = JSON.parse(data); } catch {} // any text is allowed
+  const known = ["error", "aborted", "interrupted", "limit_seconds", "limit_events", "limit_bytes"];
+  const code = known.includes(said?.code) ? said.code : "server";
   const text = typeof said?.error === "string" ? said.error : data;
   return new EventStreamError(code, `The server sent \`event: error\`: ${text}`, { data });
 }

@@ -115,6 +115,7 @@ test("stop fails where there is no run, and where the server refuses", PATIENT, 
 for (const [said, code, message] of [
   ['{"error": "Stopped.", "code": "aborted"}', "aborted", /Stopped\.$/],
   ['{"error": "Its process died.", "code": "interrupted"}', "interrupted", /Its process died\.$/],
+  ['{"error": "Too long.", "code": "limit_seconds"}', "limit_seconds", /Too long\.$/],
   ['{"error": "no paper", "code": "error"}', "error", /no paper$/],
   ['{"error": "no paper"}', "server", /no paper$/],
   ['{"error": "x", "code": "network"}', "server", /x$/],

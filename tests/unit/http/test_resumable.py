@@ -362,6 +362,23 @@ async def test_of_a_hundred_at_once_as_many_as_allowed_begin(client: AsyncClient
     assert Notes.begun == 6
 
 
+@live
+@pytest.mark.options(RUNS_PER_PROCESS=2)
+async def test_a_run_too_many_for_the_process_is_503_or_for_an_event_source_a_later_time(
+    client: AsyncClient,
+) -> None:
+    for _ in range(2):
+        assert (await AsyncClient().post("/answer/?count=2&pause=600")).status_code == 200
+    refused = await client.post("/answer/?count=1")
+    assert refused.status_code == 503
+    assert int(refused["Retry-After"]) > 0
+    later = await client.get("/answer/?count=1", headers={"Accept": EVENT_STREAM})
+    assert later.status_code == 200
+    assert b"stream-retry" in later.content
+    assert Notes.begun == 2
+    assert await Run.objects.acount() == 2
+
+
 class AwayLog(ModelLog):
     def make(self, channels: Any) -> Any:
         raise LogUnavailable("away")
