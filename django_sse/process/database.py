@@ -72,6 +72,8 @@ class DatabaseExecutor(Executor):
         self._threads = 0
         self._waiting = 0
         self._shutdown = False
+        self.over: Future[None] = Future()
+        """Done when no call is under way after ``shutdown``."""
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """See ``concurrent.futures.Executor.submit``.
@@ -111,6 +113,7 @@ class DatabaseExecutor(Executor):
                 for future, _ in self._work:
                     future.cancel()
             self._changed.notify_all()
+        self._tell_if_over()
 
     def _run(self) -> None:
         try:
@@ -121,6 +124,13 @@ class DatabaseExecutor(Executor):
                 raise
         finally:
             connections.close_all()
+            self._tell_if_over()
+
+    def _tell_if_over(self) -> None:
+        with self._changed:
+            busy = self._work or self._threads > self._waiting
+            if self._shutdown and not busy and not self.over.done():
+                self.over.set_result(None)
 
     def _serve(self) -> None:
         live = _LiveCursors()

@@ -102,14 +102,16 @@ async def _begin(
     on_error: Callable[[BaseException], None],
 ) -> RunTask:
     task = RunTask(run, encoder, on_error=on_error)
+    keeper = get_keeper()
     try:
-        keeper = get_keeper()
         await task.start(source, keeper.remove)
         keeper.add(task)
         await task.first.wait(conf.current().STREAMS.OPEN_TIMEOUT)
         task.first.send_headers()
     except Exception:
         await task.ended()
+        # A call that it left in a thread may take long, and nobody waits for it.
+        keeper.remove(task)
         get_hub().forget(run.channel)
         await database.write(store.discard, [run])
         raise

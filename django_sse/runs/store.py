@@ -153,7 +153,10 @@ def left(ids: Iterable[UUID]) -> None:
 
 def leaving(owner: str) -> bool:
     """Return whether ``owner`` has a run that has ended, but whose generator has not left."""
-    return _run(_rows().filter(owner=owner, slot__isnull=False, ended__isnull=False).exists)
+    runs = _run(lambda: list(_rows().filter(owner=owner, slot__isnull=False)))
+    # The row is marked a moment after the end is in the log, which is when the client gets it.
+    heads = get_log().heads([run.channel for run in runs if run.ended is None])
+    return any(run.ended for run in runs) or any(head.state for head in heads.values())
 
 
 def discard(runs: Sequence[Run]) -> None:

@@ -74,6 +74,7 @@ class RunTask:
         self._topic: Topic | None = None
         self._producer: Producer | None = None
         self._writer: asyncio.Task[None] | None = None
+        self._generator_closed: asyncio.Future[None] = self._loop.create_future()
         self.first = FirstItem()
 
     async def start(self, source: Source, on_end: Callable[[RunTask], object]) -> None:
@@ -97,16 +98,16 @@ class RunTask:
         self.wake()
 
     async def ended(self, timeout: float | None = None) -> None:
-        """Wait until the run's end is in the log, its generator's ``finally`` has run, and its slot
-        is free.
+        """Wait until the run's end is in the log and its generator's ``finally`` has run.
 
         Waits at most ``timeout`` seconds.
         """
         if self._writer is not None:
-            await asyncio.wait({self._writer}, timeout=timeout)
+            either = {self._generator_closed, self._writer}
+            await asyncio.wait(either, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
 
     def when_over(self, call: Callable[[], object]) -> None:
-        """Call ``call`` on the loop when nothing is left of the run, as ``ended`` has it."""
+        """Call ``call`` on the loop when nothing is left of the run in any thread."""
         assert self._writer is not None
         self._writer.add_done_callback(lambda _: call())
 
@@ -241,7 +242,7 @@ class RunTask:
         has_slot = False
         try:
             await self._write_to_the_end()
-            has_slot = not self._producer.is_over
+            has_slot = not self._producer.has_left
             await ends.note(self.run, store.ended if has_slot else store.left)
         except asyncio.CancelledError:
             # The loop ends: for example, a server ended it without a signal that reaches Python.
@@ -256,6 +257,8 @@ class RunTask:
             if self._topic is not None:
                 self._leave(self._topic)
         await self._producer.ended(None)
+        self._generator_closed.set_result(None)
+        await self._producer.left()
         if has_slot:
             await ends.note(self.run, store.left)
 

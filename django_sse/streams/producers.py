@@ -48,6 +48,7 @@ class TaskProducer:
         self._sink = sink
         self._source = source
         self.own_thread = own_thread
+        self._executor = DatabaseExecutor(name=GENERATOR, iterates=True) if own_thread else None
         self._room: asyncio.Future[None] | None = None
         self._stopped = False
         self._loop = asyncio.get_running_loop()
@@ -69,23 +70,30 @@ class TaskProducer:
             self._task.cancel()
 
     @property
-    def is_over(self) -> bool:
-        """Whether the generator's ``finally`` has run."""
-        return self._task.done()
+    def has_left(self) -> bool:
+        """Whether the generator's ``finally`` has run, and no call of it is left in its thread."""
+        return self._task.done() and (self._executor is None or self._executor.over.done())
+
+    async def left(self) -> None:
+        """Wait until ``has_left``. A sync call of a cancelled generator goes on in its thread."""
+        await self.ended(None)
+        if self._executor is not None:
+            # A task that was cancelled before its first step has not done it.
+            self._executor.shutdown()
+            await asyncio.wait({asyncio.wrap_future(self._executor.over)})
 
     async def ended(self, timeout: float | None) -> None:
         """Wait, ``timeout`` seconds at most, until the generator's ``finally`` has run."""
         await asyncio.wait({self._task}, timeout=timeout)
 
     async def _run(self) -> None:
-        if not self.own_thread:
+        if self._executor is None:
             return await self._work()
-        executor = DatabaseExecutor(name=GENERATOR, iterates=True)
         try:
-            async with ThreadSensitiveContext(executor=executor):
+            async with ThreadSensitiveContext(executor=self._executor):
                 await self._work()
         finally:
-            executor.shutdown()
+            self._executor.shutdown()
 
     async def _work(self) -> None:
         task = asyncio.current_task()

@@ -87,9 +87,13 @@ class ThreadProducer:
         self.resume()
 
     @property
-    def is_over(self) -> bool:
+    def has_left(self) -> bool:
         """Whether the generator's ``finally`` has run, and the thread ends."""
         return self._finished.done()
+
+    async def left(self) -> None:
+        """Wait until ``has_left``."""
+        await self.ended(None)
 
     async def ended(self, timeout: float | None) -> None:
         """Wait, ``timeout`` seconds at most, until the generator's ``finally`` has run."""

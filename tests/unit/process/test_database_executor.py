@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import Future, wait
@@ -385,3 +386,31 @@ async def test_a_coroutine_iterates_a_queryset_with_waits_longer_than_a_thread_i
                 await asyncio.wait_for(asyncio.Event().wait(), 0.1)
     assert names == [f"{number:03}" for number in range(6)]
     assert len(threads) == 1
+
+
+def test_it_is_over_when_its_calls_are_and_idle_threads_do_not_count() -> None:
+    executor, go_on = DatabaseExecutor(2), threading.Event()
+    idle = executor.submit(lambda: None)
+    idle.result(TIMEOUT)
+    busy = executor.submit(go_on.wait, TIMEOUT)
+    executor.shutdown()
+    assert not executor.over.done()
+    go_on.set()
+    executor.over.result(TIMEOUT)
+    assert busy.done()
+
+
+def test_one_that_had_no_call_is_over_with_its_shutdown() -> None:
+    executor = DatabaseExecutor()
+    executor.shutdown()
+    executor.shutdown()
+    assert executor.over.done()
+
+
+def test_one_whose_threads_are_idle_is_over_with_its_shutdown(stay_idle: None) -> None:
+    executor = DatabaseExecutor()
+    executor.submit(lambda: None).result(TIMEOUT)
+    while not executor._waiting:
+        time.sleep(0.001)
+    executor.shutdown()
+    assert executor.over.done()

@@ -96,8 +96,10 @@ async def begin(
 
 async def over(task: RunTask) -> None:
     """Returns when the run has its end and its generator has left."""
+    is_over = asyncio.Event()
+    task.when_over(is_over.set)
     async with asyncio.timeout(TIMEOUT):
-        await task.ended()
+        await is_over.wait()
 
 
 async def arecords(run: Run) -> list[Stored]:

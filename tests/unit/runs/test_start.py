@@ -249,14 +249,26 @@ async def test_a_run_too_many_is_not_begun() -> None:
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
+@pytest.mark.parametrize("sync", [False, True])
 @pytest.mark.options(RUNS_PER_OWNER=1)
-async def test_a_run_that_was_stopped_counts_until_its_thread_is_back(elsewhere: bool) -> None:
-    def stuck() -> Iterator[str]:
-        yield "one"
+async def test_a_run_that_was_stopped_counts_until_its_thread_is_back(
+    sync: bool, elsewhere: bool
+) -> None:
+    def block() -> None:
+        blocked.set()
         assert go_on.wait(60)
 
-    go_on = threading.Event()
-    task = await begin(stuck())
+    def stuck() -> Iterator[str]:
+        yield "one"
+        block()
+
+    async def stuck_in_a_call() -> AsyncIterator[str]:
+        yield "one"
+        await sync_to_async(block)()
+
+    blocked, go_on = threading.Event(), threading.Event()
+    task = await begin(stuck() if sync else stuck_in_a_call())
+    await asyncio.to_thread(blocked.wait, 60)
     if elsewhere:
         # As another process does it.
         await sync_to_async(ends.stop)(task.run)
