@@ -21,21 +21,20 @@ class Ahead(deque[Entry]):
     def __init__(self) -> None:
         super().__init__()
         self._size = 0
-
-    @property
-    def full(self) -> bool:
-        """Whether the generator must pause."""
-        return len(self) >= _MOST or self._size >= _MOST_BYTES
+        self.full = False
+        """Whether the generator must pause. A plain attribute, because every value asks."""
 
     def add(self, entries: Iterable[Entry], size: int) -> None:
         """Append ``entries``, whose data is ``size`` bytes."""
         self.extend(entries)
         self._size += size
+        self.full = len(self) >= _MOST or self._size >= _MOST_BYTES
 
     def take(self) -> list[Entry]:
         """Remove the entries of the next append and return them."""
         taken = [self.popleft() for _ in range(min(_MOST, len(self)))]
         if not self:
-            # One value can be many entries. Until all of them are taken, none counts as taken.
+            # One value can be many entries. It is full until all of them are taken.
             self._size = 0
+            self.full = False
         return taken

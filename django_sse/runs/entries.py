@@ -35,15 +35,15 @@ class Entries:
     def of(self, item: Any) -> list[Entry]:
         """Return the entries of what the generator yielded. Raises what its encoding does."""
         try:
-            return self._of(item)
+            if self._encoder.is_bare(item):
+                return [data_entry(self._channel, item)]
+            return self._events(item)
         except REFUSED as error:
             if self.broken:
                 raise
-            return self._of(self._cleaner.value(item, error, self._encoder))
+            return self.of(self._cleaner.value(item, error, self._encoder))
 
-    def _of(self, item: Any) -> list[Entry]:
-        if self._encoder.is_bare(item):
-            return [data_entry(self._channel, item)]
+    def _events(self, item: Any) -> list[Entry]:
         events = self._encoder.encode(item)
         try:
             entries = [self._entry(each) for each in events]

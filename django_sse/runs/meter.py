@@ -50,17 +50,12 @@ class Meter:
         self._bytes = Ceiling("RUN_BYTES", limits.RUN_BYTES, _BYTES)
         self._events_left = limits.RUN_EVENTS
         self._bytes_left = limits.RUN_BYTES
-
-    @property
-    def reached(self) -> Ceiling | None:
+        self.reached: Ceiling | None = None
         """The ceiling that leaves no room for another value.
 
         A value is looked at before it is encoded, because an encoder cannot take its events back.
         So a run says at most one value more than its ceilings.
         """
-        if self._events_left <= 0:
-            return self._events
-        return self._bytes if self._bytes_left <= 0 else None
 
     def count(self, entries: Iterable[Entry]) -> int:
         """Note that the run says ``entries``; return the bytes of their data."""
@@ -70,4 +65,8 @@ class Meter:
             size += len(text) if text.isascii() else len(text.encode())
             self._events_left -= 1
         self._bytes_left -= size
+        if self._events_left <= 0:
+            self.reached = self._events
+        elif self._bytes_left <= 0:
+            self.reached = self._bytes
         return size

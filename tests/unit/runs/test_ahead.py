@@ -26,8 +26,8 @@ def test_it_is_full_at_a_number_and_an_append_takes_no_more_than_that() -> None:
     ahead.add(entries("y", "z"), 2)
     assert ahead.full
     assert len(ahead.take()) == 100
-    assert not ahead.full
     assert [entry.data for entry in ahead.take()] == ["z"]
+    assert not ahead.full
 
 
 def test_it_is_full_at_a_number_of_bytes_until_it_is_empty() -> None:
