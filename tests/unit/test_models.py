@@ -62,9 +62,15 @@ class Tables(TestCase):
         assert not [field for field in OutboxEvent._meta.get_fields() if field.is_relation]
 
     def test_runs_are_found_by_owner_epoch_and_lease(self) -> None:
-        assert indexed(Run) == {("id",), ("owner", "slot"), ("epoch",), ("ended", "lease")}
+        assert indexed(Run) == {
+            ("id",),
+            ("owner", "slot"),
+            ("epoch",),
+            ("slot", "lease"),
+            ("ended",),
+        }
 
-    def test_a_place_is_taken_by_one_run_of_an_owner_and_by_any_number_that_ended(self) -> None:
+    def test_a_place_is_taken_by_one_run_of_an_owner_and_by_any_number_that_left(self) -> None:
         make_run(slot=None)
         make_run(slot=None)
         make_run(slot=0)
