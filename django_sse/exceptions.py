@@ -11,6 +11,7 @@
     │       ├── LineTooLong
     │       └── EventTooLong
     ├── InvalidChannel (ValueError)         a name that a project's channel cannot have
+    ├── InvalidKey (ValueError)             a key that names no event
     ├── EventTooLarge (ValueError)          more bytes than MAX_EVENT_BYTES
     ├── InexpressibleValue (ValueError)     the stream's dialect has no form for this value
     ├── ChannelFinished                     a publish after the channel's terminal event
@@ -60,6 +61,7 @@ __all__ = [
     "InvalidChannel",
     "InvalidCursor",
     "InvalidEvent",
+    "InvalidKey",
     "LineTooLong",
     "LogUnavailable",
     "Overloaded",
@@ -77,6 +79,10 @@ __all__ = [
 
 class InvalidChannel(EventStreamError, ValueError):
     """The name is empty or too long, has a forbidden character, or is reserved for the library."""
+
+
+class InvalidKey(EventStreamError, ValueError):
+    """The key of an event is empty, too long or no ``str``."""
 
 
 class EventTooLarge(EventStreamError, ValueError):

@@ -130,6 +130,7 @@ class OutboxEvent(models.Model):
     state = models.CharField(max_length=8, blank=True, default=State.OPEN)
     type = models.CharField(max_length=TYPE_LENGTH, blank=True)
     data = models.TextField(blank=True)
+    key_hash = models.CharField(max_length=64, blank=True, default="")
 
     class Meta:
         verbose_name = _("outbox event")
@@ -140,6 +141,30 @@ class OutboxEvent(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class EventKey(models.Model):
+    """A key with which an event was published, and the event; see ``django_sse.log.keys``.
+
+    It is not a column of the event, so that an event without a key costs nothing, and because a key
+    stays when its event is removed.
+    """
+
+    key_hash = models.CharField(max_length=64, primary_key=True)
+    # Without a constraint in the database, as for the events.
+    channel = models.ForeignKey(
+        Channel, models.CASCADE, related_name="keys", db_constraint=False, verbose_name=_("channel")
+    )
+    seq = models.BigIntegerField(_("sequence number"))
+    tag = models.CharField(max_length=TAG_LENGTH)
+    created = models.DateTimeField(_("created"), db_index=True)
+
+    class Meta:
+        verbose_name = _("key")
+        verbose_name_plural = _("keys")
+
+    def __str__(self) -> str:
+        return self.key_hash
 
 
 RUN_PREFIX = "run:"

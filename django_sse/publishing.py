@@ -9,7 +9,7 @@ from asgiref.sync import sync_to_async
 
 from django_sse import group_commit
 from django_sse.dialects.plain import PLAIN
-from django_sse.exceptions import ChannelFinished, InvalidCursor, PublishNotAllowed
+from django_sse.exceptions import ChannelFinished, InvalidCursor, InvalidKey, PublishNotAllowed
 from django_sse.hub.orphans import catch_up
 from django_sse.hub.registry import announce, look_again
 from django_sse.log import get_log
@@ -59,31 +59,57 @@ def _publish(entries: list[Entry]) -> list[str] | None:
     return outcome
 
 
-def publish(channel: str, data: Any, event: str | None = None) -> str | None:
+def publish(
+    channel: str, data: Any, event: str | None = None, *, key: str | None = None
+) -> str | None:
     """Append an event to ``channel`` and wake all streams of it.
 
     ``data`` is a ``str``, a value that the JSON encoder accepts, or an ``Event``. Returns the
     event's id. Inside ``transaction.atomic()`` on the log's database the event shares the
     transaction's fate: it is sequenced after the commit, and None is returned.
 
-    Raises ``InvalidChannel``, ``InvalidEvent``, ``DataNotSerializable``, ``EventTooLarge``,
-    ``ChannelFinished``, ``PublishNotAllowed`` (on a thread with a running event loop: use
-    ``apublish``) and ``LogUnavailable``.
+    A ``key`` makes it safe to repeat the call: for 24 hours the same key on the same channel is the
+    same event. A repeated call publishes nothing, whatever its ``data``, and returns that event's
+    id, also after the channel's end.
+
+    Raises ``InvalidChannel``, ``InvalidEvent``, ``InvalidKey``, ``DataNotSerializable``,
+    ``EventTooLarge``, ``ChannelFinished``, ``PublishNotAllowed`` (on a thread with a running event
+    loop: use ``apublish``) and ``LogUnavailable``.
     """
     _refuse_event_loop("publish")
-    ids = _publish([make_entry(channel, as_event(data, event))])
+    ids = _publish([make_entry(channel, as_event(data, event), key=key)])
     return ids[0] if ids else None
 
 
-def publish_many(events: Iterable[tuple[str, Any]]) -> list[str] | None:
+def publish_many(
+    events: Iterable[tuple[str, Any]], *, keys: Iterable[str | None] | None = None
+) -> list[str] | None:
     """Append all of several events, of one or several channels, or none, in one transaction.
 
-    ``events`` are pairs of a channel and the ``data`` for ``publish``. Returns their ids in the
-    given order, or None inside a transaction. Raises the errors of ``publish``.
+    ``events`` are pairs of a channel and the ``data`` for ``publish``. ``keys`` has a key, or None,
+    for each of them; see ``publish``. Returns their ids in the given order, or None inside a
+    transaction. Raises the errors of ``publish``.
     """
     _refuse_event_loop("publish_many")
-    entries = [make_entry(channel, as_event(data)) for channel, data in events]
+    entries = _entries(events, keys)
     return _publish(entries) if entries else []
+
+
+def _entries(events: Iterable[tuple[str, Any]], keys: Iterable[str | None] | None) -> list[Entry]:
+    if keys is None:
+        return [make_entry(channel, as_event(data)) for channel, data in events]
+    if isinstance(keys, str):
+        raise InvalidKey("keys must be a list of a key, or None, for each event, not a str.")
+    events, keys = list(events), list(keys)
+    if len(keys) != len(events):
+        raise InvalidKey(
+            f"keys must have a key, or None, for each event: there are {len(keys)} keys and "
+            f"{len(events)} events."
+        )
+    return [
+        make_entry(channel, as_event(data), key=key)
+        for (channel, data), key in zip(events, keys, strict=True)
+    ]
 
 
 def _terminal(channel: str, state: str, event: Event | None) -> Entry:
@@ -166,18 +192,22 @@ async def append(entries: list[Entry]) -> list[str] | None:
     return await group_commit.append(entries)
 
 
-async def apublish(channel: str, data: Any, event: str | None = None) -> str | None:
+async def apublish(
+    channel: str, data: Any, event: str | None = None, *, key: str | None = None
+) -> str | None:
     """``publish`` for coroutines; events that are published concurrently share a commit.
 
     If the call is cancelled, the event may or may not have been published.
     """
-    ids = await append([make_entry(channel, as_event(data, event))])
+    ids = await append([make_entry(channel, as_event(data, event), key=key)])
     return ids[0] if ids else None
 
 
-async def apublish_many(events: Iterable[tuple[str, Any]]) -> list[str] | None:
+async def apublish_many(
+    events: Iterable[tuple[str, Any]], *, keys: Iterable[str | None] | None = None
+) -> list[str] | None:
     """``publish_many`` for coroutines; see ``apublish``."""
-    entries = [make_entry(channel, as_event(data)) for channel, data in events]
+    entries = _entries(events, keys)
     return await append(entries) if entries else []
 
 

@@ -24,6 +24,10 @@ A log holds channels; a channel is a sequence of events numbered 1, 2, 3 … wit
 - **A retry knows itself.** A COMMIT whose answer was lost may be carried out later. So a group that
   may be appended again is an ``Attempt``, which has the position that it must follow and the nonce
   of its first try. It is judged while the channel is locked.
+- **A key names one event.** For ``KEY_AGE`` after an event was sequenced, an entry of the same
+  channel with the same key is that event: it is not appended, and its id is the event's, also after
+  the channel's end and after the event was removed. A deferred entry with such a key is dropped
+  without a word. A rewound log has lost the key with its event.
 
 All methods are synchronous, may be called from any thread, and raise ``LogUnavailable`` if the
 storage does not answer.
@@ -56,18 +60,26 @@ logger = logging.getLogger("django_sse")
 TERMINAL = int(Kind.TERMINAL)
 REDACTED = int(Kind.REDACTED)
 
+KEY_AGE = 24 * 60 * 60
+"""Seconds for which a key names its event: longer than a task queue or a webhook's sender retries
+within a day."""
+
 PAGE_CHARACTERS = 256 << 10
 """Limits a page's data, so that a page of large events needs no more memory than one of small."""
 
 
 class Entry(NamedTuple):
-    """An event on its way into the log; made by ``django_sse.log.entries``."""
+    """An event on its way into the log; made by ``django_sse.log.entries``.
+
+    ``key_hash`` is a hash of the channel and the event's key, or empty for an event without one.
+    """
 
     channel: str
     type: str
     data: str
     kind: int = Kind.EVENT
     state: str = State.OPEN
+    key_hash: str = ""
 
 
 class Record(NamedTuple):
@@ -82,7 +94,7 @@ class Record(NamedTuple):
 
 # NamedTuple's own constructors are Python functions and cost twice as much. These take a tuple of
 # all fields.
-new_entry: Callable[[tuple[str, str, str, int, str]], Entry] = partial(tuple.__new__, Entry)
+new_entry: Callable[[tuple[str, str, str, int, str, str]], Entry] = partial(tuple.__new__, Entry)
 new_record: Callable[[tuple[int, str, str, int, int]], Record] = partial(tuple.__new__, Record)
 
 
@@ -281,6 +293,10 @@ class EventLog(ABC):
 
         Returns the number of removed events. Raises ``ValueError`` for a negative limit.
         """
+
+    @abstractmethod
+    def remove_old_keys(self) -> int:
+        """Remove the keys that are older than ``KEY_AGE``; return how many there were."""
 
     @abstractmethod
     def channels(self) -> Iterable[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from django.db import connections
 
 from django_sse.exceptions import ChannelFinished, LogUnavailable
-from django_sse.log import sequencer, transactions
+from django_sse.log import keys, sequencer, transactions
 from django_sse.log.attempts import Attempt
 from django_sse.log.base import Appended, Entry, Outcome, refuse_after_end
 from django_sse.log.statements import statements
@@ -70,10 +70,15 @@ class _Transaction:
     def _take(self, locked: Mapping[str, sequencer.Locked]) -> list[Outcome]:
         self._committing = False
         self._found = []
+        take = _take_group
+        if wanted := keys.hashes(self._groups):
+            take = _take_keyed
+            with connections[self._alias].cursor() as cursor:
+                keys.look_up(cursor, locked.values(), wanted)
         return [
             self._try(locked.get(group.channel), group)
             if isinstance(group, Attempt)
-            else _take_group(locked, group)
+            else take(locked, group)
             for group in self._groups
         ]
 
@@ -120,15 +125,31 @@ class _Transaction:
 
 def _take_group(locked: Mapping[str, sequencer.Locked], group: Sequence[Entry]) -> Outcome:
     counts = Counter(each.channel for each in group)
+    if error := _refusal(locked, group, counts):
+        return error
+    if len(counts) == 1:
+        return locked[group[0].channel].extend(group)
+    return [locked[each.channel].append(each) for each in group]
+
+
+def _take_keyed(locked: Mapping[str, sequencer.Locked], group: Sequence[Entry]) -> Outcome:
+    new = keys.unpublished(group, lambda each: each.key_hash in locked[each.channel].ids)
+    if error := _refusal(locked, new, Counter(each.channel for each in new)):
+        return error
+    return [keys.append(locked[each.channel], each) for each in group]
+
+
+def _refusal(
+    locked: Mapping[str, sequencer.Locked], group: Sequence[Entry], counts: Mapping[str, int]
+) -> ChannelFinished | None:
+    """Return the error for a group of which not all entries can be appended."""
     try:
         refuse_after_end(group, {name: locked[name].state for name in counts})
         for name, count in counts.items():
             locked[name].refuse_beyond_last(count)
     except ChannelFinished as error:
         return error
-    if len(counts) == 1:
-        return locked[group[0].channel].extend(group)
-    return [locked[each.channel].append(each) for each in group]
+    return None
 
 
 def _answers(alias: str) -> bool:

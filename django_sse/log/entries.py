@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Any, Final
 
 from django_sse import conf
-from django_sse.exceptions import EventTooLarge, InvalidChannel, InvalidEvent
+from django_sse.exceptions import EventTooLarge, InvalidChannel, InvalidEvent, InvalidKey
 from django_sse.log.base import Entry, Kind, State, new_entry
 from django_sse.models import NAME_LENGTH, RUN_PREFIX, TYPE_LENGTH
 from django_sse.wire.encoder import data_text
 from django_sse.wire.event import Event, check_data
 
+KEY_LENGTH = 200
 _EVENT, _OPEN = int(Kind.EVENT), State.OPEN.value
 # C0, DEL and C1, and surrogates, which no database can store as UTF-8.
 _REFUSED_IN_NAMES = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -67,13 +69,41 @@ def as_event(data: Any, event: str | None = None) -> Event:
 
 
 def make_entry(
-    channel: str, event: Event, *, kind: Kind = Kind.EVENT, state: str = State.OPEN
+    channel: str,
+    event: Event,
+    *,
+    kind: Kind = Kind.EVENT,
+    state: str = State.OPEN,
+    key: str | None = None,
 ) -> Entry:
     """Return the entry for ``event``.
 
-    Raises ``InvalidChannel``, ``InvalidEvent``, ``DataNotSerializable`` or ``EventTooLarge``.
+    Raises ``InvalidChannel``, ``InvalidEvent``, ``InvalidKey``, ``DataNotSerializable`` or
+    ``EventTooLarge``.
     """
-    return entry_of(validate_channel(channel), event, kind, state)
+    entry = entry_of(validate_channel(channel), event, kind, state)
+    return entry if key is None else entry._replace(key_hash=key_hash(channel, key))
+
+
+def key_hash(channel: str, key: object) -> str:
+    """Return a hash of the channel and an event's key, by which the log knows it.
+
+    Raises ``InvalidKey``.
+    """
+    if not isinstance(key, str):
+        raise InvalidKey(
+            f"A key must be a str, not {type(key).__name__}. It names the event in its channel: "
+            'key=f"order-{order.pk}-paid", say.'
+        )
+    if not key:
+        raise InvalidKey(
+            "A key must not be empty: all events with it would be one. Pass key=None to publish "
+            "without a key."
+        )
+    if len(key) > KEY_LENGTH:
+        raise InvalidKey(f"A key must have at most {KEY_LENGTH} characters, not {len(key)}.")
+    # No channel's name has a line end. A lone surrogate cannot be stored, but it can be hashed.
+    return hashlib.sha256(f"{channel}\n{key}".encode(errors="surrogatepass")).hexdigest()
 
 
 def entry_of(channel: str, event: Event, kind: Kind = Kind.EVENT, state: str = State.OPEN) -> Entry:
@@ -89,12 +119,12 @@ def entry_of(channel: str, event: Event, kind: Kind = Kind.EVENT, state: str = S
             f"A published event's type must have at most {TYPE_LENGTH} characters, "
             f"not {len(kind_of_event)}."
         )
-    return new_entry((channel, kind_of_event, _text_of(event.data), kind, state))
+    return new_entry((channel, kind_of_event, _text_of(event.data), kind, state, ""))
 
 
 def data_entry(channel: str, data: Any) -> Entry:
     """Return the entry for an event that has only data."""
-    return new_entry((channel, "", _text_of(check_data(data)), _EVENT, _OPEN))
+    return new_entry((channel, "", _text_of(check_data(data)), _EVENT, _OPEN, ""))
 
 
 def _text_of(data: Any) -> str:

@@ -14,9 +14,10 @@ from django.utils import timezone
 
 from django_sse import conf
 from django_sse.exceptions import ChannelFinished
-from django_sse.log import transactions
+from django_sse.log import keys, transactions
 from django_sse.log.attempts import Attempt
 from django_sse.log.base import (
+    KEY_AGE,
     TERMINAL,
     Appended,
     Entry,
@@ -94,6 +95,31 @@ class _Channel:
         )
 
 
+class _Keys:
+    """The ids of events by the hashes of their keys, the oldest first."""
+
+    def __init__(self) -> None:
+        self._ids: dict[str, tuple[str, float]] = {}
+
+    def add(self, key_hash: str, id: str) -> None:
+        # A process that runs for months must not keep all its keys.
+        self.remove_old()
+        self._ids[key_hash] = (id, time.monotonic())
+
+    def id_of(self, key_hash: str) -> str | None:
+        id, created = self._ids.get(key_hash, (None, 0.0))
+        return id if time.monotonic() - created < KEY_AGE else None
+
+    def remove_old(self) -> int:
+        before = len(self._ids)
+        while self._ids and self.id_of(oldest := next(iter(self._ids))) is None:
+            del self._ids[oldest]
+        return before - len(self._ids)
+
+    def clear(self) -> None:
+        self._ids.clear()
+
+
 class MemoryLog(EventLog):
     """A log in memory.
 
@@ -109,12 +135,14 @@ class MemoryLog(EventLog):
         self._channels: dict[str, _Channel] = {}
         self._keys: dict[int, _Channel] = {}
         self._next_key = 1
+        self._published = _Keys()
 
     def clear(self) -> None:
         """Remove all channels, for example between two tests."""
         with self._lock:
             self._channels.clear()
             self._keys.clear()
+            self._published.clear()
 
     def _channel(self, name: str) -> _Channel:
         channel = self._channels.get(name)
@@ -129,7 +157,10 @@ class MemoryLog(EventLog):
 
     def defer(self, entries: Sequence[Entry], announce: Callable[[list[Appended]], None]) -> None:
         alias = conf.current().DATABASE
-        refuse_after_end(entries, self._ended(alias, entries))
+        if ended := self._ended(alias, entries):
+            waiting = keys.hashes([_waiting(alias)])
+            entries = self._unpublished(entries, waiting)
+        refuse_after_end(entries, ended)
 
         # Not a partial: if a robust hook fails, Django logs its __qualname__.
         def append() -> None:
@@ -145,9 +176,7 @@ class MemoryLog(EventLog):
         The latter are found among the transaction's hooks, from which Django removes the hooks of a
         savepoint that is rolled back.
         """
-        hooks = [hook for _, hook, *_ in connections[alias].run_on_commit]
-        waiting = [each for hook in hooks for each in getattr(hook, "entries", ())]
-        ended = {each.channel: each.state for each in waiting if each.kind == TERMINAL}
+        ended = {each.channel: each.state for each in _waiting(alias) if each.kind == TERMINAL}
         with self._lock:
             return ended | self._states(entries)
 
@@ -158,6 +187,7 @@ class MemoryLog(EventLog):
 
     def _append_committed(self, entries: Sequence[Entry]) -> list[Appended]:
         with self._lock:
+            entries = self._unpublished(entries)
             ended = self._states(entries)
             appended, _ = self._append([each for each in entries if each.channel not in ended])
         late = Counter(each.channel for each in entries if each.channel in ended)
@@ -173,13 +203,29 @@ class MemoryLog(EventLog):
         ids = []
         nonce = make_nonce() if nonce is None else nonce
         for entry in entries:
+            if entry.key_hash and (id := self._published.id_of(entry.key_hash)):
+                ids.append(id)
+                continue
             channel = self._channel(entry.channel)
             if channel.name not in done:
                 done[channel.name] = channel.appended()
             record = channel.append(entry, nonce)
             done[channel.name].records.append(record)
             ids.append(f"{channel.epoch}-{record.seq}-{tag_of(nonce)}")
+            if entry.key_hash:
+                self._published.add(entry.key_hash, ids[-1])
         return list(done.values()), ids
+
+    def _unpublished(
+        self, entries: Sequence[Entry], waiting: Sequence[str] = ()
+    ) -> Sequence[Entry]:
+        """Return ``entries`` without those whose keys an event has, or an entry that is waiting."""
+
+        def is_published(entry: Entry) -> bool:
+            return bool(entry.key_hash in waiting or self._published.id_of(entry.key_hash))
+
+        with self._lock:
+            return keys.unpublished(entries, is_published)
 
     def append_each(
         self, groups: Sequence[Sequence[Entry]]
@@ -198,7 +244,8 @@ class MemoryLog(EventLog):
 
     def _append_group(self, group: Sequence[Entry]) -> tuple[list[Appended], Outcome]:
         try:
-            refuse_after_end(group, self._states(group))
+            new = self._unpublished(group)
+            refuse_after_end(new, self._states(new))
         except ChannelFinished as error:
             return [], error
         return self._append(group)
@@ -280,6 +327,10 @@ class MemoryLog(EventLog):
             found.floor = floor
             return removed
 
+    def remove_old_keys(self) -> int:
+        with self._lock:
+            return self._published.remove_old()
+
     def channels(self) -> list[str]:
         with self._lock:
             return list(self._channels)
@@ -295,3 +346,9 @@ class MemoryLog(EventLog):
             found.records[index] = Record(seq, "", "", Kind.REDACTED, found.records[index].nonce)
             found.redactions += 1
             return True
+
+
+def _waiting(alias: str) -> list[Entry]:
+    """Return the deferred entries of the caller's transaction."""
+    hooks = [hook for _, hook, *_ in connections[alias].run_on_commit]
+    return [each for hook in hooks for each in getattr(hook, "entries", ())]

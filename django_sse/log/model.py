@@ -10,7 +10,7 @@ from django.db.models import F, Min
 from django.utils import timezone
 
 from django_sse import conf
-from django_sse.log import batch, outbox, reads, sequencer, transactions, trimming
+from django_sse.log import batch, keys, outbox, reads, sequencer, transactions, trimming
 from django_sse.log.base import (
     Appended,
     Entry,
@@ -46,7 +46,11 @@ class ModelLog(EventLog):
     def defer(self, entries: Sequence[Entry], announce: Callable[[list[Appended]], None]) -> None:
         alias = self.alias
         names = list(dict.fromkeys(entry.channel for entry in entries))
-        refuse_after_end(entries, transactions.run(alias, partial(outbox.ends, alias, names)))
+        if ended := transactions.run(alias, partial(outbox.ends, alias, names)):
+            entries = transactions.run(alias, partial(keys.unseen, alias, entries))
+        refuse_after_end(entries, ended)
+        if not entries:
+            return
         transactions.run(alias, partial(outbox.add, alias, entries))
 
         # Not a partial: if a robust hook fails, Django logs its __qualname__.
@@ -117,6 +121,9 @@ class ModelLog(EventLog):
         if head is None:
             return 0
         return trimming.trim(self.alias, head, self.trim_floor(head, age=age, count=count))
+
+    def remove_old_keys(self) -> int:
+        return keys.remove_old(self.alias)
 
     def channels(self) -> Iterator[str]:
         # In pages: on SQLite an open cursor keeps its snapshot. A caller that writes between two

@@ -28,17 +28,29 @@ class DatabaseNow(Now):
     """The database's clock, in the time zone in which Django stores times there.
 
     That is UTC, or with ``USE_TZ = False`` the project's zone. SQLite's clock is in UTC. MySQL and
-    MariaDB have theirs in the session's zone, which Django does not set.
+    MariaDB have theirs in the session's zone, which Django does not set. ``DatabaseNow(ago=60)`` is
+    the time a minute ago.
     """
 
+    @property
+    def _ago(self) -> int:
+        return int(self.extra.get("ago", 0))
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        clock = f"(STATEMENT_TIMESTAMP() - INTERVAL '{self._ago} seconds')"
+        if not self._ago:
+            clock = "STATEMENT_TIMESTAMP()"
+        return self.as_sql(compiler, connection, template=clock, **context)
+
     def as_mysql(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        clock = f"(UTC_TIMESTAMP(6) + INTERVAL {utc_offset(connection)} SECOND)"
+        clock = f"(UTC_TIMESTAMP(6) + INTERVAL {utc_offset(connection) - self._ago} SECOND)"
         return self.as_sql(compiler, connection, template=clock, **context)
 
     def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        offset = utc_offset(connection) - self._ago
         # %% for the cursor, and again for the template.
         fields = "%%%%Y-%%%%m-%%%%d %%%%H:%%%%M:%%%%f"
-        clock = f"STRFTIME('{fields}', 'NOW', '{utc_offset(connection):+d} seconds')"
+        clock = f"STRFTIME('{fields}', 'NOW', '{offset:+d} seconds')"
         return self.as_sql(compiler, connection, template=clock, **context)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from django.db import connections, transaction
 
+from django_sse.log import keys
 from django_sse.log.base import Entry, Kind, State
 from django_sse.log.orm import channel_hash, insert, refuse_over_packet
 from django_sse.log.statements import statements
@@ -38,7 +39,10 @@ def ends(alias: str, names: Sequence[str]) -> dict[str, str]:
 
 def add(alias: str, entries: Sequence[Entry]) -> None:
     """Insert ``entries``. Raises ``EventTooLarge``."""
-    rows = [(e.channel, channel_hash(e.channel), e.kind, e.state, e.type, e.data) for e in entries]
+    rows = [
+        (e.channel, channel_hash(e.channel), e.kind, e.state, e.type, e.data, e.key_hash)
+        for e in entries
+    ]
     with connections[alias].cursor() as cursor:
         # Outside the block: an error before anything is written leaves the caller's transaction
         # usable.
@@ -94,8 +98,10 @@ def _move_outbox(cursor: CursorWrapper, channel: Locked, room: _Room) -> bool:
         return not sizes
     # Limited by the last id, not by the count: an event committed meanwhile may have a lower id.
     cursor.execute(written.outbox_events, [channel.name_hash, sizes[count - 1][0]])
+    rows = cursor.fetchall()
+    keys.look_up(cursor, [channel], [row[-1] for row in rows if row[-1]])
     ids = []
-    for pk, *event in cursor.fetchall():
+    for pk, *event in rows:
         ids.append(pk)
         channel.move(*event)
     cursor.execute(written.remove_from_outbox(len(ids)), ids)

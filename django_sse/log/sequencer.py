@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from django.db import connections
 
 from django_sse.exceptions import ChannelFinished
-from django_sse.log import transactions
+from django_sse.log import keys, transactions
 from django_sse.log.base import TERMINAL, Appended, Entry, Record, new_record, report_dropped
+from django_sse.log.keys import NewKey
 from django_sse.log.orm import DatabaseNow, channel_hash, insert, refuse_over_packet
 from django_sse.log.outbox import move_outboxes
 from django_sse.log.statements import statements
@@ -194,6 +195,10 @@ class Locked:
     dropped: int = 0
     before: str = ""
     """The tag of the event before the new ones."""
+    ids: dict[str, str] = field(default_factory=dict)
+    """The ids of events with keys, by the key's hash: of those that were looked up, and of new
+    ones."""
+    new_keys: list[NewKey] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.before = self.tag
@@ -226,12 +231,15 @@ class Locked:
             self.state = entries[-1].state
         return [f"{self.epoch}-{seq}-{self.tag}" for seq in range(first, self.head + 1)]
 
-    def move(self, type: str, data: str, kind: int, state: str) -> None:
-        """Number an event of the outbox, or drop it if the channel has ended."""
+    def move(self, type: str, data: str, kind: int, state: str, key_hash: str) -> None:
+        """Number an event of the outbox, unless it was published; drop it if the channel has
+        ended."""
+        if key_hash in self.ids:
+            return
         if self.state or self.head == MAX_SEQ:
             self.dropped += 1
         else:
-            self.append(Entry(self.name, type, data, kind, state))
+            keys.append(self, Entry(self.name, type, data, kind, state, key_hash))
 
     def appended(self) -> Appended:
         return Appended(self.name, self.epoch, self.before, self.records, self.key)
@@ -274,6 +282,7 @@ def _fetch_locked(cursor: CursorWrapper, sql: str, values: Sequence[Any]) -> lis
 def _write(cursor: CursorWrapper, channels: Sequence[Locked]) -> None:
     if not channels:
         return
+    keys.store(cursor, channels)
     written = statements(cursor.db)
     if written.append is not None:
         cursor.execute(written.append, _as_json(channels))
@@ -289,8 +298,8 @@ def _write(cursor: CursorWrapper, channels: Sequence[Locked]) -> None:
     alike: dict[tuple[int, str, str], list[int]] = {}
     for each in channels:
         alike.setdefault((len(each.records), each.state, each.tag), []).append(each.key)
-    for moved, keys in alike.items():
-        cursor.execute(written.move_heads(len(keys)), [*moved, *keys])
+    for moved, channel_keys in alike.items():
+        cursor.execute(written.move_heads(len(channel_keys)), [*moved, *channel_keys])
 
 
 def _as_json(channels: Sequence[Locked]) -> list[str]:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from django.db.models.functions import Length
 
+from django_sse.log.base import KEY_AGE
 from django_sse.log.orm import DatabaseNow, utc_offset
-from django_sse.models import Channel, OutboxEvent, StoredEvent
+from django_sse.models import Channel, EventKey, OutboxEvent, StoredEvent
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -84,6 +85,8 @@ class Statements:
         self._channel = _Table(connection, Channel)
         self._event = _Table(connection, StoredEvent)
         self._outbox = _Table(connection, OutboxEvent)
+        self._key = _Table(connection, EventKey)
+        self._oldest_key = _compiled(connection, DatabaseNow(ago=KEY_AGE))
         self.append = self._append() if connection.vendor == "postgresql" else None
         """Inserts events and moves heads; parameters: two JSON texts (see ``_append``). None except
         on PostgreSQL."""
@@ -100,8 +103,11 @@ class Statements:
         """Selects the seconds since 1970."""
         self.insert_event = self._event.insert("channel seq kind type created nonce data")
         """Inserts a row; parameters: its values in the order of these fields."""
-        self.insert_deferred = self._outbox.insert("name name_hash kind state type data")
+        self.insert_deferred = self._outbox.insert("name name_hash kind state type data key_hash")
         """Inserts a row; parameters: its values in the order of these fields."""
+        self.store_key = self._store_key(mysql=connection.vendor == "mysql")
+        """Inserts a key, or changes the row of an old one; parameters: hash, channel, seq, tag,
+        time of creation."""
 
     def _write_reads(self, size: str) -> None:
         event = self._event
@@ -130,7 +136,7 @@ class Statements:
         """Selects the ids of outbox events and the number of characters in their data; parameters:
         the channel's hash, the limit."""
         up_to = f"AND {o['id']} <= %s ORDER BY {o['id']}"
-        self.outbox_events = f"SELECT {o['id type data kind state']} {waiting} {up_to}"
+        self.outbox_events = f"SELECT {o['id type data kind state key_hash']} {waiting} {up_to}"
         """Selects outbox events; parameters: the channel's hash, the highest id."""
 
     def _append(self) -> str:
@@ -226,6 +232,28 @@ class Statements:
         keys = " UNION ALL ".join(["SELECT %s AS id"] * count)
         by_key = f"{o} o FORCE INDEX (PRIMARY) ON o.{o['id']} = ids.id"
         return f"DELETE o FROM ({keys}) ids STRAIGHT_JOIN {by_key}"
+
+    def _store_key(self, *, mysql: bool) -> str:
+        k = self._key
+        fields = [k[each] for each in ("channel", "seq", "tag", "created")]
+        new = "VALUES({})" if mysql else "EXCLUDED.{}"
+        changes = ", ".join(f"{each} = {new.format(each)}" for each in fields)
+        there = "ON DUPLICATE KEY UPDATE"
+        if not mysql:
+            there = f"ON CONFLICT ({k['key_hash']}) DO UPDATE SET"
+        return f"{k.insert('key_hash channel seq tag created')} {there} {changes}"
+
+    def keys_of_events(self, count: int) -> str:
+        """Select hash, channel, seq and tag of those of these keys that are not old."""
+        k = self._key
+        where = f"{k['key_hash']} {_in(count)} AND {k['created']} > {self._oldest_key}"
+        return f"SELECT {k['key_hash channel seq tag']} FROM {k} WHERE {where}"
+
+    def deferred_keys(self, names: int, count: int) -> str:
+        """Select those of these hashes of keys that are in the outbox; the channels' come first."""
+        o = self._outbox
+        where = f"{o['name_hash']} {_in(names)} AND {o['key_hash']} {_in(count)}"
+        return f"SELECT {o['key_hash']} FROM {o} WHERE {where}"
 
     def ends(self, count: int) -> str:
         """Select name and state of channels that have ended, or have an end in the outbox.

@@ -115,6 +115,7 @@ class Migration(migrations.Migration):
                 ("state", models.CharField(blank=True, default="", max_length=8)),
                 ("type", models.CharField(blank=True, max_length=200)),
                 ("data", models.TextField(blank=True)),
+                ("key_hash", models.CharField(blank=True, default="", max_length=64)),
             ],
             options={
                 "verbose_name": "outbox event",
@@ -267,6 +268,32 @@ class Migration(migrations.Migration):
                 "constraints": [
                     models.UniqueConstraint(fields=("channel", "seq"), name="django_sse_event_seq")
                 ],
+            },
+        ),
+        migrations.CreateModel(
+            name="EventKey",
+            fields=[
+                (
+                    "key_hash",
+                    models.CharField(max_length=64, primary_key=True, serialize=False),
+                ),
+                ("seq", models.BigIntegerField(verbose_name="sequence number")),
+                ("tag", models.CharField(max_length=6)),
+                ("created", models.DateTimeField(db_index=True, verbose_name="created")),
+                (
+                    "channel",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="keys",
+                        to="django_sse.channel",
+                        verbose_name="channel",
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "key",
+                "verbose_name_plural": "keys",
             },
         ),
         migrations.RunPython(leave_room_for_updates, migrations.RunPython.noop),

@@ -9,9 +9,9 @@ from django.core.management import call_command
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-from django_sse.models import Channel, OutboxEvent, Run, StoredEvent
+from django_sse.models import Channel, EventKey, OutboxEvent, Run, StoredEvent
 
-TABLES = {model._meta.db_table for model in (Channel, StoredEvent, OutboxEvent, Run)}
+TABLES = {model._meta.db_table for model in (Channel, StoredEvent, OutboxEvent, EventKey, Run)}
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from django_sse.models import (
     OWNER_LENGTH,
     TYPE_LENGTH,
     Channel,
+    EventKey,
     Kind,
     Lease,
     OutboxEvent,
@@ -61,6 +62,9 @@ class Tables(TestCase):
         assert indexed(OutboxEvent) == {("id",), ("name_hash", "id")}
         assert not [field for field in OutboxEvent._meta.get_fields() if field.is_relation]
 
+    def test_a_key_is_found_by_its_hash_its_channel_and_its_age(self) -> None:
+        assert indexed(EventKey) == {("key_hash",), ("channel_id",), ("created",)}
+
     def test_runs_are_found_by_owner_epoch_and_lease(self) -> None:
         assert indexed(Run) == {
             ("id",),
@@ -91,11 +95,14 @@ class Tables(TestCase):
         with pytest.raises(IntegrityError), transaction.atomic():
             make_channel("b", "1")
 
-    def test_events_go_with_their_channel(self) -> None:
+    def test_events_and_keys_go_with_their_channel(self) -> None:
         channel = make_channel("a", "1")
-        StoredEvent.objects.create(channel=channel, seq=1, created=timezone.now(), nonce=1)
+        now = timezone.now()
+        StoredEvent.objects.create(channel=channel, seq=1, created=now, nonce=1)
+        EventKey.objects.create(key_hash="f" * 64, channel=channel, seq=1, tag="1", created=now)
         channel.delete()
         assert not StoredEvent.objects.exists()
+        assert not EventKey.objects.exists()
 
     def test_the_longest_values_fit(self) -> None:
         channel = make_channel(
@@ -115,6 +122,14 @@ class Tables(TestCase):
             state=State.ABORTED,
             type="😀" * TYPE_LENGTH,
             data="ü" * 300_000,
+            key_hash="f" * 64,
+        )
+        key = EventKey.objects.create(
+            key_hash="f" * 64,
+            channel=channel,
+            seq=2**63 - 1,
+            tag="v" * TAG_LENGTH,
+            created=timezone.now(),
         )
         run = make_run(
             "😀" * OWNER_LENGTH,
@@ -123,7 +138,7 @@ class Tables(TestCase):
             dialect="😀" * DIALECT_LENGTH,
             ended=timezone.now(),
         )
-        for row in (channel, event, waiting, run):
+        for row in (channel, event, waiting, key, run):
             before = {field.attname: getattr(row, field.attname) for field in row._meta.fields}
             row.refresh_from_db()
             assert {name: getattr(row, name) for name in before} == before
@@ -138,6 +153,7 @@ def test_rows_are_told_by_what_a_reader_knows_them_by() -> None:
     assert str(Channel(name="room-1")) == "room-1"
     assert str(StoredEvent(seq=7)) == "7"
     assert str(OutboxEvent(name="room-1")) == "room-1"
+    assert str(EventKey(key_hash="f" * 64)) == "f" * 64
     run = Run()
     assert str(run) == str(run.pk)
 
@@ -163,7 +179,7 @@ def test_kinds_are_what_the_rows_hold() -> None:
 def test_our_primary_keys_are_big_whatever_the_project_says() -> None:
     # Inherited, it would be the project's DEFAULT_AUTO_FIELD.
     assert vars(DjangoSSEConfig)["default_auto_field"] == "django.db.models.BigAutoField"
-    numbered = set(apps.get_app_config("django_sse").get_models()) - {Run, Lease}
+    numbered = set(apps.get_app_config("django_sse").get_models()) - {Run, Lease, EventKey}
     assert numbered == {Channel, StoredEvent, OutboxEvent}
     for model in numbered:
         assert isinstance(model._meta.pk, models.BigAutoField)

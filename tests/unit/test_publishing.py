@@ -35,6 +35,7 @@ from django_sse.exceptions import (
     InvalidChannel,
     InvalidCursor,
     InvalidEvent,
+    InvalidKey,
     LogUnavailable,
     PublishNotAllowed,
 )
@@ -812,3 +813,41 @@ async def test_entries_are_appended_together_or_not_at_all() -> None:
     with pytest.raises(ChannelFinished):
         await append(behind_an_end)
     assert await astored() == ["one", "two"]
+
+
+# -- keys
+
+
+async def test_coroutines_that_publish_the_same_key_at_once_get_one_event() -> None:
+    ids = await asyncio.gather(*[apublish("c", str(each), key="k") for each in range(50)])
+    assert len(set(ids)) == 1
+    assert len(await astored()) == 1
+    assert await apublish_many([("c", "x"), ("c", "last")], keys=["k", None]) == [
+        *(ids[0], await acursor("c"))
+    ]
+    assert len(await astored()) == 2
+
+
+def test_under_async_to_sync_a_key_shares_the_transaction() -> None:
+    with transaction.atomic():
+        assert async_to_sync(apublish)("c", "1", key="k") is None
+        assert async_to_sync(apublish_many)([("c", "2"), ("c", "3")], keys=["k", None]) is None
+    assert stored() == ["1", "3"]
+
+
+@pytest.mark.parametrize("keys", [["a"], ["a", "b", "c"], "ab", ["a", ""], ["a", 7]], ids=repr)
+def test_keys_that_do_not_fit_the_events_are_refused(keys: Any) -> None:
+    events = [("c", "1"), ("c", "2")]
+    with pytest.raises(InvalidKey, match="must"):
+        publish_many(events, keys=keys)
+    with pytest.raises(InvalidKey, match="must"):
+        async_to_sync(apublish_many)(events, keys=keys)
+    assert stored() == []
+
+
+class KeysInsideTestCase(TestCase):
+    def test_a_key_names_one_event(self) -> None:
+        with transaction.atomic():
+            first = publish("c", "1", key="k")
+        assert publish("c", "2", key="k") == first == id_of("c", 1)
+        assert published("c") == [("message", "1")]

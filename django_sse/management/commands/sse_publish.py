@@ -1,4 +1,4 @@
-"""``manage.py sse_publish CHANNEL DATA [--event TYPE] [--json]``."""
+"""``manage.py sse_publish CHANNEL DATA [--event TYPE] [--json] [--key KEY]``."""
 
 from __future__ import annotations
 
@@ -30,11 +30,17 @@ class Command(EventStreamCommand):
             "--json", action="store_true", help="The data is JSON: check it and send it compactly."
         )
 
+        parser.add_argument(
+            "--key",
+            help="For 24 hours the same key on the same channel is the same event, so that the "
+            "command can be repeated.",
+        )
+
     def work(self, options: dict[str, Any]) -> None:
         data = _read_stdin() if options["data"] == "-" else options["data"]
         if options["json"]:
             data = _as_json(data)
-        id = publish(options["channel"], data, options["event"])
+        id = publish(options["channel"], data, options["event"], key=options["key"])
         self.stdout.write(id or "The event gets its id when the transaction commits.")
 
 

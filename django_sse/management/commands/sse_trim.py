@@ -31,7 +31,8 @@ class Command(EventStreamCommand):
         "both, RETENTION's AGE and COUNT do. A client that reconnects at a removed position gets a "
         "stream-reset. Without any argument the command also removes runs that ended longer than "
         "RUN_AGE ago, and ends runs whose process has died, for which it watches all processes for "
-        "up to RUNS's LEASE. It prints how many it removed."
+        "up to RUNS's LEASE. It always removes keys of publishes that are older than 24 hours. It "
+        "prints how many it removed."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -57,6 +58,8 @@ class Command(EventStreamCommand):
         )
 
     def work(self, options: dict[str, Any]) -> None:
+        if not options["dry_run"] and (old := get_log().remove_old_keys()):
+            self.stdout.write(f"{old} old keys removed.")
         age, count = options["age"], options["count"]
         if age is None and count is None:
             # With a log in memory this process cannot see other processes' runs.

@@ -39,6 +39,9 @@ from django_sse.testing import published
 report = Report.objects.create(owner=User.objects.create())
 call_command("write_report", str(report.pk))
 print([type for type, _ in published(report.channel)])
+reports.tasks.announce_payment(7)
+reports.tasks.announce_payment(7)
+print(len(published("order-7")))
 call_command("finish_lost_reports")
 """
 
@@ -132,4 +135,4 @@ def test_who_follows_the_page_has_a_report(tmp_path: Path) -> None:
     # The modules that a worker imports.
     program = f"import reports.tasks, reports.background{PROGRAM}"
     types = ["started", "page", "page", "page", "close"]
-    assert run(tmp_path, "manage.py", "shell", "-c", program).endswith(f"{types}\n0 ended\n")
+    assert run(tmp_path, "manage.py", "shell", "-c", program).endswith(f"{types}\n1\n0 ended\n")

@@ -22,6 +22,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from django_sse.log.base import Appended, Entry, EventLog, Kind, Record
+from django_sse.log.entries import key_hash
 from django_sse.log.memory import MemoryLog
 from django_sse.log.orm import channel_hash
 from django_sse.models import Channel, OutboxEvent, StoredEvent
@@ -39,8 +40,8 @@ ON_A_DATABASE = [
 ]
 
 
-def entry(channel: str, data: str = "x", type: str = "") -> Entry:
-    return Entry(channel, type, data)
+def entry(channel: str, data: str = "x", type: str = "", *, key: str | None = None) -> Entry:
+    return Entry(channel, type, data, key_hash="" if key is None else key_hash(channel, key))
 
 
 def terminal(channel: str, state: str = "done") -> Entry:

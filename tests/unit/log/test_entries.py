@@ -19,10 +19,11 @@ from django_sse.exceptions import (
     EventTooLarge,
     InvalidChannel,
     InvalidEvent,
+    InvalidKey,
     WireError,
 )
 from django_sse.log.base import Entry, Kind, State
-from django_sse.log.entries import as_event, make_entry, validate_channel
+from django_sse.log.entries import KEY_LENGTH, as_event, key_hash, make_entry, validate_channel
 from django_sse.wire.decoder import Decoder
 from django_sse.wire.encoder import encode_body
 from django_sse.wire.event import Event
@@ -250,3 +251,30 @@ def test_whatever_is_accepted_arrives_as_one_frame(type: str | None, data: objec
     (message,) = decoder.feed(encode_body(entry.type or None, entry.data))
     assert message.type == (type or "message")
     assert message.data == entry.data.replace("\r\n", "\n").replace("\r", "\n")
+
+
+# -- keys
+
+
+def test_an_entry_has_a_hash_of_its_channel_and_its_key() -> None:
+    assert make_entry("c", Event("x")).key_hash == ""
+    names = [("c", "k"), ("d", "k"), ("c", "K"), ("ck", "k"), ("c", "\nk"), ("c", "k\0\ud800")]
+    found = {make_entry(channel, Event("x"), key=key).key_hash for channel, key in names}
+    assert len(found) == len(names)
+    assert {len(each) for each in found} == {64}
+    assert len(key_hash("c", "😀" * KEY_LENGTH)) == 64
+
+
+@pytest.mark.parametrize(
+    ("key", "match"),
+    [
+        ("", "must not be empty.*key=None"),
+        ("x" * (KEY_LENGTH + 1), "at most 200 characters, not 201"),
+        (7, "must be a str, not int.*order"),
+        (b"k", "must be a str, not bytes"),
+    ],
+    ids=["empty", "long", "number", "bytes"],
+)
+def test_a_key_that_names_no_event_is_refused(key: Any, match: str) -> None:
+    with pytest.raises(InvalidKey, match=match):
+        make_entry("c", Event("x"), key=key)

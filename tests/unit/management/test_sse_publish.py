@@ -138,3 +138,10 @@ def test_a_process_of_its_own_publishes_for_all(transactional_db: None) -> None:
 
     assert done == (0, f"{cursor('room')}\n", "")
     assert published("room") == [("note", "grüß")]
+
+
+def test_a_command_that_is_repeated_with_its_key_publishes_once() -> None:
+    out = [run("sse_publish", "room", text, "--key", "k") for text in ("1", "2")]
+
+    assert published("room") == [("message", "1")]
+    assert out == [f"{cursor('room')}\n"] * 2

@@ -15,7 +15,7 @@ from django_sse import publish, publish_many
 from django_sse.log import get_log
 from django_sse.log.model import ModelLog
 from django_sse.management.commands.sse_trim import parse_duration
-from django_sse.models import Channel, Lease, Run, StoredEvent
+from django_sse.models import Channel, EventKey, Lease, Run, StoredEvent
 from django_sse.runs import leases, lost, store
 from django_sse.testing import memory_log, published
 from tests.options import Overrides
@@ -341,3 +341,15 @@ def test_a_run_that_begins_meanwhile_keeps_its_beginning(constants: Overrides) -
     assert run("sse_trim", "--count", "1") == "1 events removed.\n"
     (begun,) = BusyLog.begun
     assert left(begun.channel) == [str(number) for number in range(9)]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--count", "9"], ["room"]], ids=repr)
+def test_keys_go_after_a_day_whatever_is_asked_for(arguments: list[str]) -> None:
+    publish("room", "x", key="young")
+    publish("room", "x", key="old")
+    old = EventKey.objects.filter(seq=2)
+    old.update(created=timezone.now() - DAY)
+
+    assert "key" not in run("sse_trim", "--dry-run")
+    assert run("sse_trim", *arguments) == "1 old keys removed.\n0 events removed.\n"
+    assert EventKey.objects.get().seq == 1

@@ -7,6 +7,7 @@ from typing import Any
 from celery import shared_task
 
 from django_sse import finish, publish
+from django_sse.exceptions import LogUnavailable
 
 from .jobs import run
 from .models import Report
@@ -18,6 +19,11 @@ def count(channel: str, total: int) -> None:
     for number in range(1, total + 1):
         publish(channel, {"percent": 100 * number // total}, event="progress")
     finish(channel)
+
+
+@shared_task(acks_late=True, autoretry_for=(LogUnavailable,), retry_backoff=True, max_retries=10)
+def announce_payment(pk: int) -> None:
+    publish(f"order-{pk}", {"status": "paid"}, event="status", key=f"order-{pk}-paid")
 
 
 @shared_task(

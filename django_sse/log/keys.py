@@ -1,0 +1,126 @@
+"""The keys of events: a publish that is repeated with its key is the event that it was.
+
+A key is looked up and stored under the lock of its channel's row, in the append's own transaction,
+and only if one of the entries has a key. It names its event for ``KEY_AGE``, whether or not the
+event is still stored; then a new event takes over its row, or ``remove_old`` removes it.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+from operator import attrgetter
+from typing import TYPE_CHECKING, NamedTuple
+
+from django.db import connections
+
+from django_sse.log import transactions
+from django_sse.log.base import KEY_AGE, Entry
+from django_sse.log.orm import BATCH, DatabaseNow, channel_hash, insert
+from django_sse.log.statements import statements
+from django_sse.models import EventKey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from django.db.backends.utils import CursorWrapper
+
+    from django_sse.log.sequencer import Locked
+
+_HASH = attrgetter("key_hash")
+
+
+class NewKey(NamedTuple):
+    """The hash of a key, and the event that was numbered with it."""
+
+    key_hash: str
+    seq: int
+    tag: str
+
+
+def hashes(groups: Iterable[Sequence[Entry]]) -> list[str]:
+    """Return the hashes of the entries' keys."""
+    return list(filter(None, map(_HASH, chain.from_iterable(groups))))
+
+
+def look_up(cursor: CursorWrapper, channels: Iterable[Locked], wanted: Sequence[str]) -> None:
+    """Note in ``channels`` which events have the keys with the ``wanted`` hashes."""
+    if not wanted:
+        return
+    by_row = {each.key: each for each in channels}
+    for start in range(0, len(wanted), BATCH):
+        some = wanted[start : start + BATCH]
+        cursor.execute(statements(cursor.db).keys_of_events(len(some)), some)
+        for key_hash, row, seq, tag in cursor.fetchall():
+            # A key of another row is one of a channel of this name that was removed.
+            if channel := by_row.get(row):
+                channel.ids[key_hash] = f"{channel.epoch}-{seq}-{tag}"
+
+
+def unpublished(entries: Sequence[Entry], is_published: Callable[[Entry], bool]) -> Sequence[Entry]:
+    """Return the ``entries`` without a key, and the first with each key that no event has."""
+    if not hashes([entries]):
+        return entries
+    new: list[Entry] = []
+    seen: set[str] = set()
+    for entry in entries:
+        if not entry.key_hash:
+            new.append(entry)
+        elif entry.key_hash not in seen and not is_published(entry):
+            seen.add(entry.key_hash)
+            new.append(entry)
+    return new
+
+
+def append(channel: Locked, entry: Entry) -> str:
+    """Number ``entry``, unless an event has its key, and return the event's id."""
+    if entry.key_hash in channel.ids:
+        return channel.ids[entry.key_hash]
+    id = channel.append(entry)
+    if entry.key_hash:
+        channel.ids[entry.key_hash] = id
+        channel.new_keys.append(NewKey(entry.key_hash, channel.head, channel.tag))
+    return id
+
+
+def store(cursor: CursorWrapper, channels: Iterable[Locked]) -> None:
+    """Insert the keys of the new events of ``channels``."""
+    rows = [
+        (new.key_hash, each.key, new.seq, new.tag, each.clock)
+        for each in channels
+        for new in each.new_keys
+    ]
+    if rows:
+        insert(cursor, statements(cursor.db).store_key, rows)
+
+
+def unseen(alias: str, entries: Sequence[Entry]) -> Sequence[Entry]:
+    """Return ``unpublished`` entries, as the caller's transaction sees the log and the outbox."""
+    seen = _seen(alias, entries) if hashes([entries]) else ()
+    return unpublished(entries, lambda entry: entry.key_hash in seen)
+
+
+def _seen(alias: str, entries: Sequence[Entry]) -> set[str]:
+    wanted = hashes([entries])
+    names = {channel_hash(each.channel) for each in entries if each.key_hash}
+    with connections[alias].cursor() as cursor:
+        written = statements(cursor.db)
+        cursor.execute(written.keys_of_events(len(wanted)), wanted)
+        found = {key_hash for key_hash, *_ in cursor.fetchall()}
+        cursor.execute(written.deferred_keys(len(names), len(wanted)), [*names, *wanted])
+        return found.union(key_hash for (key_hash,) in cursor.fetchall())
+
+
+def remove_old(alias: str) -> int:
+    """Remove the keys that are older than ``KEY_AGE``, in bounded batches; return how many."""
+    rows = EventKey.objects.using(alias)
+    old = rows.filter(created__lte=DatabaseNow(ago=KEY_AGE)).order_by("created")
+
+    def remove() -> int:
+        some = list(old.values_list("pk", flat=True)[:BATCH])
+        # Again by their age: a publish may have taken over a row meanwhile.
+        return old.order_by().filter(pk__in=some).delete()[0] if some else 0
+
+    removed = 0
+    while count := transactions.run(alias, remove):
+        removed += count
+    return removed
