@@ -27,6 +27,7 @@ from django_sse.log.memory import MemoryLog
 from django_sse.log.orm import channel_hash
 from django_sse.models import Channel, OutboxEvent, StoredEvent
 from django_sse.signals import events_dropped
+from django_sse.wire.cursor import tag_of
 from tests import ROOT
 from tests.databases import url_of
 
@@ -317,6 +318,7 @@ def fill(channel: str, count: int, size: int) -> None:
         epoch="e" * 11,
         created=now,
         head=count,
+        head_tag=tag_of(1),
     )
     digits = "(SELECT 0 AS d" + "".join(f" UNION ALL SELECT {d}" for d in range(1, 10)) + ")"
     places = len(str(count)) - 1
