@@ -7,8 +7,6 @@ event is still stored; then a new event takes over its row, or ``remove_old`` re
 
 from __future__ import annotations
 
-from itertools import chain
-from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from django.db import connections
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
 
     from django_sse.log.sequencer import Locked
 
-_HASH = attrgetter("key_hash")
-
 
 class NewKey(NamedTuple):
     """The hash of a key, and the event that was numbered with it."""
@@ -39,7 +35,7 @@ class NewKey(NamedTuple):
 
 def hashes(groups: Iterable[Sequence[Entry]]) -> list[str]:
     """Return the hashes of the entries' keys."""
-    return list(filter(None, map(_HASH, chain.from_iterable(groups))))
+    return [entry.key_hash for group in groups for entry in group if entry.key_hash]
 
 
 def look_up(cursor: CursorWrapper, channels: Iterable[Locked], wanted: Sequence[str]) -> None:

@@ -19,7 +19,8 @@ from django_sse.log.base import KEY_AGE
 from django_sse.log.memory import MemoryLog
 from django_sse.log.model import ModelLog
 from django_sse.log.orm import BATCH
-from django_sse.models import EventKey, OutboxEvent
+from django_sse.log.outbox import MOVED_EVENTS
+from django_sse.models import Channel, EventKey, OutboxEvent
 from django_sse.runs import store
 from tests.appending import append_to
 from tests.positions import id_of
@@ -234,6 +235,15 @@ def test_keys_that_wait_in_the_outbox_are_published_once(rows: ModelLog) -> None
     assert not OutboxEvent.objects.exists()
 
 
+def test_an_outbox_that_is_moved_in_parts_has_a_key_once(rows: ModelLog) -> None:
+    count = MOVED_EVENTS + 2
+    with transaction.atomic():
+        publish_many(
+            [("c", str(each)) for each in range(count)], keys=["k", *[None] * (count - 2), "k"]
+        )
+    assert texts(rows, "c") == [str(each) for each in range(count - 1)]
+
+
 def test_a_process_that_dies_before_its_hook_leaves_the_key_with_the_event(rows: ModelLog) -> None:
     publish_and_die('publish("c", "1", key="k")')
     code, output = run_python('print(publish("c", "2", key="k"))')
@@ -286,6 +296,15 @@ def test_a_channel_that_is_removed_takes_its_keys_along(rows: ModelLog) -> None:
     assert EventKey.objects.count() == 2
     store.discard([run])
     assert EventKey.objects.get().channel.name == "c"
+
+
+def test_a_key_of_a_channel_that_is_gone_is_new_in_the_next_one(rows: ModelLog) -> None:
+    publish("c", "1", key="k")
+    publish("c", "2", key="l")
+    # As a publish leaves it that overlaps with the removal.
+    Channel.objects.all()._raw_delete("default")
+    assert publish("c", "3", key="l") == id_of("c", 1)
+    assert publish("c", "4", key="k") == publish("c", "5", key="k") == id_of("c", 2)
 
 
 def test_without_a_key_there_is_no_statement_more(rows: ModelLog) -> None:
