@@ -53,18 +53,10 @@ def look_up(cursor: CursorWrapper, channels: Iterable[Locked], wanted: Sequence[
 
 
 def unpublished(entries: Sequence[Entry], is_published: Callable[[Entry], bool]) -> Sequence[Entry]:
-    """Return the ``entries`` without a key, and the first with each key that no event has."""
+    """Return the ``entries`` without a key, and those with a key that no event has."""
     if not hashes([entries]):
         return entries
-    new: list[Entry] = []
-    seen: set[str] = set()
-    for entry in entries:
-        if not entry.key_hash:
-            new.append(entry)
-        elif entry.key_hash not in seen and not is_published(entry):
-            seen.add(entry.key_hash)
-            new.append(entry)
-    return new
+    return [each for each in entries if not each.key_hash or not is_published(each)]
 
 
 def append(channel: Locked, entry: Entry) -> str:

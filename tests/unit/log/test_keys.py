@@ -132,6 +132,36 @@ def test_one_of_many_threads_publishes_it(log: EventLog) -> None:
     assert len(texts(log, "c")) == 1
 
 
+def test_keys_that_are_published_at_once_in_every_way_are_one_event_each(log: EventLog) -> None:
+    names = [str(each) for each in range(20)]
+    pairs = [(channel, name) for name in names for channel in "cd"]
+
+    def one_by_one() -> None:
+        for channel, name in pairs:
+            publish(channel, name, key=name)
+
+    def in_transactions() -> None:
+        for name in names:
+            with transaction.atomic():
+                publish("d", name, key=name)
+                publish("c", name, key=name)
+
+    def together() -> None:
+        backwards = pairs[::-1]
+        for start in range(0, len(backwards), 8):
+            some = backwards[start : start + 8]
+            publish_many(some, keys=[name for _, name in some])
+
+    publish_many(pairs, keys=[name for _, name in pairs])
+    log.trim("c", count=0)
+    log.trim("d", count=0)
+    # Their old rows are taken over.
+    age_keys(log, KEY_AGE)
+    in_threads(one_by_one, in_transactions, together, together)
+    for channel in "cd":
+        assert sorted(texts(log, channel), key=int) == names
+
+
 # -- for a day
 
 
