@@ -7,6 +7,7 @@ event is still stored; then a new event takes over its row, or ``remove_old`` re
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from django.db import connections
@@ -112,3 +113,28 @@ def remove_old(alias: str) -> int:
     while count := transactions.run(alias, remove):
         removed += count
     return removed
+
+
+class KeysInMemory:
+    """The ids of events by the hashes of their keys, the oldest first."""
+
+    def __init__(self) -> None:
+        self._ids: dict[str, tuple[str, float]] = {}
+
+    def add(self, key_hash: str, id: str) -> None:
+        # A process that runs for months must not keep all of them, and nothing else trims it.
+        self.remove_old()
+        self._ids[key_hash] = (id, time.monotonic())
+
+    def id_of(self, key_hash: str) -> str | None:
+        id, created = self._ids.get(key_hash, (None, 0.0))
+        return id if time.monotonic() - created < KEY_AGE else None
+
+    def remove_old(self) -> int:
+        before = len(self._ids)
+        while self._ids and self.id_of(oldest := next(iter(self._ids))) is None:
+            del self._ids[oldest]
+        return before - len(self._ids)
+
+    def clear(self) -> None:
+        self._ids.clear()

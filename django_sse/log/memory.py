@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
@@ -17,7 +16,6 @@ from django_sse.exceptions import ChannelFinished
 from django_sse.log import keys, transactions
 from django_sse.log.attempts import Attempt
 from django_sse.log.base import (
-    KEY_AGE,
     TERMINAL,
     Appended,
     Entry,
@@ -95,31 +93,6 @@ class _Channel:
         )
 
 
-class _Keys:
-    """The ids of events by the hashes of their keys, the oldest first."""
-
-    def __init__(self) -> None:
-        self._ids: dict[str, tuple[str, float]] = {}
-
-    def add(self, key_hash: str, id: str) -> None:
-        # A process that runs for months must not keep all its keys.
-        self.remove_old()
-        self._ids[key_hash] = (id, time.monotonic())
-
-    def id_of(self, key_hash: str) -> str | None:
-        id, created = self._ids.get(key_hash, (None, 0.0))
-        return id if time.monotonic() - created < KEY_AGE else None
-
-    def remove_old(self) -> int:
-        before = len(self._ids)
-        while self._ids and self.id_of(oldest := next(iter(self._ids))) is None:
-            del self._ids[oldest]
-        return before - len(self._ids)
-
-    def clear(self) -> None:
-        self._ids.clear()
-
-
 class MemoryLog(EventLog):
     """A log in memory.
 
@@ -135,7 +108,7 @@ class MemoryLog(EventLog):
         self._channels: dict[str, _Channel] = {}
         self._keys: dict[int, _Channel] = {}
         self._next_key = 1
-        self._published = _Keys()
+        self._published = keys.KeysInMemory()
 
     def clear(self) -> None:
         """Remove all channels, for example between two tests."""
