@@ -26,8 +26,7 @@ A log holds channels; a channel is a sequence of events numbered 1, 2, 3 … wit
   of its first try. It is judged while the channel is locked.
 - **A key names one event.** For ``KEY_AGE`` after an event was sequenced, an entry of the same
   channel with the same key is that event: it is not appended, and its id is the event's, also after
-  the channel's end and after the event was removed. A deferred entry with such a key is dropped
-  without a word. A rewound log has lost the key with its event.
+  the channel's end and after the event was removed. A deferred entry with it is dropped silently.
 
 All methods are synchronous, may be called from any thread, and raise ``LogUnavailable`` if the
 storage does not answer.
@@ -61,8 +60,7 @@ TERMINAL = int(Kind.TERMINAL)
 REDACTED = int(Kind.REDACTED)
 
 KEY_AGE = 24 * 60 * 60
-"""Seconds for which a key names its event: longer than a task queue or a webhook's sender retries
-within a day."""
+"""Seconds for which a key names its event."""
 
 PAGE_CHARACTERS = 256 << 10
 """Limits a page's data, so that a page of large events needs no more memory than one of small."""
