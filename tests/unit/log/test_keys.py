@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.db import connection, transaction
@@ -320,7 +321,7 @@ def test_a_commit_whose_answer_is_lost_is_repeated_with_its_key(
 
 
 def test_a_channel_that_is_removed_takes_its_keys_along(rows: ModelLog) -> None:
-    run = store.create("owner", dialect="plain", while_connected=False)
+    run = store.create("owner", lease=uuid4(), dialect="plain", while_connected=False)
     append_to(rows, [entry(run.channel, key="k")])
     publish("c", "1", key="k")
     assert EventKey.objects.count() == 2
