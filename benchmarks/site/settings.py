@@ -39,7 +39,7 @@ DATABASES = {"default": POSTGRES if LOG == "postgres" else SQLITE}
 
 DJANGO_SSE: dict[str, Any] = json.loads(os.environ.get("BENCH_SETTINGS", "{}"))
 # All runs have one owner here.
-DJANGO_SSE.setdefault("LIMITS", {})["RUNS_PER_OWNER"] = 1000
+DJANGO_SSE.setdefault("LIMITS", {}).update({"RUNS_PER_OWNER": 1000, "RUNS_PER_PROCESS": 10_000})
 if LOG == "memory":
     # Private to the library, which reads it after this module.
     os.environ["DJANGO_SSE_CONSTANTS"] = json.dumps({"LOG": "django_sse.log.memory.MemoryLog"})
