@@ -66,6 +66,10 @@ class Observer(Generic[K]):
         """Forget all observations: the database could not be written to, or not be read."""
         self._seen.clear()
 
+    def forget(self, key: K) -> None:
+        """Observe ``key`` anew."""
+        self._seen.pop(key, None)
+
     def silences(self, values: Mapping[K, object], *, asked: float) -> dict[K, float]:
         """Return for how many seconds each key has had its value; 0 is also "not known yet".
 

@@ -13,6 +13,7 @@ import logging
 from collections import Counter
 from contextlib import asynccontextmanager, suppress
 from contextvars import Context
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
@@ -65,8 +66,8 @@ class Keeper:
         self._beginning += 1
         try:
             self._ensure_keeping()
-            if self.lease is None or self.loop.time() > self._fresh_until:
-                # Nobody has kept it for a while: it may be over.
+            if not self.tasks or self.loop.time() > self._fresh_until:
+                # Nobody has needed it, or kept it, for a while: it may be over.
                 await self._renew()
             assert self.lease is not None
             yield self.lease
@@ -154,12 +155,7 @@ class Keeper:
         if self.loop.time() < self._stays_until:
             self.stay()
         if log:
-            expected = isinstance(error, LogUnavailable)
-            logger.warning(
-                "The leases of runs cannot be kept; retrying: %s",
-                error,
-                exc_info=None if expected else error,
-            )
+            _warn("The leases of runs cannot be kept", error)
 
     async def _renew(self) -> None:
         async with self._renewing:
@@ -185,6 +181,12 @@ class Keeper:
 
     def _taken_for_dead(self) -> None:
         """Do here what the other process does that has claimed the lease: the runs are over."""
+        if self.tasks:
+            self._say_that_it_was_taken_for_dead()
+        self.lease = None
+        self._interrupt()
+
+    def _say_that_it_was_taken_for_dead(self) -> None:
         logger.error(
             "Another process has taken this one for dead: it could not renew its lease for longer "
             "than RUNS['LEASE'] (%g s), because its event loop was blocked, or the process stopped,"
@@ -192,8 +194,6 @@ class Keeper:
             conf.current().RUNS.LEASE,
             len(self.tasks),
         )
-        self.lease = None
-        self._interrupt()
 
     async def _look(self) -> None:
         await self._end_lost()
@@ -206,7 +206,7 @@ class Keeper:
         found = await database.renew(leases.seen)
         seen = {lease: each for lease, each in found.items() if lease not in ours}
         for lease in too_long(self._leases.silences(seen, asked=asked), seen):
-            await database.write(end_lost, lease, seen[lease].value)
+            await self._end(self._leases, lease, partial(end_lost, lease, seen[lease].value))
 
     async def _end_strays(self) -> None:
         """End the runs of this lease that nothing runs: the commit of their row came late, or their
@@ -218,7 +218,15 @@ class Keeper:
         strays = dict.fromkeys(pk for pk in pks if pk not in self.tasks)
         for pk, silence in self._strays.silences(strays, asked=asked).items():
             if silence > conf.current().RUNS.LEASE:
-                await database.write(end_stray, pk)
+                await self._end(self._strays, pk, partial(end_stray, pk))
+
+    async def _end(self, observer: Observer[UUID], key: UUID, ending: Callable[[], object]) -> None:
+        """Call ``ending``. Where it fails it is tried again later, and the others come first."""
+        try:
+            await database.write(ending)
+        except Exception as error:
+            observer.forget(key)
+            _warn("A run whose process died cannot be ended", error)
 
     async def _cancel_unwatched(self) -> None:
         alone = [
@@ -233,6 +241,11 @@ class Keeper:
             if task and pk not in self._watched and silence > conf.current().RUNS.UNWATCHED:
                 logger.info("The run %s has no clients any more: cancelled.", pk)
                 task.abort()
+
+
+def _warn(what: str, error: Exception) -> None:
+    expected = isinstance(error, LogUnavailable)
+    logger.warning("%s; retrying: %s", what, error, exc_info=None if expected else error)
 
 
 _keepers = PerLoop(Keeper)

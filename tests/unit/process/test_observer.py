@@ -92,6 +92,14 @@ def test_after_a_failure_everybody_has_all_the_time_again() -> None:
     assert watched.goes_on(2) == {"key": 2.0}
 
 
+def test_what_is_forgotten_is_observed_anew() -> None:
+    watched = Watched({"one": 1, "other": 1})
+    watched.goes_on(3)
+    watched.observer.forget("one")
+    watched.observer.forget("never")
+    assert watched.goes_on(1) == {"one": 0.0, "other": 3.0}
+
+
 def test_after_a_pause_of_its_own_everybody_has_all_the_time_again() -> None:
     watched = Watched()
     watched.goes_on(9)

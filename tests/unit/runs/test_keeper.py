@@ -18,6 +18,8 @@ from django.db import connection
 from django.db.models import F
 
 from django_sse.dialects.plain import PLAIN
+from django_sse.exceptions import LogUnavailable
+from django_sse.log.model import ModelLog
 from django_sse.models import Channel, Lease, Run
 from django_sse.process import database, stopping
 from django_sse.runs import ends, leases, store
@@ -39,6 +41,7 @@ from tests.unit.runs.support import (
     over,
     renew,
     terminals,
+    tokens,
     until,
     watching,
 )
@@ -115,6 +118,46 @@ async def test_a_process_that_asks_for_more_time_has_it() -> None:
     await begin(Answer().items())
     await until(lost, "error")
     assert await astate(patient) == ""
+
+
+class StuckLog(ModelLog):
+    """Somebody holds some channels."""
+
+    stuck: frozenset[str] = frozenset()
+
+    def append_each(self, groups: Any) -> Any:
+        if any(entry.channel in self.stuck for group in groups for entry in group):
+            raise LogUnavailable("somebody holds this channel")
+        return super().append_each(groups)
+
+
+@pytest.mark.options(LOG=f"{__name__}.StuckLog", **OFTEN)
+async def test_runs_that_cannot_be_ended_now_hide_no_other_and_are_ended_later(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck, lost = [await anew_run(f"user:{n}") for n in range(2, 6)], await anew_run("user:9")
+    monkeypatch.setattr(StuckLog, "stuck", frozenset(run.channel for run in stuck))
+    await begin(Answer().items())
+    await until(lost, "error")
+    await eventually(lambda: "cannot be ended; retrying: somebody holds" in caplog.text)
+    assert {await astate(run) for run in stuck} == {""}
+    monkeypatch.setattr(StuckLog, "stuck", frozenset())
+    for run in stuck:
+        await until(run, "error")
+
+
+@pytest.mark.options(**OFTEN)
+async def test_a_lease_that_is_gone_before_a_run_begins_is_nobodys_loss(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As in the tests of a project, whose loop outlives the transaction of each test."""
+    keeper = get_keeper()
+    await over(await begin(tokens(1)))
+    await Lease.objects.all().adelete()
+    task = await begin(tokens(1))
+    await over(task)
+    assert await astate(task.run) == "done"
+    assert (keeper.lease, caplog.text) == (task.run.lease, "")
 
 
 @pytest.mark.options(**OFTEN)
