@@ -28,7 +28,7 @@ from django_sse.process.database import DatabaseExecutor
 from django_sse.process.lifecycle import Order, in_forked_child
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from concurrent.futures import Future
 
     from django_sse.log.base import Entry, Outcome
@@ -69,10 +69,6 @@ class _Writer:
         """Remove ``call``, whose caller no longer waits, if it is not in a transaction yet."""
         with self._lock:
             self._calls.pop(call.outcome, None)
-
-    def run(self, call: Callable[[], object]) -> Future[object]:
-        """Run ``call`` after the current commit."""
-        return self._executor.submit(call)
 
     def _commit_next(self) -> None:
         # The thread fills it when it starts on the commit: the later, the more calls share it.
@@ -178,11 +174,6 @@ async def append(entries: Sequence[Entry]) -> list[str]:
     if isinstance(outcome, Exception):
         raise outcome
     return outcome
-
-
-async def settled() -> None:
-    """Wait until the current commit has ended."""
-    await asyncio.wrap_future(_writer.run(lambda: None))
 
 
 async def _put(entries: Sequence[Entry]) -> Outcome:

@@ -132,18 +132,6 @@ def last_entries(channel: str, state: State, events: Sequence[Event]) -> list[En
     return [*(entry_of(channel, event) for event in before), terminal]
 
 
-def end(channel: str, state: State, events: Sequence[Event]) -> bool:
-    """End ``channel`` with several events, outside of any transaction; the channel may be a run's.
-
-    Returns False, and appends none of the events, if the channel has already ended.
-    """
-    try:
-        _publish(last_entries(channel, state, events))
-    except ChannelFinished:
-        return False
-    return True
-
-
 def finish(channel: str, state: str = State.DONE, event: Event | None = None) -> bool | None:
     """End ``channel`` for good with its one terminal event.
 

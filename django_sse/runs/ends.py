@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import logging
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from django_sse.dialects import DIALECTS, get_dialect
-from django_sse.exceptions import ChannelFinished, LogUnavailable
+from django_sse.exceptions import ChannelFinished
 from django_sse.hub.registry import announce
 from django_sse.log import get_log
-from django_sse.process import database
-from django_sse.publishing import end, last_entries
+from django_sse.log.attempts import Attempt, Rewound
+from django_sse.publishing import last_entries
 from django_sse.runs import store
 from django_sse.streams.ends import ABORTED, INTERRUPTED, Ending, say
 
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from django_sse.dialects import AnswerEncoder, Dialect
-    from django_sse.log.base import Entry
+    from django_sse.log.base import Entry, Head, Outcome
     from django_sse.models import Run
     from django_sse.wire.event import Event
 
-logger = logging.getLogger("django_sse")
+# An end is made for the position of the channel, at which the run may say something meanwhile.
+_TRIES = 3
 
 
 def name_of(dialect: Dialect) -> str:
@@ -86,39 +87,78 @@ def stop(run: Run) -> bool:
 
     Raises ``LogUnavailable``.
     """
-    sent = store.state(run)[1]
-    stopped = end(run.channel, ABORTED.state, last_events(run, sent, ABORTED))
-    store.ended([run.pk])
-    return stopped
-
-
-async def note(run: Run, what: Callable[[list[UUID]], None]) -> None:
-    """Call ``what``, which notes in the row of ``run`` that it has ended or left."""
-    try:
-        await database.write(what, [run.pk])
-    except LogUnavailable as error:
-        # A keeper notes it when the lease has expired.
-        logger.warning("The run %s could not be marked as ended yet: %s", run.pk, error)
+    ends = _end([run], ABORTED)
+    _note(ends, store.ended)
+    return bool(ends.here)
 
 
 def end_expired(runs: Sequence[Run]) -> None:
     """End ``runs``, whose processes are gone, in one transaction; each but once, whoever else does
     the same. Raises ``LogUnavailable``."""
-    if not runs:
-        return
-    log = get_log()
-    heads = log.heads([run.channel for run in runs])
-    # One whose channel is gone has said nothing.
-    sent = {name: head.head for name, head in heads.items()}
-    groups = [_interrupted(run, sent.get(run.channel, 0)) for run in runs]
-    appended, outcomes = log.append_each(groups)
-    announce(appended)
-    done = [isinstance(outcome, list | ChannelFinished) for outcome in outcomes]
-    store.left(run.pk for run, has_end in zip(runs, done, strict=True) if has_end)
-    for outcome, has_end in zip(outcomes, done, strict=True):
-        if isinstance(outcome, Exception) and not has_end:
-            raise outcome
+    _note(_end(runs, INTERRUPTED), store.left)
 
 
-def _interrupted(run: Run, sent: int) -> list[Entry]:
-    return last_entries(run.channel, INTERRUPTED.state, last_events(run, sent, INTERRUPTED))
+def break_off(run: Run) -> None:
+    """End ``run``, which cannot go on, as interrupted, if it has no end and its channel is there.
+
+    Its process notes it. Raises ``LogUnavailable``.
+    """
+    _note(_end([run], INTERRUPTED), lambda ids: None)
+
+
+@dataclass(slots=True)
+class _Ends:
+    """The runs that were ended ``here``, all that are ``over``, and the first ``error``."""
+
+    here: list[UUID] = field(default_factory=list)
+    over: list[UUID] = field(default_factory=list)
+    error: Exception | None = None
+
+    def take(self, run: Run, outcome: Outcome) -> None:
+        if isinstance(outcome, list):
+            self.here.append(run.pk)
+        if isinstance(outcome, list | ChannelFinished):
+            self.over.append(run.pk)
+        else:
+            self.error = self.error or outcome
+
+
+def _note(ends: _Ends, what: Callable[[list[UUID]], None]) -> None:
+    # Also after an error: those of the others are in the log.
+    what(ends.over)
+    if ends.error is not None:
+        raise ends.error
+
+
+def _end(runs: Sequence[Run], ending: Ending) -> _Ends:
+    """End the channels of ``runs``, each but once, whoever else does the same.
+
+    An end says how many events came before it, so it is made for a position. A run whose channel is
+    gone is over without an end, because nothing makes that channel again.
+    """
+    ends, log = _Ends(), get_log()
+    left = list(runs)
+    for turn in range(_TRIES):
+        heads = store.heads(left)
+        ends.over += [run.pk for run in left if run.pk not in heads]
+        there = [run for run in left if run.pk in heads]
+        if not there:
+            break
+        groups: list[Sequence[Entry]] = [_last(run, heads[run.pk], ending) for run in there]
+        if turn == _TRIES - 1:
+            # These runs say more faster than they can be ended: at whatever position, then.
+            groups = [list(group) for group in groups]
+        appended, outcomes = log.append_each(groups)
+        announce(appended)
+        left = []
+        for run, outcome in zip(there, outcomes, strict=True):
+            if isinstance(outcome, Rewound):
+                left.append(run)
+            else:
+                ends.take(run, outcome)
+    return ends
+
+
+def _last(run: Run, head: Head, ending: Ending) -> Attempt:
+    entries = last_entries(run.channel, ending.state, last_events(run, head.head, ending))
+    return Attempt(entries, head.position)

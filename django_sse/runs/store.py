@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
     from django.db.models.expressions import Combinable
 
+    from django_sse.log.base import Head
+
     T = TypeVar("T")
 
 # Runs that begin at the same time choose random slots; usually the first try succeeds.
@@ -189,7 +191,26 @@ def remove_old(seconds: float, *, dry_run: bool = False) -> int:
     return removed
 
 
+def heads(runs: Iterable[Run]) -> dict[UUID, Head]:
+    """Return the heads of the runs' channels; without those that are gone.
+
+    A channel that was made again under the name of one that is gone is not the run's.
+    """
+    named = {run.channel: run for run in runs}
+    found = get_log().heads(named)
+    return {
+        run.pk: head
+        for name, run in named.items()
+        if (head := found.get(name)) is not None and head.epoch == run.epoch
+    }
+
+
 def state(run: Run) -> tuple[str, int]:
-    """Return the state of the run's channel (empty while it is open) and its number of events."""
-    head = get_log().heads([run.channel]).get(run.channel)
-    return (State.OPEN.value, 0) if head is None else (head.state, head.head)
+    """Return the state of the run's channel (empty while it is open) and its number of events.
+
+    A run that has ended and whose channel is gone is not whole.
+    """
+    head = heads([run]).get(run.pk)
+    if head is None:
+        return (State.OPEN if run.ended is None else State.ERROR).value, 0
+    return head.state, head.head

@@ -46,8 +46,8 @@ class RunStream(ChannelStream):
         settled = self._settled
         assert settled is not None
         (head,) = settled.heads
-        if self._run.ended is not None and not head.state:
-            # The channel's row is gone, and its events with it.
+        if head.epoch != self._run.epoch:
+            # The channel is gone, and its events with it.
             return False
         if settled.resets or self.last_event_id is None:
             settled.positions[0] = head.start
@@ -77,16 +77,22 @@ class RunStream(ChannelStream):
     def _reset_frame(self) -> bytes:
         sent = self._sent
         frame = super()._reset_frame()
-        if self._has_stream_events:
-            return frame
-        if not frame or not self._opened:
-            # Nothing is out yet that could be wrong.
-            return b""
-        # No vendor's dialect can say that what was sent does not count, so the answer ends here.
+        if not frame or self._goes_on():
+            return frame if self._has_stream_events else b""
         # The position stays stale: a poll gets nothing of the other log.
         self._broken_off = True
         self._positions[0].reset = "unknown"
+        if self._has_stream_events:
+            return frame + last_frames(last_events(self._run, 0, LOST))
         return last_frames(last_events(self._run, sent, LOST))
+
+    def _goes_on(self) -> bool:
+        """Return whether the client can get the whole run after its position was refused."""
+        if self._positions[0].topic.epoch != self._run.epoch:
+            # The channel is gone. Nothing makes it again, so the run's end would never come.
+            return False
+        # No vendor's dialect can say that what was sent does not count.
+        return self._has_stream_events or not self._opened
 
     def _take(self) -> bytes | None:
         return None if self._broken_off else super()._take()

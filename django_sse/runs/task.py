@@ -10,14 +10,12 @@ from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from django_sse import group_commit
-from django_sse.exceptions import ChannelFinished, LogUnavailable
+from django_sse.exceptions import ChannelFinished
 from django_sse.hub.registry import get_hub
-from django_sse.log import get_log
-from django_sse.process import database
-from django_sse.publishing import append
-from django_sse.runs import ends, store
+from django_sse.log.attempts import Rewound
+from django_sse.runs import store
 from django_sse.runs.ahead import Ahead
+from django_sse.runs.channel import OwnChannel
 from django_sse.runs.entries import Entries
 from django_sse.runs.meter import Meter
 from django_sse.runs.pace import Pace
@@ -27,7 +25,7 @@ from django_sse.streams.first_item import FirstItem
 from django_sse.streams.producers import produce
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from django_sse.dialects import AnswerEncoder
     from django_sse.hub.topic import Topic
@@ -39,8 +37,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django_sse")
 
-# Seconds before an unavailable log is tried again.
-_RETRY = 0.5
 # Seconds in which a run that is cancelled with its event loop must append its end.
 _END_TIMEOUT = 2.0
 
@@ -69,8 +65,8 @@ class RunTask:
         self._meter = Meter()
         self._pace = Pace()
         self._state = RUNNING
-        self._seq = 0
-        self._under_way: list[Entry] = []
+        self._channel = OwnChannel(run)
+        self._generation = 0
         self._topic: Topic | None = None
         self._producer: Producer | None = None
         self._writer: asyncio.Task[None] | None = None
@@ -84,6 +80,7 @@ class RunTask:
         """
         # Before the first event, so that no stop is missed.
         self._topic = await get_hub().topic(self.run.channel, self)
+        self._generation = self._topic.generation
         self._timer = self._loop.call_later(self._meter.seconds.most, self._time_is_up)
         try:
             self._producer = await produce(self, source)
@@ -202,6 +199,9 @@ class RunTask:
             return
         if self._topic.terminal is not None and self._state is RUNNING:
             self._stop()
+        elif self._generation != self._topic.generation:
+            # The log was replaced, and the generator may be silent for long.
+            self._pace.hurry()
 
     def forget_pages(self) -> None:
         """Do nothing when the topic drops its events: a run keeps none."""
@@ -243,7 +243,7 @@ class RunTask:
         try:
             await self._write_to_the_end()
             has_slot = not self._producer.has_left
-            await ends.note(self.run, store.ended if has_slot else store.left)
+            await self._channel.close(store.ended if has_slot else store.left)
         except asyncio.CancelledError:
             # The loop ends: for example, a server ended it without a signal that reaches Python.
             await self._append_end()
@@ -260,17 +260,21 @@ class RunTask:
         self._generator_closed.set_result(None)
         await self._producer.left()
         if has_slot:
-            await ends.note(self.run, store.left)
+            await self._channel.note(store.left)
 
     async def _write_to_the_end(self) -> None:
+        assert self._producer is not None
+        assert self._topic is not None
         while self._state is not OVER:
             await self._pace.due()
             if entries := self._next():
                 self._pace.take(len(entries))
-                assert self._producer is not None
                 # The next append takes the values that it yields meanwhile.
                 self._producer.resume()
-                await self._append(entries)
+                await self._try(self._channel.append(entries))
+            elif self._generation != self._topic.generation:
+                self._generation = self._topic.generation
+                await self._try(self._channel.compare())
             if self._entries:
                 self._write_soon()
             if self._state is ENDING and not self._entries:
@@ -280,41 +284,16 @@ class RunTask:
         with self._lock:
             return self._entries.take()
 
-    async def _append(self, entries: list[Entry]) -> None:
-        """Append ``entries`` exactly once, retrying as long as the log is unavailable."""
-        self._under_way = entries
-        while True:
-            try:
-                await append(entries)
-            except ChannelFinished:
-                # The channel was ended, but the topic does not know yet.
-                self._under_way = []
-                self._stop()
-                return
-            except LogUnavailable as error:
-                logger.warning("The run %s waits for the log: %s", self.run.pk, error)
-                await asyncio.sleep(_RETRY)
-                if await self._has(self._seq + len(entries)):
-                    break
-            else:
-                break
-        self._seq += len(entries)
-        self._under_way = []
-
-    async def _has(self, seq: int) -> bool:
-        """Return whether the log has ``seq``.
-
-        An append that failed may nevertheless be committed. Except for an end, nothing else is
-        written to this channel, so the head tells.
-        """
-        while True:
-            try:
-                heads = await database.run(get_log().heads, [self.run.channel])
-            except LogUnavailable:
-                await asyncio.sleep(_RETRY)
-            else:
-                head = heads.get(self.run.channel)
-                return head is not None and head.head >= seq
+    async def _try(self, work: Awaitable[None]) -> None:
+        """Await ``work`` on the channel, and stop if nothing more can follow there."""
+        try:
+            await work
+        except ChannelFinished:
+            # The channel was ended, but the topic does not know yet.
+            self._stop()
+        except Rewound as error:
+            logger.warning("The run %s is interrupted: %s", self.run.pk, error)
+            self._stop()
 
     async def _append_end(self) -> None:
         assert self._producer is not None
@@ -324,23 +303,13 @@ class RunTask:
         self._finish(INTERRUPTED)
         try:
             async with asyncio.timeout(_END_TIMEOUT):
-                await self._settle_what_was_cut()
+                # An append that was cancelled may be committed.
+                await self._try(self._channel.settle())
                 while entries := self._next():
-                    await self._append(entries)
+                    await self._try(self._channel.append(entries))
+                await self._channel.close(store.ended)
         except TimeoutError:
             logger.warning("The run %s could not be marked as interrupted in time.", self.run.pk)
-
-    async def _settle_what_was_cut(self) -> None:
-        """Find out whether a cancelled append was committed; if not, queue its entries again."""
-        cut = self._under_way
-        if not cut:
-            return
-        await group_commit.settled()
-        if await self._has(self._seq + len(cut)):
-            self._seq += len(cut)
-        else:
-            with self._lock:
-                self._entries.extendleft(reversed(cut))
 
     def _leave(self, topic: Topic) -> None:
         self._timer.cancel()

@@ -46,7 +46,7 @@ from django_sse.log.base import Entry, Kind, State
 from django_sse.log.entries import make_entry
 from django_sse.models import Channel, OutboxEvent, StoredEvent
 from django_sse.notifiers import get_notifier
-from django_sse.publishing import append, end, last_entries
+from django_sse.publishing import append, last_entries
 from django_sse.testing import apublished, published
 from django_sse.wire.cursor import Cursor
 from django_sse.wire.decoder import Decoder, MessageEvent
@@ -781,26 +781,6 @@ def test_the_last_of_several_events_is_the_end() -> None:
         "error",
     )
     assert {before.channel, last.channel} == {"c"}
-
-
-def test_a_channel_ends_with_all_of_them_or_with_none() -> None:
-    publish("c", "one")
-    events = [Event("sorry"), Event("bye", event="error")]
-    assert end("c", State.ERROR, events) is True
-    assert stored() == ["one", "sorry", "bye"]
-    assert end("c", State.DONE, [Event("late"), Event("[DONE]")]) is False
-    assert stored() == ["one", "sorry", "bye"]
-    assert Channel.objects.get(name="c").state == "error"
-
-
-def test_of_several_that_end_it_at_once_one_does() -> None:
-    def one(number: int) -> bool:
-        return end("c", State.ERROR, [Event(f"sorry {number}"), Event(f"bye {number}")])
-
-    done = in_threads(*[partial(one, number) for number in range(6)])
-    winner = done.index(True)
-    assert done.count(True) == 1
-    assert stored() == [f"sorry {winner}", f"bye {winner}"]
 
 
 async def test_entries_are_appended_together_or_not_at_all() -> None:

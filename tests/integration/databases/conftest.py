@@ -13,9 +13,9 @@ from django.core.management import call_command
 from tests import databases
 from tests.unit.log.conftest import log, model_log, other
 from tests.unit.log.support import as_default
-from tests.unit.runs.conftest import configure
+from tests.unit.runs.conftest import configure, live
 
-__all__ = ["configure", "log", "model_log", "other"]
+__all__ = ["configure", "live", "log", "model_log", "other"]
 
 _URLS = {"postgres": databases.POSTGRES_URL, "mariadb": databases.MARIADB_URL}
 

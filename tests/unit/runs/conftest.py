@@ -12,9 +12,9 @@ import pytest
 from django_sse.process.database import _executor
 from django_sse.runs.keeper import get_keeper
 from tests import options
-from tests.unit.log.conftest import database
+from tests.unit.log.conftest import database, log, memory_log, model_log, storage
 
-__all__ = ["configure", "database", "live"]
+__all__ = ["configure", "database", "live", "log", "memory_log", "model_log", "storage"]
 
 OPTIONS = {"HEARTBEAT": 600.0, "THREAD_IDLE": 0.05, "NOTIFIER": "local"}
 

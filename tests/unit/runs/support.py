@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,14 +12,14 @@ from asgiref.sync import sync_to_async
 
 from django_sse.dialects import AnswerEncoder, Dialect, get_dialect
 from django_sse.dialects.plain import Plain
-from django_sse.exceptions import UpstreamError
+from django_sse.exceptions import ChannelFinished, UpstreamError
 from django_sse.hub.registry import announce
 from django_sse.log import get_log
 from django_sse.log.base import Kind, State
 from django_sse.log.entries import as_event, entry_of
 from django_sse.models import Run
 from django_sse.process import database
-from django_sse.publishing import end
+from django_sse.publishing import last_entries
 from django_sse.runs import ends, leases, store
 from django_sse.runs.lost import end_lost
 from django_sse.runs.start import start
@@ -133,6 +133,15 @@ def say(run: Run, data: Any) -> None:
 
 async def asay(run: Run, data: Any) -> None:
     await database.write(say, run, data)
+
+
+def end(channel: str, state: State, events: Sequence[Event]) -> bool:
+    """End a run's channel; False if it has ended."""
+    try:
+        announce(append_to(get_log(), last_entries(channel, state, events)))
+    except ChannelFinished:
+        return False
+    return True
 
 
 async def aend(run: Run, state: State, event: Event) -> bool:

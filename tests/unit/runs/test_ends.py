@@ -8,18 +8,29 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.db import OperationalError, connection
 
 from django_sse.dialects import DIALECTS, AnswerDecoder, AnswerEncoder, Dialect, get_dialect
 from django_sse.dialects.plain import PLAIN, Plain, PlainEncoder
+from django_sse.exceptions import LogUnavailable
 from django_sse.log import get_log
-from django_sse.log.base import State
-from django_sse.models import Run
-from django_sse.publishing import end
+from django_sse.log.base import Head, State
+from django_sse.models import Channel, Run
 from django_sse.runs import ends, store
 from django_sse.wire import Event
+from tests.appending import append_to
 from tests.unit.dialects.support import NAMES
-from tests.unit.log.support import everything, in_threads
-from tests.unit.runs.support import ABORTED, INTERRUPTED, die, failures, new_run, say, terminals
+from tests.unit.log.support import entry, everything, in_threads
+from tests.unit.runs.support import (
+    ABORTED,
+    INTERRUPTED,
+    die,
+    end,
+    failures,
+    new_run,
+    say,
+    terminals,
+)
 
 pytestmark = [
     pytest.mark.usefixtures("database", "configure"),
@@ -133,6 +144,47 @@ def as_text(event: Event) -> str:
     return event.data if isinstance(event.data, str) else json.dumps(event.data)
 
 
+def test_a_stop_whose_answer_was_lost_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = create()
+    commit = connection._commit  # type: ignore[attr-defined]
+
+    def lose_the_answer() -> None:
+        commit()
+        raise OperationalError("server closed the connection unexpectedly")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(connection, "_commit", lose_the_answer)
+        with pytest.raises(LogUnavailable):
+            ends.stop(run)
+    assert how(run) == ("aborted", False)
+    assert ends.stop(run) is False
+    assert how(run) == ("aborted", True)
+    assert len(said(run)) == 1
+
+
+@pytest.mark.parametrize("words", [1, 2, 3])
+def test_an_end_counts_what_the_run_says_meanwhile(
+    words: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = create(f"{__name__}.Counting")
+    heads, left = store.heads, words
+
+    def heads_and_a_word(runs: Any) -> dict[Any, Head]:
+        nonlocal left
+        found = heads(runs)
+        if left:
+            left -= 1
+            say(run, "a word")
+        return found
+
+    monkeypatch.setattr(store, "heads", heads_and_a_word)
+    assert ends.stop(run) is True
+    # One that never pauses is ended all the same.
+    assert said(run)[-1][1] == f"aborted after {min(words, 2)}"
+    assert len(terminals(everything(get_log(), run.channel))) == 1
+    assert how(run) == ("aborted", True)
+
+
 # -- a process that died
 
 
@@ -161,6 +213,19 @@ def test_a_run_that_had_ended_and_could_not_note_it_keeps_its_end() -> None:
     die(run)
     assert said(run) == [("close", "[DONE]")]
     assert how(run) == ("done", True)
+
+
+def test_a_run_whose_channel_is_gone_is_over_without_one() -> None:
+    run, other = create(), create(owner="user:2")
+    Channel.objects.filter(name=run.channel).delete()
+    die(run, other)
+    assert how(run) == how(other) == ("error", True)
+    assert get_log().heads([run.channel]) == {}
+    # Nor is a channel of the same name its own.
+    append_to(get_log(), [entry(run.channel, "of somebody else")])
+    assert ends.stop(run) is False
+    assert how(run) == ("error", True)
+    assert said(run) == [("", "of somebody else")]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -17,10 +17,9 @@ from django_sse.exceptions import LogUnavailable, TooManyRuns
 from django_sse.log import get_log
 from django_sse.log.base import State
 from django_sse.models import Channel, Run, StoredEvent
-from django_sse.publishing import end
 from django_sse.runs import store
 from tests.unit.log.support import elsewhere, in_threads, start_python
-from tests.unit.runs.support import new_run, say
+from tests.unit.runs.support import end, new_run, say
 
 TIMEOUT = 90.0
 

@@ -113,7 +113,7 @@ async def test_who_has_seen_the_end_gets_204() -> None:
 async def test_who_is_at_the_head_of_a_run_that_goes_on_waits() -> None:
     answer = Answer()
     task = await begin(answer.items(2))
-    await eventually(lambda: task._seq == 1)
+    await eventually(lambda: task._channel.position.seq == 1)
     async with watching(task.run, await at(task.run, 1)) as client:
         await client.opened()
         answer.go_on(2)
@@ -310,7 +310,7 @@ async def test_and_who_does_not_is_told_in_the_dialect_that_this_was_not_all(nam
 async def test_the_goodbye_goes_on_where_the_client_is(seen: int) -> None:
     answer = Answer()
     task = await begin(answer.items(), dialect="openai-responses")
-    await eventually(lambda: task._seq >= 4)
+    await eventually(lambda: task._channel.position.seq >= 4)
     position = await at(task.run, seen) if seen else None
     async with watching(task.run, position, reconnects=False) as client:
         events = await client.take(1) if seen < 4 else []
@@ -410,15 +410,12 @@ async def rewrite(run: Run) -> None:
     await get_hub().check(get_hub().topics[run.channel])
 
 
-async def test_a_log_that_is_another_one_in_the_middle_is_told_and_all_is_sent() -> None:
-    answer = Answer()
-    task = await begin(answer.items(3))
-    async with watching(task.run) as client:
+async def test_a_log_that_is_another_one_is_told_and_all_of_it_is_sent() -> None:
+    run = await finished(3)
+    async with watching(run) as client:
         await client.opened()
-        assert texts(await client.take(1)) == ["token 0"]
-        await rewrite(task.run)
+        await rewrite(run)
         assert (await client.next()).type == "stream-reset"
-        answer.go_on(3)
         assert texts(await client.rest()) == ["token 0", "token 1", "token 2", "[DONE]"]
 
 

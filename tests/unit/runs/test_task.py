@@ -17,7 +17,7 @@ from django_sse.dialects import Finish, Reasoning, get_dialect
 from django_sse.dialects.plain import PLAIN
 from django_sse.exceptions import EventTooLarge, InexpressibleValue, LogUnavailable, StreamError
 from django_sse.log import get_log
-from django_sse.log.base import Appended, Entry, Head, Outcome, State
+from django_sse.log.base import Appended, Entry, Outcome, State
 from django_sse.log.model import ModelLog
 from django_sse.models import Run
 from django_sse.process import database
@@ -39,7 +39,6 @@ from tests.unit.runs.support import (
     aend,
     anew_run,
     arecords,
-    asay,
     astate,
     atexts,
     begin,
@@ -60,7 +59,7 @@ async def noted(run: Run) -> bool:
 async def begin_and_log_one(source: Any) -> RunTask:
     """A run whose first event, and no other, is in the log."""
     task = await begin(source)
-    await eventually(lambda: task._seq == 1)
+    await eventually(lambda: task._channel.position.seq == 1)
     return task
 
 
@@ -592,7 +591,6 @@ class FlakyLog(ModelLog):
     def __init__(self) -> None:
         self.away = 0
         self.committed = False
-        self.heads_away = 0
         self.refused = 0
         self.error: Exception | None = None
         self.ended_meanwhile: list[Entry] = []
@@ -614,12 +612,6 @@ class FlakyLog(ModelLog):
             return [], [gone] * len(groups)
         return super().append_each(groups)
 
-    def heads(self, channels: Any) -> dict[str, Head]:
-        if self.heads_away:
-            self.heads_away -= 1
-            raise LogUnavailable("still away")
-        return super().heads(channels)
-
 
 @pytest.fixture
 def flaky(configure: Overrides) -> FlakyLog:
@@ -631,14 +623,13 @@ def flaky(configure: Overrides) -> FlakyLog:
 
 
 @pytest.mark.parametrize("committed", [False, True], ids=["refused", "answer lost"])
-@pytest.mark.parametrize("heads_away", [0, 2])
 @pytest.mark.parametrize("times", [1, 2])
 async def test_while_the_log_is_away_no_token_is_lost_and_none_comes_twice(
-    flaky: FlakyLog, committed: bool, heads_away: int, times: int
+    flaky: FlakyLog, committed: bool, times: int
 ) -> None:
     answer = Answer()
     task = await begin_and_log_one(answer.items(8))
-    flaky.away, flaky.committed, flaky.heads_away = times, committed, heads_away
+    flaky.away, flaky.committed = times, committed
     answer.go_on(3)
     await eventually(lambda: flaky.refused)
     answer.go_on(5)
@@ -686,15 +677,6 @@ async def test_a_log_that_breaks_ends_the_generator_and_says_so(
     assert "could not be written: abandoned" in caplog.text
 
 
-async def test_what_others_say_in_its_channel_does_it_no_harm() -> None:
-    answer = Answer()
-    task = await begin_and_log_one(answer.items(2))
-    await asay(task.run, "a word from elsewhere")
-    answer.go_on(2)
-    await over(task)
-    assert await atexts(task.run) == ["token 0", "a word from elsewhere", "token 1", "[DONE]"]
-
-
 async def test_one_that_is_given_up_is_not_kept_alive(caplog: pytest.LogCaptureFixture) -> None:
     left, go_on = threading.Event(), threading.Event()
 
@@ -704,7 +686,7 @@ async def test_one_that_is_given_up_is_not_kept_alive(caplog: pytest.LogCaptureF
         assert go_on.wait(TIMEOUT)
 
     task = await begin(stubborn())
-    task._append = refuse  # type: ignore[method-assign]
+    task._channel.append = refuse  # type: ignore[method-assign]
     task.put("two")
     await asyncio.to_thread(left.wait, TIMEOUT)
     await eventually(lambda: task.run.pk not in get_keeper().tasks)
@@ -722,7 +704,7 @@ async def test_an_append_that_was_cut_with_its_loop_leaves_no_gap(
 ) -> None:
     for committed in (True, False):
         task = await begin(tokens_and_wait())
-        await eventually(lambda task=task: task._seq == 3)  # type: ignore[misc]
+        await eventually(lambda task=task: task._channel.position.seq == 3)  # type: ignore[misc]
         blocked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         async def cut(
@@ -736,7 +718,7 @@ async def test_an_append_that_was_cut_with_its_loop_leaves_no_gap(
             await asyncio.Event().wait()
 
         with monkeypatch.context() as patch:
-            patch.setattr("django_sse.runs.task.append", cut)
+            patch.setattr("django_sse.runs.channel.append", cut)
             task.put("token 3")
             await blocked
         assert task._writer is not None
