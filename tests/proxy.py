@@ -44,7 +44,7 @@ class Proxy:
     """Passes bytes between its own port and `port` on loopback, until told otherwise."""
 
     def __init__(self, port: int) -> None:
-        self._upstream = port
+        self.upstream = port
         self._counters = Counters()
         self._changed = threading.Condition()
         self._loop = asyncio.new_event_loop()
@@ -136,7 +136,7 @@ class Proxy:
         links = dict(self._links)
         for task, writers in links.items():
             for writer in writers:
-                _close(writer, reset)
+                close(writer, reset)
             task.cancel()
         await asyncio.gather(*links, return_exceptions=True)
         return len(links)
@@ -166,7 +166,7 @@ class Proxy:
     ) -> None:
         try:
             await self._flowing.wait()
-            up_reader, up_writer = await asyncio.open_connection(HOST, self._upstream, limit=CHUNK)
+            up_reader, up_writer = await asyncio.open_connection(HOST, self.upstream, limit=CHUNK)
             writers.append(up_writer)
             async with asyncio.TaskGroup() as pumps:
                 pumps.create_task(self._pump(reader, up_writer, "bytes_up"))
@@ -174,7 +174,7 @@ class Proxy:
         except* OSError:
             # One side is gone without a farewell: the other one is to see the same.
             for each in writers:
-                _close(each, reset=True)
+                close(each, reset=True)
 
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, name: str
@@ -197,7 +197,7 @@ class Proxy:
             self._changed.notify_all()
 
 
-def _close(writer: asyncio.StreamWriter, reset: bool) -> None:
+def close(writer: asyncio.StreamWriter, reset: bool) -> None:
     if reset:
         with suppress(OSError):
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)

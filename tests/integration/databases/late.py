@@ -1,0 +1,150 @@
+"""Runs whose COMMITs come late or never, or whose answers do, while another process ends some."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import subprocess
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+
+import pytest
+from django.db import connections
+
+from django_sse.models import Run
+from django_sse.process import database
+from django_sse.runs import store
+from django_sse.runs.task import RunTask
+from tests.commits import CommitProxy, Fate
+from tests.unit.log.support import as_default, start_python
+from tests.unit.runs.support import arecords, astate, begin, terminals
+
+# Reads ids of runs and stops each, as a view does that is asked again where the log did not answer.
+STOPPER = """
+from django_sse.runs import ends, store
+from django_sse.exceptions import LogUnavailable
+print("ready", flush=True)
+for line in sys.stdin:
+    stopped = None
+    while stopped is None:
+        try:
+            stopped = ends.stop(store.find(line.strip()))
+        except LogUnavailable:
+            pass
+    print(line.strip(), flush=True)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """How many runs there are, what each says, and how late the COMMITs come at most."""
+
+    runs: int
+    tokens: int
+    latest: float
+    pause: float
+    """Seconds between two tokens of a run, at most."""
+    shares: tuple[float, float, float] = (0.15, 0.05, 0.05)
+    """Of all COMMITs: made late and lost for the client, never made, answered late."""
+    seed: int = 1
+
+
+def fate_of(chance: random.Random, trouble: Trouble) -> Fate | None:
+    """What becomes of the next COMMIT."""
+    which, delay = chance.random(), chance.uniform(0, trouble.latest)
+    fates = Fate(delay), Fate(delay, arrives=False), Fate(delay, is_answered=True)
+    for share, fate in zip(trouble.shares, fates, strict=True):
+        if which < share:
+            return fate
+        which -= share
+    return None
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What was found at the end."""
+
+    states: Counter[str]
+    fates: Counter[str]
+    tokens: int
+    seconds: float
+
+
+async def answer(trouble: Trouble, number: int, go: asyncio.Event) -> AsyncIterator[str]:
+    chance = random.Random(f"{trouble.seed} {number}")
+    for token in range(trouble.tokens):
+        yield f"token {token}"
+        await go.wait()
+        await asyncio.sleep(chance.uniform(0, trouble.pause))
+
+
+@pytest.fixture
+def commits(database: str, transactional_db: None, live: None) -> Iterator[CommitProxy]:
+    """What all queries of the test go through."""
+    direct = connections["default"].settings_dict
+    with (
+        CommitProxy(int(direct["PORT"])) as proxy,
+        as_default({**direct, "PORT": str(proxy.port)}),
+    ):
+        yield proxy
+        proxy.fate = lambda: None
+
+
+async def runs_in(trouble: Trouble, commits: CommitProxy) -> Outcome:
+    """Begin the runs, let everything happen to their COMMITs, and check each of them."""
+    go = asyncio.Event()
+    # Before the trouble: a run that cannot be begun is refused, which is another test.
+    tasks = [
+        await begin(answer(trouble, number, go), owner=f"user:{number}")
+        for number in range(trouble.runs)
+    ]
+    chance = random.Random(trouble.seed)
+    with start_python(STOPPER) as stopper:
+        assert stopper.stdout is not None
+        await asyncio.to_thread(stopper.stdout.readline)
+        commits.fate = lambda: fate_of(chance, trouble)
+        started = asyncio.get_running_loop().time()
+        go.set()
+        some = tasks[::3]
+        assert await stop_some(stopper, some, trouble) == len(some)
+        await asyncio.gather(*[task.ended() for task in tasks])
+    seconds = asyncio.get_running_loop().time() - started
+    commits.fate = lambda: None
+    tokens = sum([await check(task.run, trouble) for task in tasks])
+    states = Counter([await astate(task.run) for task in tasks])
+    return Outcome(states, commits.fates, tokens, seconds)
+
+
+async def stop_some(
+    stopper: subprocess.Popen[str], tasks: Sequence[RunTask], trouble: Trouble
+) -> int:
+    """Have these runs ended by another process, some while they say something."""
+    chance = random.Random(trouble.seed)
+    assert stopper.stdin is not None
+    for task in tasks:
+        await asyncio.sleep(chance.uniform(0, 2 * trouble.pause * trouble.tokens / len(tasks)))
+        await asyncio.to_thread(print, task.run.pk, file=stopper.stdin, flush=True)
+    out, err = await asyncio.to_thread(stopper.communicate)
+    assert stopper.returncode == 0, err
+    return len(out.split())
+
+
+async def check(run: Run, trouble: Trouble) -> int:
+    """Each token is there once and in order, there is one end, and everybody says the same of it.
+
+    Returns the number of tokens.
+    """
+    *tokens, last = records = await arecords(run)
+    assert terminals(records) == [last], run
+    assert [each.seq for each in records] == list(range(1, len(records) + 1)), run
+    assert [each.data for each in tokens] == [f"token {n}" for n in range(len(tokens))], run
+    said = "done" if last.data == "[DONE]" else json.loads(last.data)["code"]
+    assert await astate(run) == said
+    assert said == "aborted" or (said == "done" and len(tokens) == trouble.tokens), run
+    found = await database.run(store.find, run.pk)
+    assert found is not None
+    assert found.ended is not None, run
+    assert found.slot is None, run
+    return len(tokens)
