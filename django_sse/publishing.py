@@ -238,7 +238,7 @@ def redact(channel: str, seq: int) -> bool:
     """Erase the event ``seq`` of ``channel`` for good, in the log and in every process's memory.
 
     It is meant for privacy requests. Readers skip the tombstone that is left. Returns False if
-    there is no such event, or it is the terminal one. Raises ``LogUnavailable``, and
+    there is no such event (any more), or it is the terminal one. Raises ``LogUnavailable``, and
     ``PublishNotAllowed`` inside a transaction: it would lock the channel until the transaction
     ends, and other processes would look before the commit.
     """
@@ -251,8 +251,8 @@ def redact(channel: str, seq: int) -> bool:
             "transaction.on_commit(lambda: redact(channel, seq))."
         )
     done = log.redact(channel, seq)
-    if done:
-        look_again([channel])
+    # Also if it was done before: perhaps by a call that got no answer, and has told nobody.
+    look_again([channel])
     return done
 
 

@@ -72,7 +72,7 @@ def change(request: pytest.FixtureRequest) -> Change:
     return found
 
 
-@pytest.fixture(params=["at once", "at the next event"])
+@pytest.fixture(params=["at once", "at the next event", "at the end of its loop"])
 def noticed(request: pytest.FixtureRequest) -> str:
     """By whoever looks at the log, while the generator is silent, or by the run itself."""
     found: str = request.param
@@ -94,9 +94,13 @@ async def interrupted(
         await change(log, task.run, copy)
         if noticed == "at once":
             await get_hub().check(topic)
-        else:
+        elif noticed == "at the next event":
             answer.go_on()
+        else:
+            assert task._writer is not None
+            task._writer.cancel()
         await over(task)
+        await answer.ended.wait()
         events += await rest(client, noticed)
     return task, answer, [Event(each.data, each.type) for each in events]
 
