@@ -14,9 +14,7 @@ from django_sse.log.base import Appended, Entry, Record
 from django_sse.wire.cursor import Position, tag_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from django_sse.log.base import Outcome
+    from collections.abc import Iterable
 
 
 class Rewound(EventStreamError):
@@ -68,31 +66,29 @@ class Attempt(list[Entry]):
         return Appended(self.channel, epoch, before, records)
 
     def _numbered(self) -> Iterable[tuple[int, Entry]]:
-        return enumerate(self, self.position.seq + 1)
+        return enumerate(self, self.first)
 
-    def judge(
-        self, head: Position | None, state: str, nonce_of: Callable[[int], int | None]
-    ) -> Outcome | None:
-        """Return its outcome in a channel that is locked, or None if it has to be appended now.
+    @property
+    def first(self) -> int:
+        """The seq of its first entry."""
+        return self.position.seq + 1
 
-        ``head`` is the channel's head, None if there is no such channel. ``nonce_of`` returns the
-        nonce of the event with a seq, and is called only if the head is not as expected.
+    def may_be_in(self, head: Position) -> bool:
+        """Return whether a channel with this ``head`` may have its entries.
+
+        It has them if the event ``first`` has the nonce: they were committed together.
         """
-        if head == self.position:
-            return ChannelFinished.of(self.channel, state) if state else None
-        if head is not None and self._is_before(head, nonce_of):
-            return self.ids
+        epoch, seq, _ = self.position
+        return self.nonce is not None and head.epoch == epoch and head.seq > seq
+
+    def refused(self, head: Position | None, state: str) -> ChannelFinished | Rewound:
+        """Return why it cannot be appended: its entries are not in the channel, which is elsewhere.
+
+        ``head`` is the channel's head; None if there is no such channel.
+        """
         if state:
             return ChannelFinished.of(self.channel, state)
         return Rewound(
             f"The channel {self.channel!r} is not at {self.position} any more, but "
             f"{'gone' if head is None else f'at {head}'}: its log was rewound or wiped."
         )
-
-    def _is_before(self, head: Position, nonce_of: Callable[[int], int | None]) -> bool:
-        """Return whether its entries are in the channel. They were committed together, so the
-        first one tells of all."""
-        epoch, seq, _ = self.position
-        if self.nonce is None or head.epoch != epoch or head.seq <= seq:
-            return False
-        return nonce_of(seq + 1) == self.nonce

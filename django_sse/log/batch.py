@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from functools import partial
 from typing import TYPE_CHECKING
 
 from django.db import connections
@@ -52,20 +51,19 @@ class _Transaction:
         self._found: list[Appended] = []
 
     def run(self) -> tuple[list[Appended], list[Outcome]]:
-        # Whether its channel may be created, by name.
-        names: dict[str, bool] = {}
-        for group in self._groups:
-            may_make = not isinstance(group, Attempt)
-            for entry in group:
-                names[entry.channel] = may_make or names.get(entry.channel, False)
+        names = dict.fromkeys(entry.channel for group in self._groups for entry in group)
         appended, outcomes = sequencer.sequence(
-            self._alias,
-            names,
-            self._take,
-            self._before_commit,
-            never_make={name for name, may_make in names.items() if not may_make},
+            self._alias, names, self._take, self._before_commit, never_make=self._never_make()
         )
         return self._found + appended, outcomes
+
+    def _never_make(self) -> set[str]:
+        """Return the channels that only attempts are for."""
+        attempted = {group.channel for group in self._groups if isinstance(group, Attempt)}
+        if not attempted:
+            return attempted
+        others = [group for group in self._groups if not isinstance(group, Attempt)]
+        return attempted.difference(entry.channel for group in others for entry in group)
 
     def _take(self, locked: Mapping[str, sequencer.Locked]) -> list[Outcome]:
         self._committing = False
@@ -84,22 +82,14 @@ class _Transaction:
 
     def _try(self, channel: sequencer.Locked | None, attempt: Attempt) -> Outcome:
         if channel is None:
-            outcome = attempt.judge(None, "", lambda seq: None)
-            assert outcome is not None
-            return outcome
+            return attempt.refused(None, "")
+        if attempt.position == (channel.epoch, channel.head, channel.tag):
+            return _take_attempt(channel, attempt)
         head = Position(channel.epoch, channel.head, channel.tag)
-        outcome = attempt.judge(head, channel.state, partial(self._nonce, channel))
-        if outcome is None:
-            if attempt.nonce is not None:
-                # This transaction has written nothing to the channel yet: its own events are not a
-                # head that anybody could expect. So one nonce for the channel is enough.
-                channel.nonce = attempt.nonce
-            outcome = _take_group({channel.name: channel}, attempt)
-            if isinstance(outcome, list):
-                attempt.nonce = channel.nonce
-        elif isinstance(outcome, list):
+        if attempt.may_be_in(head) and self._nonce(channel, attempt.first) == attempt.nonce:
             self._found.append(attempt.appended())
-        return outcome
+            return attempt.ids
+        return attempt.refused(head, channel.state)
 
     def _nonce(self, channel: sequencer.Locked, seq: int) -> int | None:
         """Return the nonce of an event of a locked ``channel``."""
@@ -150,6 +140,20 @@ def _refusal(
     except ChannelFinished as error:
         return error
     return None
+
+
+def _take_attempt(channel: sequencer.Locked, attempt: Attempt) -> Outcome:
+    if attempt.nonce is not None:
+        # This transaction has written nothing to the channel yet: its own events are not a head
+        # that anybody could expect. So one nonce for the channel is enough.
+        channel.nonce = attempt.nonce
+    try:
+        channel.refuse_beyond_last(len(attempt))
+        ids = channel.extend(attempt)
+    except ChannelFinished as error:
+        return error
+    attempt.nonce = channel.nonce
+    return ids
 
 
 def _answers(alias: str) -> bool:

@@ -227,15 +227,15 @@ class MemoryLog(EventLog):
     def _try(self, attempt: Attempt) -> tuple[list[Appended], Outcome]:
         channel = self._channels.get(attempt.channel)
         if channel is None:
-            outcome = attempt.judge(None, "", lambda seq: None)
-        else:
-            head = channel.snapshot()
-            outcome = attempt.judge(head.position, head.state, channel.nonce)
-        if outcome is None:
+            return [], attempt.refused(None, "")
+        head = channel.snapshot()
+        if attempt.position == head.position and not head.state:
             if attempt.nonce is None:
                 attempt.nonce = make_nonce()
             return self._append(attempt, attempt.nonce)
-        return ([attempt.appended()] if isinstance(outcome, list) else []), outcome
+        if attempt.may_be_in(head.position) and channel.nonce(attempt.first) == attempt.nonce:
+            return [attempt.appended()], attempt.ids
+        return [], attempt.refused(head.position, head.state)
 
     def sequence(self, channels: Iterable[str], *, wait: bool = True) -> list[Appended]:
         return []
