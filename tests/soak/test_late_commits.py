@@ -10,7 +10,11 @@ from tests.integration.databases.late import Trouble, commits, runs_in
 
 __all__ = ["commits", "configure", "database", "live", "migrated"]
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    # The other process has nothing to tell this one with.
+    pytest.mark.options(SAFETY_INTERVAL=0.2),
+]
 
 RUNS = 500
 

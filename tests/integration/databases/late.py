@@ -18,8 +18,9 @@ from django_sse.process import database
 from django_sse.runs import store
 from django_sse.runs.task import RunTask
 from tests.commits import CommitProxy, Fate
+from tests.unit.hub.support import texts
 from tests.unit.log.support import as_default, start_python
-from tests.unit.runs.support import arecords, astate, begin, terminals
+from tests.unit.runs.support import arecords, astate, atexts, begin, terminals, watching
 
 # Reads ids of runs and stops each, as a view does that is asked again where the log did not answer.
 STOPPER = """
@@ -48,6 +49,8 @@ class Trouble:
     """Seconds between two tokens of a run, at most."""
     shares: tuple[float, float, float] = (0.15, 0.05, 0.05)
     """Of all COMMITs: made late and lost for the client, never made, answered late."""
+    readers: int = 3
+    """So many of the runs have a client."""
     seed: int = 1
 
 
@@ -96,10 +99,13 @@ async def runs_in(trouble: Trouble, commits: CommitProxy) -> Outcome:
     """Begin the runs, let everything happen to their COMMITs, and check each of them."""
     go = asyncio.Event()
     # Before the trouble: a run that cannot be begun is refused, which is another test.
-    tasks = [
-        await begin(answer(trouble, number, go), owner=f"user:{number}")
-        for number in range(trouble.runs)
-    ]
+    tasks = await asyncio.gather(
+        *[
+            begin(answer(trouble, number, go), owner=f"user:{number}")
+            for number in range(trouble.runs)
+        ]
+    )
+    readers = [asyncio.create_task(read(task.run)) for task in tasks[: trouble.readers]]
     chance = random.Random(trouble.seed)
     with start_python(STOPPER) as stopper:
         assert stopper.stdout is not None
@@ -112,9 +118,17 @@ async def runs_in(trouble: Trouble, commits: CommitProxy) -> Outcome:
         await asyncio.gather(*[task.ended() for task in tasks])
     seconds = asyncio.get_running_loop().time() - started
     commits.fate = lambda: None
-    tokens = sum([await check(task.run, trouble) for task in tasks])
-    states = Counter([await astate(task.run) for task in tasks])
+    for task, got in zip(tasks, await asyncio.gather(*readers), strict=False):
+        assert got == await atexts(task.run)
+    tokens = sum(await asyncio.gather(*[check(task.run, trouble) for task in tasks]))
+    states = Counter(await asyncio.gather(*[astate(task.run) for task in tasks]))
     return Outcome(states, commits.fates, tokens, seconds)
+
+
+async def read(run: Run) -> list[str]:
+    async with watching(run) as client:
+        await client.opened()
+        return texts(await client.rest())
 
 
 async def stop_some(

@@ -9,7 +9,11 @@ from tests.integration.databases.late import Trouble, commits, runs_in
 
 __all__ = ["commits"]
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    # The other process has nothing to tell this one with.
+    pytest.mark.options(SAFETY_INTERVAL=0.2),
+]
 
 
 async def test_each_token_is_there_once_and_each_run_has_one_end(
