@@ -55,15 +55,15 @@ class Attempt(list[Entry]):
         epoch, _, tag = self.reached
         return [f"{epoch}-{seq}-{tag}" for seq, _ in self._numbered()]
 
-    def appended(self) -> Appended:
-        """Return what is to be told of its entries, once they are appended."""
+    def appended(self, key: int) -> Appended:
+        """Return what is to be told of its entries, once they are in the channel with this key."""
         epoch, _, before = self.position
         assert self.nonce is not None
         records = [
             Record(seq, each.type, each.data, each.kind, self.nonce)
             for seq, each in self._numbered()
         ]
-        return Appended(self.channel, epoch, before, records)
+        return Appended(self.channel, epoch, before, records, key)
 
     def _numbered(self) -> Iterable[tuple[int, Entry]]:
         return enumerate(self, self.first)

@@ -87,7 +87,7 @@ class _Transaction:
             return _take_attempt(channel, attempt)
         head = Position(channel.epoch, channel.head, channel.tag)
         if attempt.may_be_in(head) and self._nonce(channel, attempt.first) == attempt.nonce:
-            self._found.append(attempt.appended())
+            self._found.append(attempt.appended(channel.key))
             return attempt.ids
         return attempt.refused(head, channel.state)
 

@@ -234,7 +234,7 @@ class MemoryLog(EventLog):
                 attempt.nonce = make_nonce()
             return self._append(attempt, attempt.nonce)
         if attempt.may_be_in(head.position) and channel.nonce(attempt.first) == attempt.nonce:
-            return [attempt.appended()], attempt.ids
+            return [attempt.appended(channel.key)], attempt.ids
         return [], attempt.refused(head.position, head.state)
 
     def sequence(self, channels: Iterable[str], *, wait: bool = True) -> list[Appended]:

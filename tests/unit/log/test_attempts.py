@@ -81,7 +81,7 @@ def test_one_that_was_committed_is_not_made_again_and_is_told_again(
     assert [(each.position, stored(each.records)) for each in told] == [
         (each.position, stored(each.records)) for each in first
     ]
-    assert [each.before for each in told] == [each.before for each in first]
+    assert [(each.before, each.key) for each in told] == [(each.before, each.key) for each in first]
     assert texts(log, "c") == before
 
 
