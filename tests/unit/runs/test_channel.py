@@ -17,16 +17,14 @@ from django_sse.runs import store
 from django_sse.runs.channel import OwnChannel
 from django_sse.wire import Event
 from tests.unit.log.support import entry
-from tests.unit.runs.support import INTERRUPTED, aend, arecords, astate, atexts
+from tests.unit.runs.support import INTERRUPTED, aend, arecords, astate, atexts, new_run
 
 pytestmark = pytest.mark.usefixtures("live")
 
 
 @pytest.fixture
 async def run(live: None) -> Run:
-    return await database.run(
-        lambda: store.create("user:1", dialect="plain", while_connected=False)
-    )
+    return await database.run(new_run)
 
 
 async def ended(run: Run) -> bool:
