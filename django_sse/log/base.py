@@ -22,8 +22,7 @@ A log holds channels; a channel is a sequence of events numbered 1, 2, 3 … wit
   then appended to has events with the same numbers, but with other tags. So an event is identified
   by epoch, seq and tag, and a reader compares all three.
 - **A retry knows itself.** A COMMIT whose answer was lost may be carried out later. So a group that
-  may be appended again is an ``Attempt``, which has the position that it must follow and the nonce
-  of its first try. It is judged while the channel is locked.
+  may be appended again is an ``Attempt``, which is judged while the channel is locked.
 - **A key names one event.** For ``KEY_AGE`` after an event was sequenced, an entry of the same
   channel with the same key is that event: it is not appended, and its id is the event's, also after
   the channel's end and after the event was removed. A deferred entry with it is dropped silently.

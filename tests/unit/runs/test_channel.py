@@ -43,7 +43,7 @@ async def test_closed_after_its_own_end_it_asks_the_log_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr(store, "heads", never)
-        await channel.close()
+        await channel.close(store.ended)
     assert await ended(run)
     assert (await astate(run), await atexts(run)) == ("done", ["[DONE]"])
 
@@ -54,7 +54,7 @@ async def test_closed_after_an_end_of_others_it_keeps_that(run: Run) -> None:
     assert await aend(run, State.ABORTED, Event("stopped"))
     with pytest.raises(ChannelFinished):
         await channel.append([entry(run.channel, "two")])
-    await channel.close()
+    await channel.close(store.ended)
     assert await ended(run)
     assert (await astate(run), await atexts(run)) == ("aborted", ["one", "stopped"])
 
@@ -63,7 +63,7 @@ async def test_closed_without_an_end_it_gets_one(run: Run) -> None:
     """As if the log had been put back to before the end that somebody else gave it."""
     channel = OwnChannel(run)
     await channel.append([entry(run.channel, "one")])
-    await channel.close()
+    await channel.close(store.ended)
     first, last = await arecords(run)
     assert (first.data, json.loads(last.data)) == ("one", INTERRUPTED)
     assert await ended(run)
@@ -77,7 +77,7 @@ async def test_a_row_that_cannot_be_marked_is_marked_later(
     await channel.append(last_entries(run.channel, State.DONE, PLAIN.done()))
     monkeypatch.setattr("django_sse.runs.channel._RETRY", 0.0)
     monkeypatch.setattr(store, "ended", away_twice(store.ended))
-    await channel.close()
+    await channel.close(store.ended)
     assert await ended(run)
 
 

@@ -146,7 +146,8 @@ async def test_it_ends_once_as_interrupted_and_its_generator_is_cancelled(
         assert len(before) == (BEFORE if change is put_back_and_written_to else BEFORE - GONE)
     found = await stored(task.run)
     assert found.ended is not None
-    assert found.slot is None
+    # A loop that ends does not wait for its generators. Their slots are freed with its lease.
+    assert found.slot is None or noticed == "at the end of its loop"
     assert await astate(found) == "error"
 
 
