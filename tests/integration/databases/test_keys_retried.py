@@ -19,7 +19,7 @@ from tests.unit.log.support import ON_A_DATABASE, as_default, in_threads, texts
 
 pytestmark = ON_A_DATABASE
 
-EVENTS = 300 if FULL else 12
+EVENTS = 60 if FULL else 12
 
 
 def until_published(key: str) -> tuple[str | None, int]:
