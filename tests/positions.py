@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from django_sse.log import EventLog, get_log
+from typing import TYPE_CHECKING
+
 from django_sse.wire.cursor import NO_TAG, Position
+
+if TYPE_CHECKING:
+    from django_sse.log import EventLog
 
 
 def id_of(channel: str, seq: int, log: EventLog | None = None) -> str:
     """The id of an event as a stream of this channel alone sends it; the event need not exist."""
+    # Here, because readers in processes of their own, without Django, need the rest of this file.
+    from django_sse.log import get_log
+
     log = log or get_log()
     (head,) = log.open([channel])
     tag = head.tag(seq) or log.tag(head.key, seq)
