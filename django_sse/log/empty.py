@@ -3,10 +3,9 @@
 It is ``~``, ten characters that tell the channel without revealing its name, and six for the minute
 in which the channel had no row. So a subscription, whatever name a client makes up, writes nothing.
 
-A client with such a position has missed nothing if the channel still has no row, or has all its
-events. Neither proves it if a whole life of the channel has passed since: rows made, trimmed and
-removed. ``sse_trim`` removes a row no earlier than ``RETENTION["AGE"]`` after its newest event, so
-a younger position is right.
+A client with such a position has missed nothing if the channel still has no row, or has a row with
+all its events. That is no proof if the row was removed meanwhile and made again. A row must not be
+removed earlier than ``RETENTION["AGE"]`` after its newest event, so a younger position is right.
 """
 
 from __future__ import annotations
