@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 from django_sse.exceptions import ChannelFinished
 from django_sse.hub.registry import get_hub
 from django_sse.log.attempts import Rewound
-from django_sse.runs import store
+from django_sse.runs import ceilings, store
 from django_sse.runs.ahead import Ahead
 from django_sse.runs.channel import OwnChannel
 from django_sse.runs.entries import Entries
-from django_sse.runs.meter import Meter
 from django_sse.runs.pace import Pace
 from django_sse.runs.state import ENDING, OVER, RUNNING
 from django_sse.streams.ends import ABORTED, COMPLETE, INTERRUPTED, Ending, failed
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from django_sse.hub.topic import Topic
     from django_sse.log.base import Entry
     from django_sse.models import Run
-    from django_sse.runs.meter import Ceiling
+    from django_sse.runs.ceilings import Ceiling
     from django_sse.streams.producers import Producer
     from django_sse.streams.sources import Source
 
@@ -62,7 +61,6 @@ class RunTask:
         self._thread = threading.get_ident()
         self._lock = threading.Lock()
         self._entries = Ahead()
-        self._meter = Meter()
         self._pace = Pace()
         self._state = RUNNING
         self._channel = OwnChannel(run)
@@ -81,7 +79,8 @@ class RunTask:
         # Before the first event, so that no stop is missed.
         self._topic = await get_hub().topic(self.run.channel, self)
         self._generation = self._topic.generation
-        self._timer = self._loop.call_later(self._meter.seconds.most, self._time_is_up)
+        longest = ceilings.seconds()
+        self._timer = self._loop.call_later(longest.most, self._time_is_up, longest)
         try:
             self._producer = await produce(self, source)
         except BaseException:
@@ -126,9 +125,8 @@ class RunTask:
             with self._lock:
                 if self._state is not RUNNING:
                     return
-                if (reached := self._meter.reached) is None:
-                    entries = self._said.of(item)
-                    self._entries.add(entries, self._meter.count(entries))
+                if (reached := self._entries.reached) is None:
+                    self._entries.add(self._said.of(item))
         except Exception as error:
             if self._said.broken:
                 logger.warning("The run %s ends: its value cannot be sent: %s", self.run.pk, error)
@@ -172,7 +170,7 @@ class RunTask:
         with self._lock:
             if self._state is not RUNNING:
                 return
-            self._entries.extend(self._said.last(ending))
+            self._entries.add(self._said.last(ending))
             self._state = ENDING
         self._tell_writer()
 
@@ -216,9 +214,9 @@ class RunTask:
         self._finish(ABORTED)
         self._cancel()
 
-    def _time_is_up(self) -> None:
+    def _time_is_up(self, ceiling: Ceiling) -> None:
         if self._state is RUNNING:
-            self._end_at(self._meter.seconds)
+            self._end_at(ceiling)
             self._cancel()
 
     def _stop(self) -> None:

@@ -51,7 +51,7 @@ class Ending:
 
     ``state`` is what the log says of it. ``message`` is the client's text for an answer that is not
     whole, and ``code`` is ``"error"``, ``"interrupted"``, or the code of a run's ceiling
-    (``django_sse.runs.meter``).
+    (``django_sse.runs.ceilings``).
     """
 
     state: State

@@ -13,17 +13,17 @@ def entries(*texts: str) -> list[Entry]:
 
 def test_entries_are_taken_in_order_and_once() -> None:
     ahead = Ahead()
-    ahead.add(entries("a", "b"), 2)
-    ahead.add(entries("c"), 1)
+    ahead.add(entries("a", "b"))
+    ahead.add(entries("c"))
     assert [entry.data for entry in ahead.take()] == ["a", "b", "c"]
     assert ahead.take() == []
 
 
 def test_it_is_full_at_a_number_and_an_append_takes_no_more_than_that() -> None:
     ahead = Ahead()
-    ahead.add(entries(*"x" * 99), 99)
+    ahead.add(entries(*"x" * 99))
     assert not ahead.full
-    ahead.add(entries("y", "z"), 2)
+    ahead.add(entries("y", "z"))
     assert ahead.full
     assert len(ahead.take()) == 100
     assert [entry.data for entry in ahead.take()] == ["z"]
@@ -35,7 +35,7 @@ def test_it_is_full_at_a_number_of_bytes_until_it_is_empty() -> None:
     text = "x" * (1 << 18)
     for number in range(4):
         assert not ahead.full, number
-        ahead.add(entries(text), len(text))
+        ahead.add(entries(text))
     assert ahead.full
     assert len(ahead.take()) == 4
     assert not ahead.full
