@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
 from django_sse import conf
-from django_sse.exceptions import Overloaded, TooManyRuns
+from django_sse.exceptions import LogUnavailable, Overloaded, TooManyRuns
 from django_sse.hub.registry import get_hub
 from django_sse.process import database
 from django_sse.runs import places, store
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from django_sse.models import Run
     from django_sse.streams.sources import Source
 
+logger = logging.getLogger("django_sse")
 
 # A client that stops one answer and asks for another at once is not refused for the generator that
 # is still being cancelled: seconds that it gets, and seconds between two looks at it.
@@ -113,9 +115,17 @@ async def _begin(
         # A call that it left in a thread may take long, and nobody waits for it.
         keeper.remove(task)
         get_hub().forget(run.channel)
-        await database.write(store.discard, [run])
+        await _discard(run)
         raise
     return task
+
+
+async def _discard(run: Run) -> None:
+    try:
+        await database.write(store.discard, [run])
+    except LogUnavailable as error:
+        # It ends as others do that nobody runs. The caller gets the error of its source.
+        logger.warning("The run %s, which did not begin, is not removed: %s", run.pk, error)
 
 
 def _report(on_error: Callable[[BaseException], None], launched: asyncio.Task[RunTask]) -> None:

@@ -68,6 +68,25 @@ async def test_what_is_raised_before_the_first_item_is_raised_and_there_was_no_r
     assert await nothing_is_left()
 
 
+async def test_it_is_raised_also_if_the_run_cannot_be_removed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(runs: Any) -> None:
+        raise LogUnavailable("the answer to the COMMIT is lost")
+
+    async def failing() -> AsyncIterator[str]:
+        raise ValueError("no model")
+        yield "never"
+
+    monkeypatch.setattr(store, "discard", away)
+    with pytest.raises(ValueError, match="no model"):
+        await begin(failing())
+    assert "COMMIT is lost" in caplog.text
+    # It takes nobody's place.
+    (run,) = [run async for run in Run.objects.all()]
+    assert (run.ended is not None, run.slot) == (True, None)
+
+
 async def test_a_first_value_that_cannot_be_is_raised_too() -> None:
     with pytest.raises(ValueError, match="openai-chat"):
         await begin([object()], dialect="openai-chat")
