@@ -92,7 +92,7 @@ def stop(run: Run) -> bool:
     return bool(ends.here)
 
 
-def end_expired(runs: Sequence[Run]) -> None:
+def interrupt(runs: Sequence[Run]) -> None:
     """End ``runs``, whose processes are gone, in one transaction; each but once, whoever else does
     the same. Raises ``LogUnavailable``."""
     _note(_end(runs, INTERRUPTED), store.left)

@@ -54,7 +54,7 @@ def end_lost(lease: UUID, value: int | None) -> int:
     count, failure = 0, None
     for runs in store.some_under_way(lease):
         try:
-            ends.end_expired(runs)
+            ends.interrupt(runs)
         except LogUnavailable as error:
             # The rest is tried again when the lease, which is over, was silent for a while.
             failure = error
@@ -73,7 +73,7 @@ def end_stray(run_id: UUID) -> None:
     run = store.find(run_id)
     if run is not None and run.slot is not None:
         logger.warning("The run %s was left without an end: ended as interrupted.", run_id)
-        ends.end_expired([run])
+        ends.interrupt([run])
 
 
 def end_all_lost() -> bool:

@@ -44,7 +44,7 @@ class RunTask:
     """The sink of a producer, and a waiter of the run's own channel.
 
     Only the log decides how a run ends, because the first end wins. Another process may stop the
-    run, or end it because this process's lease expired. Either arrives as the channel's terminal
+    run, or end it because this process was silent. Either arrives as the channel's terminal
     event and ends the generator. ``on_error`` is called in a thread with an exception that the
     generator raised.
     """

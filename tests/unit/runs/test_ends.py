@@ -200,7 +200,7 @@ def test_a_run_whose_process_died_ends_as_interrupted() -> None:
 def test_whoever_finds_it_it_ends_once() -> None:
     run = create()
     say(run, "one")
-    in_threads(*[partial(ends.end_expired, [run])] * 8, *[partial(die, run)] * 4)
+    in_threads(*[partial(ends.interrupt, [run])] * 8, *[partial(die, run)] * 4)
     records = everything(get_log(), run.channel)
     assert [record.seq for record in records] == [1, 2]
     assert terminals(records) == [records[1]]

@@ -80,7 +80,7 @@ def test_its_times_are_the_databases() -> None:
 
 
 def database_now() -> Any:
-    return get_log().now(get_log().open(["clock"])[0])
+    return get_log().now(get_log().make(["clock"])[0])
 
 
 def test_a_run_that_never_was_is_not_found() -> None:
