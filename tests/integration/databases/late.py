@@ -13,14 +13,15 @@ from dataclasses import dataclass
 import pytest
 from django.db import connections
 
+from django_sse.log import get_log
 from django_sse.models import Run
 from django_sse.process import database
 from django_sse.runs import store
 from django_sse.runs.task import RunTask
 from tests.commits import CommitProxy, Fate
 from tests.unit.hub.support import texts
-from tests.unit.log.support import as_default, start_python
-from tests.unit.runs.support import arecords, astate, atexts, begin, terminals, watching
+from tests.unit.log.support import as_default, everything, start_python
+from tests.unit.runs.support import atexts, begin, terminals, watching
 
 # Reads ids of runs and stops each, as a view does that is asked again where the log did not answer.
 STOPPER = """
@@ -120,9 +121,10 @@ async def runs_in(trouble: Trouble, commits: CommitProxy) -> Outcome:
     commits.fate = lambda: None
     for task, got in zip(tasks, await asyncio.gather(*readers), strict=False):
         assert got == await atexts(task.run)
-    tokens = sum(await asyncio.gather(*[check(task.run, trouble) for task in tasks]))
-    states = Counter(await asyncio.gather(*[astate(task.run) for task in tasks]))
-    return Outcome(states, commits.fates, tokens, seconds)
+    # In one call: each call has a connection of its own.
+    checked = await database.run(lambda: [check(task.run, trouble) for task in tasks])
+    states = Counter(state for state, _ in checked)
+    return Outcome(states, commits.fates, sum(tokens for _, tokens in checked), seconds)
 
 
 async def read(run: Run) -> list[str]:
@@ -145,20 +147,20 @@ async def stop_some(
     return len(out.split())
 
 
-async def check(run: Run, trouble: Trouble) -> int:
+def check(run: Run, trouble: Trouble) -> tuple[str, int]:
     """Each token is there once and in order, there is one end, and everybody says the same of it.
 
-    Returns the number of tokens.
+    Returns how it ended, and the number of tokens.
     """
-    *tokens, last = records = await arecords(run)
+    *tokens, last = records = everything(get_log(), run.channel)
     assert terminals(records) == [last], run
     assert [each.seq for each in records] == list(range(1, len(records) + 1)), run
     assert [each.data for each in tokens] == [f"token {n}" for n in range(len(tokens))], run
     said = "done" if last.data == "[DONE]" else json.loads(last.data)["code"]
-    assert await astate(run) == said
     assert said == "aborted" or (said == "done" and len(tokens) == trouble.tokens), run
-    found = await database.run(store.find, run.pk)
+    assert store.state(run) == (said, len(records))
+    found = store.find(run.pk)
     assert found is not None
     assert found.ended is not None, run
     assert found.slot is None, run
-    return len(tokens)
+    return said, len(tokens)
