@@ -42,11 +42,12 @@ from django_sse.exceptions import (
 from django_sse.hub import registry
 from django_sse.hub.channel_stream import ChannelStream
 from django_sse.log import get_log
+from django_sse.log.attempts import Attempt
 from django_sse.log.base import Entry, Kind, State
 from django_sse.log.entries import make_entry
 from django_sse.models import Channel, OutboxEvent, StoredEvent
 from django_sse.notifiers import get_notifier
-from django_sse.publishing import append, last_entries
+from django_sse.publishing import _publish, append, last_entries
 from django_sse.testing import apublished, published
 from django_sse.wire.cursor import Cursor
 from django_sse.wire.decoder import Decoder, MessageEvent
@@ -781,6 +782,17 @@ def test_the_last_of_several_events_is_the_end() -> None:
         "error",
     )
     assert {before.channel, last.channel} == {"c"}
+
+
+def test_an_attempt_is_judged_at_once_also_in_a_transaction() -> None:
+    """A run in a project's test is in the test's transaction, and must know where it is."""
+    publish("c", "one")
+    (head,) = get_log().open(["c"])
+    attempt = Attempt([make_entry("c", Event("two"))], head.position)
+    with transaction.atomic():
+        ids = _publish(attempt)
+        assert ids == _publish(attempt) == [str(attempt.reached)]
+    assert stored() == ["one", "two"]
 
 
 async def test_entries_are_appended_together_or_not_at_all() -> None:
