@@ -344,7 +344,9 @@ async def test_a_run_too_many_is_429_and_says_when_to_come_back(client: AsyncCli
     assert Notes.begun == 3
     # Somebody else's do not count.
     assert (await AsyncClient().post("/answer/?count=1")).status_code == 200
-    await client.post(run_url("run-stop", run_of(begun[0])))
+    stopped = run_of(begun[0])
+    await client.post(run_url("run-stop", stopped))
+    await eventually(lambda: stopped not in get_keeper().tasks)
     assert (await client.post("/answer/?count=1")).status_code == 200
 
 

@@ -26,6 +26,7 @@ from tests.options import Overrides
 from tests.unit.hub.support import eventually
 from tests.unit.runs.support import (
     OWNER,
+    TIMEOUT,
     Answer,
     anew_run,
     astate,
@@ -271,7 +272,7 @@ async def test_a_run_too_many_is_not_begun() -> None:
 @pytest.mark.parametrize("sync", [False, True])
 @pytest.mark.options(RUNS_PER_OWNER=1)
 async def test_a_run_that_was_stopped_counts_until_its_thread_is_back(
-    sync: bool, elsewhere: bool
+    monkeypatch: pytest.MonkeyPatch, sync: bool, elsewhere: bool
 ) -> None:
     def block() -> None:
         blocked.set()
@@ -285,6 +286,7 @@ async def test_a_run_that_was_stopped_counts_until_its_thread_is_back(
         yield "one"
         await sync_to_async(block)()
 
+    monkeypatch.setattr("django_sse.runs.start._LEAVING", 0.0)
     blocked, go_on = threading.Event(), threading.Event()
     task = await begin(stuck() if sync else stuck_in_a_call())
     await asyncio.to_thread(blocked.wait, 60)
@@ -310,7 +312,7 @@ async def test_the_next_answer_waits_a_moment_for_the_one_that_was_stopped(
 ) -> None:
     def stuck() -> Iterator[str]:
         yield "one"
-        assert refused.wait(60)
+        assert refused.wait(TIMEOUT)
 
     def leaving(owner: str) -> bool:
         # The next one has found no slot.
@@ -320,6 +322,7 @@ async def test_the_next_answer_waits_a_moment_for_the_one_that_was_stopped(
 
     refused, look = threading.Event(), store.leaving
     monkeypatch.setattr(store, "leaving", leaving)
+    monkeypatch.setattr("django_sse.runs.start._LEAVING", TIMEOUT)
     task = await begin(stuck())
     await sync_to_async(ends.stop)(task.run)
     await over(await begin(tokens(1)))

@@ -185,6 +185,15 @@ def test_an_end_is_noted_once_by_the_databases_clock() -> None:
     assert run.ended == noted
 
 
+def test_a_run_leaves_from_the_moment_that_its_end_is_in_the_log() -> None:
+    run = create()
+    assert not store.leaving(run.owner)
+    # Its row says so later.
+    end(run.channel, State.DONE, PLAIN.done())
+    assert store.leaving(run.owner)
+    assert not store.leaving("user:2")
+
+
 def test_with_its_generator_gone_a_run_has_ended_too() -> None:
     run, other = create(), create()
     store.left([run.pk])
