@@ -40,11 +40,14 @@ def seq_before(alias: str, head: Head, moment: datetime) -> int:
 def trim(alias: str, head: Head, floor: int) -> int:
     """Remove the events of one channel up to ``floor``; return how many were removed."""
     tag = head.tag(floor) or reads.tag(alias, head.key, floor)
-    if tag is not None:
-        channel = Channel.objects.using(alias).filter(pk=head.key, floor__lt=floor)
-        transactions.run(alias, lambda: channel.update(floor=floor, floor_tag=tag))
+    channel = Channel.objects.using(alias).filter(pk=head.key)
     # Without a tag another process has trimmed further meanwhile, and its floor explains the hole.
-    return _delete(alias, head.key, floor)
+    if tag is not None:
+        # Not above the head: the log may have been rewound since the head was read.
+        lower = channel.filter(floor__lt=floor, head__gte=floor)
+        transactions.run(alias, lambda: lower.update(floor=floor, floor_tag=tag))
+    (committed,) = transactions.run(alias, lambda: list(channel.values_list("floor"))) or [(0,)]
+    return _delete(alias, head.key, min(floor, *committed))
 
 
 def _delete(alias: str, key: int, floor: int) -> int:

@@ -13,6 +13,7 @@ from django_sse.log.model import ModelLog
 from django_sse.log.trimming import BATCH, trim
 from django_sse.models import Channel, StoredEvent
 from tests.appending import append_to
+from tests.rewinding import Copy
 from tests.unit.log.support import age, assert_dense, elsewhere, entry, everything, in_threads
 
 pytestmark = [
@@ -95,6 +96,17 @@ def test_nor_does_it_for_one_that_looked_before_another_trimmed(model_log: Model
     model_log.trim("c", count=2)
     assert trim("default", old_head, model_log.trim_floor(old_head, count=9)) == 0
     assert model_log.make(["c"])[0].floor == 8
+
+
+def test_a_log_that_was_rewound_meanwhile_loses_none_of_its_events(model_log: ModelLog) -> None:
+    append_to(model_log, [entry("c") for _ in range(3)])
+    copy = Copy(model_log, "c")
+    append_to(model_log, [entry("c") for _ in range(7)])
+    (old_head,) = model_log.open(["c"])
+    copy.restore()
+    assert trim("default", old_head, 8) == 0
+    append_to(model_log, [entry("c") for _ in range(7)])
+    assert_dense(everything(model_log, "c"))
 
 
 def test_many_that_trim_at_once_remove_each_event_once(model_log: ModelLog) -> None:
