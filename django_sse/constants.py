@@ -38,6 +38,14 @@ DATABASE_THREADS: int = 2
 THREAD_IDLE: float = 1.0
 """Seconds without work after which a thread closes its connections and ends."""
 
+LOCK_WAIT: float = 30.0
+"""Seconds that a publish waits for a channel that another transaction has locked. Much longer than
+any transaction of the library's, and than the queue for a channel to which many publish."""
+
+DRAIN_WAIT: float = 2.0
+"""Seconds that the hooks after a commit wait for locked channels, all hooks of the commit together.
+The safety poll sequences the rest."""
+
 NAMES = frozenset(name for name in globals() if name.isupper())
 
 

@@ -4,7 +4,10 @@ A commit takes milliseconds, so a commit for each event would limit the rate. Ev
 during a commit go into the next one. If no commit is running, an event is committed at once,
 without a timer.
 
-- Events are sequenced in the order of the calls, across all threads and event loops of the process.
+- Each channel's events are sequenced in the order of the calls, across all threads and event loops
+  of the process.
+- A transaction takes only the calls whose channels no other transaction has locked. The others go
+  to the slow lane, and so does, while something of a channel waits there, all that follows it.
 - Once the call returns, its events are committed, are in this process's rings, and have been
   announced to the other processes.
 - If a caller is cancelled while its events wait for a transaction, they are not published. Events
@@ -17,15 +20,15 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import OrderedDict
-from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, TypeGuard
 
-from django_sse.exceptions import LogUnavailable
 from django_sse.hub.registry import announce, deliver
 from django_sse.log import get_log
+from django_sse.log.base import ChannelLocked
 from django_sse.process.database import DatabaseExecutor
 from django_sse.process.lifecycle import Order, in_forked_child
+from django_sse.slow_lane import Call, Size, SlowLane, outcome_of, told_later, without_thread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,31 +36,18 @@ if TYPE_CHECKING:
 
     from django_sse.log.base import Entry, Outcome
 
-# Keeps transactions short: a transaction locks its channels for all other processes until its end.
-MAX_EVENTS = 500
-MAX_CHANNELS = 250
-# Far below the largest statement that a database accepts (MySQL 5.7: 4 MiB).
-MAX_CHARACTERS = 1 << 20
-
-
-class _Call(NamedTuple):
-    """The events of one caller, and the future on which it waits for their outcome."""
-
-    entries: Sequence[Entry]
-    loop: asyncio.AbstractEventLoop
-    outcome: asyncio.Future[Outcome]
-
 
 class _Writer:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         # Keyed by outcome, and in an OrderedDict: removing a cancelled call and taking the first
         # one both need no search.
-        self._calls: OrderedDict[asyncio.Future[Outcome], _Call] = OrderedDict()
+        self._calls: OrderedDict[asyncio.Future[Outcome], Call] = OrderedDict()
         self._busy = False
+        self._slow_lane = SlowLane()
         self._executor = DatabaseExecutor(name="django_sse-group-commit")
 
-    def put(self, call: _Call) -> None:
+    def put(self, call: Call) -> None:
         with self._lock:
             self._calls[call.outcome] = call
             if self._busy:
@@ -65,14 +55,16 @@ class _Writer:
             self._busy = True
         self._commit_next()
 
-    def take_back(self, call: _Call) -> None:
+    def take_back(self, call: Call) -> None:
         """Remove ``call``, whose caller no longer waits, if it is not in a transaction yet."""
         with self._lock:
-            self._calls.pop(call.outcome, None)
+            if self._calls.pop(call.outcome, None):
+                return
+        self._slow_lane.take_back(call)
 
     def _commit_next(self) -> None:
         # The thread fills it when it starts on the commit: the later, the more calls share it.
-        calls: list[_Call] = []
+        calls: list[Call] = []
         try:
             committed = self._executor.submit(self._commit, calls)
         except Exception as error:
@@ -88,78 +80,55 @@ class _Writer:
             calls = list(self._calls.values())
             self._calls.clear()
             self._busy = False
-        unavailable = f"The thread that writes to the log could not be started: {error}"
-        _tell([(call, LogUnavailable(unavailable)) for call in calls])
+        told_later([(call, without_thread(error)) for call in calls])
 
-    def _commit(self, calls: list[_Call]) -> list[tuple[_Call, Outcome]]:
+    def _commit(self, calls: list[Call]) -> list[Outcome]:
         with self._lock:
-            calls += _take(self._calls)
-        outcomes = _commit([call.entries for call in calls]) if calls else []
-        return list(zip(calls, outcomes, strict=True))
+            calls += self._take()
+        self._slow_lane.go_on()
+        return _commit([call.entries for call in calls]) if calls else []
 
-    def _committed(
-        self, calls: list[_Call], committed: Future[list[tuple[_Call, Outcome]]]
-    ) -> None:
+    def _take(self) -> list[Call]:
+        """Remove and return the calls for the next transaction; the slow lane may get some, too."""
+        taken: list[Call] = []
+        size = Size()
+        while self._calls:
+            call = next(iter(self._calls.values()))
+            # Read from a thread other than the loop's: a caller may be cancelled right after this
+            # check, as it may be at any later moment.
+            if not call.outcome.cancelled() and not self._slow_lane.must_take(call):
+                if not size.fits(call):
+                    break
+                taken.append(call)
+            del self._calls[call.outcome]
+        return taken
+
+    def _committed(self, calls: list[Call], committed: Future[list[Outcome]]) -> None:
         error = committed.exception()
-        _tell(committed.result() if error is None else [(c, _as_outcome(error)) for c in calls])
+        found = committed.result() if error is None else [outcome_of(error)] * len(calls)
+        outcomes = list(zip(calls, found, strict=True))
+        locked = [(call, error.channel) for call, error in outcomes if _is_locked(error)]
+        told_later(each for each in outcomes if not _is_locked(each[1]))
+        # Before the next calls are taken, some of which belong behind these.
+        if locked:
+            self._slow_lane.take(locked)
         with self._lock:
             self._busy = bool(self._calls)
         if self._busy:
             self._commit_next()
 
 
-def _take(calls: OrderedDict[asyncio.Future[Outcome], _Call]) -> list[_Call]:
-    """Remove and return the calls for the next transaction; the first fits whatever its size."""
-    taken: list[_Call] = []
-    channels: set[str] = set()
-    events = characters = 0
-    while calls:
-        call = next(iter(calls.values()))
-        entries = call.entries
-        channels.update(entry.channel for entry in entries)
-        events += len(entries)
-        characters += sum(len(entry.data) for entry in entries)
-        full = events > MAX_EVENTS or characters > MAX_CHARACTERS or len(channels) > MAX_CHANNELS
-        if taken and full:
-            break
-        del calls[call.outcome]
-        # Read from a thread other than the loop's: a caller may be cancelled right after this
-        # check, as it may be at any later moment.
-        if not call.outcome.cancelled():
-            taken.append(call)
-    return taken
+def _is_locked(outcome: Outcome) -> TypeGuard[ChannelLocked]:
+    return isinstance(outcome, ChannelLocked)
 
 
 def _commit(groups: Sequence[Sequence[Entry]]) -> list[Outcome]:
     log = get_log()
     # This thread is never in a transaction, but the call also raises if autocommit is off.
     log.in_transaction()
-    appended, outcomes = log.append_each(groups)
+    appended, outcomes = log.append_free(groups)
     announce(appended)
     return outcomes
-
-
-def _as_outcome(error: BaseException) -> Exception:
-    return error if isinstance(error, Exception) else RuntimeError(f"not published: {error!r}")
-
-
-def _tell(told: Sequence[tuple[_Call, Outcome]]) -> None:
-    # One wake-up for each loop, not for each caller: waking a loop costs more than one more item.
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Call, Outcome]]] = {}
-    for each in told:
-        by_loop.setdefault(each[0].loop, []).append(each)
-    for loop, its in by_loop.items():
-        # The loop may have closed meanwhile; then no caller waits on it.
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(_set_outcomes, its)
-
-
-def _set_outcomes(told: Sequence[tuple[_Call, Outcome]]) -> None:
-    for call, outcome in told:
-        if not call.outcome.done():
-            # Errors are set as results, too: asyncio would log an exception that a cancelled caller
-            # never retrieves.
-            call.outcome.set_result(outcome)
 
 
 _writer = _Writer()
@@ -178,7 +147,7 @@ async def append(entries: Sequence[Entry]) -> list[str]:
 
 async def _put(entries: Sequence[Entry]) -> Outcome:
     loop = asyncio.get_running_loop()
-    call = _Call(entries, loop, loop.create_future())
+    call = Call(entries, loop, loop.create_future())
     _writer.put(call)
     try:
         return await call.outcome

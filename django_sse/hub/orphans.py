@@ -22,13 +22,16 @@ logger = logging.getLogger("django_sse")
 
 # The number of channels that a log message names.
 _NAMED = 10
+# The number of channels that one query asks for, and of such queries in a poll.
+_PAGE = 100
+_PAGES = 10
 
 
 def catch_up(channels: Sequence[str]) -> None:
     """Sequence and announce the outbox events of ``channels``, if that is possible."""
     # A database that is read-only or full can still be read. The safety poll logs the error.
     with suppress(LogUnavailable):
-        announce(get_log().sequence(channels, wait=False))
+        announce(get_log().sequence(channels))
 
 
 class Orphans:
@@ -39,14 +42,24 @@ class Orphans:
 
     def __init__(self) -> None:
         self._stuck = False
+        # The last channel that was looked at, if there were more.
+        self._after = ""
 
     def sequence(self) -> None:
         """Sequence and announce the orphans of all channels; log a failure once while it lasts.
 
-        Raises ``LogUnavailable`` if the log cannot be read.
+        If there are very many, the next call goes on with the rest. Raises ``LogUnavailable`` if
+        the log cannot be read.
         """
         log = get_log()
-        failed = _sequence(log, log.orphans())
+        failed: dict[str, Exception] = {}
+        for _ in range(_PAGES):
+            found = log.orphans(_PAGE, after=self._after)
+            failed |= _sequence(log, found)
+            # Those that cannot be sequenced must not keep the others from it.
+            self._after = found[-1] if len(found) == _PAGE else ""
+            if not self._after:
+                break
         if failed and not self._stuck:
             error = next(iter(failed.values()))
             logger.warning(
@@ -62,7 +75,7 @@ def _sequence(log: EventLog, channels: Sequence[str]) -> dict[str, Exception]:
     """Sequence and announce the outbox events of ``channels``; return the error of each failure."""
     try:
         if channels:
-            announce(log.sequence(channels, wait=False))
+            announce(log.sequence(channels))
     except Exception as error:
         if len(channels) == 1 or isinstance(error, LogUnavailable):
             return dict.fromkeys(channels, error)

@@ -6,6 +6,9 @@ A log holds channels; a channel is a sequence of events numbered 1, 2, 3 … wit
   An append that starts after another one returned comes after it.
 - **Fate.** An event is readable only once it is committed. An event that was deferred inside the
   caller's transaction becomes readable after its commit, or never.
+- **No writer waits while it holds what others want.** An append over several channels locks all or
+  none: it waits for a channel that another transaction has locked only while it has locked no
+  other. Each wait is bounded; after that the append is ``ChannelLocked``.
 - **Readers do not wait for publishers.** Sequencing on behalf of a reader skips a channel that is
   locked; the holder of the lock sequences it, or a later poll does. The reader's position may then
   be before a committed event, which it receives live. The position is never after an event that the
@@ -39,7 +42,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from django_sse.exceptions import ChannelFinished
+from django_sse.exceptions import ChannelFinished, LogUnavailable
 from django_sse.log.empty import empty_epoch
 from django_sse.models import Kind, State
 from django_sse.signals import events_dropped
@@ -49,7 +52,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime, timedelta
 
-__all__ = ["Appended", "Entry", "EventLog", "Head", "Kind", "Outcome", "Page", "Record", "State"]
+__all__ = [
+    "Appended",
+    "ChannelLocked",
+    "Entry",
+    "EventLog",
+    "Head",
+    "Kind",
+    "Outcome",
+    "Page",
+    "Record",
+    "State",
+]
 
 logger = logging.getLogger("django_sse")
 
@@ -215,23 +229,49 @@ class EventLog(ABC):
         A group that is an ``Attempt`` never creates its channel. If an earlier try has committed
         it, its outcome is the ids from then, and it is among what was sequenced. It is refused with
         ``Rewound`` if the channel is not where it expects it.
+
+        A group with a locked channel waits for it at most ``LOCK_WAIT`` seconds; groups without one
+        do not wait for that.
         """
 
+    def append_free(
+        self, groups: Sequence[Sequence[Entry]]
+    ) -> tuple[list[Appended], list[Outcome]]:
+        """As ``append_each``, but without waiting.
+
+        The outcome of a group with a locked channel, and of each later one that has a channel in
+        common with such a group, is ``ChannelLocked``.
+        """
+        return self.append_each(groups)
+
+    def append_queued(
+        self, channel: str, join: Callable[[], Sequence[Sequence[Entry]]]
+    ) -> tuple[list[Appended], list[Outcome]]:
+        """Wait for a second in the queue for ``channel``, then do as ``append_free`` does.
+
+        The groups are those that ``join`` returns; it is called once, when the wait is over. Raises
+        ``ChannelLocked`` if it was in vain, and other errors that come before that.
+        """
+        return self.append_each(join())
+
     @abstractmethod
-    def sequence(self, channels: Iterable[str], *, wait: bool = True) -> list[Appended]:
+    def sequence(self, channels: Iterable[str], *, wait: float = 0.0) -> list[Appended]:
         """Sequence the committed deferred events of ``channels`` that are not sequenced yet.
 
-        A publisher that has just committed must ``wait`` for locked channels, because the holder of
-        the lock may have looked for deferred events before the commit. A reader must not wait:
-        locked channels are skipped, if the storage supports that.
+        Locked channels are skipped, if the storage supports that, after a wait of at most ``wait``
+        seconds for all of them. A publisher that has just committed must wait, because the holder
+        of the lock may have looked for deferred events before the commit. A reader must not wait.
 
         Inside the caller's transaction nothing is sequenced: the events would be announced before
         they are committed, and the channels would stay locked until the transaction ends.
         """
 
     @abstractmethod
-    def orphans(self, limit: int = 100) -> list[str]:
-        """Return channels with committed events that are not sequenced yet."""
+    def orphans(self, limit: int = 100, *, after: str = "") -> list[str]:
+        """Return channels with committed events that are not sequenced yet.
+
+        They come in an order of the log's own; ``after`` is the last channel of the page before.
+        """
 
     @abstractmethod
     def open(self, channels: Sequence[str]) -> list[Head]:
@@ -302,6 +342,18 @@ class EventLog(ABC):
     @abstractmethod
     def redact(self, channel: str, seq: int) -> bool:
         """Replace one event with a tombstone, for good; return False if there is no such event."""
+
+
+class ChannelLocked(LogUnavailable):
+    """Nothing was appended, because another transaction has locked the row of ``channel``."""
+
+    def __init__(self, channel: str) -> None:
+        super().__init__(
+            f"The channel {channel!r} is locked by another transaction, so nothing was published "
+            'to it. The section "Locks" of docs/operations.md tells how to find that transaction, '
+            "and which time-outs end one whose client is gone."
+        )
+        self.channel = channel
 
 
 def fitting(sizes: Iterable[int]) -> int:

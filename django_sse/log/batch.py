@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from django.db import connections
 
+from django_sse import constants
 from django_sse.exceptions import ChannelFinished, LogUnavailable
 from django_sse.log import keys, sequencer, transactions
 from django_sse.log.attempts import Attempt
-from django_sse.log.base import Appended, Entry, Outcome, refuse_after_end
+from django_sse.log.base import Appended, ChannelLocked, Entry, Outcome, refuse_after_end
 from django_sse.log.statements import statements
 from django_sse.models import Channel
 from django_sse.wire.cursor import Position
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
 logger = logging.getLogger("django_sse")
 
@@ -26,58 +28,132 @@ def append_each(
     alias: str, groups: Sequence[Sequence[Entry]]
 ) -> tuple[list[Appended], list[Outcome]]:
     """See ``EventLog.append_each``."""
-    together = _Transaction(alias, groups)
+    ends = time.monotonic() + constants.LOCK_WAIT
+    if len(groups) == 1:
+        return _append(_Transaction(alias, groups, wait=constants.LOCK_WAIT))
+    appended, outcomes = append_free(alias, groups)
+    for index, outcome in enumerate(outcomes):
+        if isinstance(outcome, ChannelLocked):
+            left = max(0.0, ends - time.monotonic())
+            one = _Transaction(alias, [groups[index]], wait=left, first=outcome.channel)
+            more, (outcomes[index],) = _append(one)
+            appended += more
+    return appended, outcomes
+
+
+def append_free(
+    alias: str, groups: Sequence[Sequence[Entry]]
+) -> tuple[list[Appended], list[Outcome]]:
+    """See ``EventLog.append_free``."""
+    return _append(_Transaction(alias, groups))
+
+
+def append_queued(
+    alias: str, channel: str, join: Callable[[], Sequence[Sequence[Entry]]]
+) -> tuple[list[Appended], list[Outcome]]:
+    """See ``EventLog.append_queued``."""
+    return _append(_Transaction(alias, (), first=channel, join=join))
+
+
+def _append(together: _Transaction) -> tuple[list[Appended], list[Outcome]]:
     try:
         return together.run()
     # Any error: one caller's error must not fail all the others.
     except Exception as error:
+        groups = together.groups
+        if not groups:
+            raise
+        if isinstance(error, ChannelLocked):
+            return [], [ChannelLocked(error.channel) for _ in groups]
         if len(groups) == 1:
             return [], [error]
-        if together.is_beyond_doubt(error) and _answers(alias):
+        if together.is_beyond_doubt(error) and _answers(together.alias):
             logger.warning(
                 "Could not append the events of %d callers together (%s); "
                 "appending each caller's separately.",
                 len(groups),
                 error,
             )
-            return _one_by_one(alias, groups)
+            return _one_by_one(together)
         return [], [_for_each_caller(error) for _ in groups]
 
 
 class _Transaction:
-    def __init__(self, alias: str, groups: Sequence[Sequence[Entry]]) -> None:
-        self._alias, self._groups = alias, groups
+    """One transaction for ``groups``, which waits for locked channels as ``sequence`` does.
+
+    With ``join`` the groups are what that returns after the wait for the channel ``first``.
+    """
+
+    def __init__(
+        self,
+        alias: str,
+        groups: Sequence[Sequence[Entry]],
+        *,
+        wait: float = 0.0,
+        first: str = "",
+        join: Callable[[], Sequence[Sequence[Entry]]] | None = None,
+    ) -> None:
+        self.alias, self.groups = alias, groups
+        self.wait, self._first, self._join = wait, first, join
         self._committing = False
         self._found: list[Appended] = []
 
     def run(self) -> tuple[list[Appended], list[Outcome]]:
-        names = dict.fromkeys(entry.channel for group in self._groups for entry in group)
-        appended, outcomes = sequencer.sequence(
-            self._alias, names, self._take, self._before_commit, never_make=self._never_make()
-        )
+        take, before_commit = self._take, self._before_commit
+        if self._join is not None:
+            appended, outcomes = sequencer.sequence_queued(
+                self.alias, self._first, self._joined, take, before_commit
+            )
+        else:
+            names, never_make = self._channels()
+            appended, outcomes = sequencer.sequence(
+                self.alias,
+                names,
+                take,
+                before_commit,
+                wait=self.wait,
+                first=self._first,
+                never_make=never_make,
+            )
         return self._found + appended, outcomes
+
+    def _joined(self) -> tuple[list[str], set[str]]:
+        assert self._join is not None
+        self.groups = self._join()
+        return self._channels()
+
+    def _channels(self) -> tuple[list[str], set[str]]:
+        """Return the channels of all groups, and those of them that must not be created."""
+        names = dict.fromkeys(entry.channel for group in self.groups for entry in group)
+        return list(names), self._never_make()
 
     def _never_make(self) -> set[str]:
         """Return the channels that only attempts are for."""
-        attempted = {group.channel for group in self._groups if isinstance(group, Attempt)}
+        attempted = {group.channel for group in self.groups if isinstance(group, Attempt)}
         if not attempted:
             return attempted
-        others = [group for group in self._groups if not isinstance(group, Attempt)]
+        others = [group for group in self.groups if not isinstance(group, Attempt)]
         return attempted.difference(entry.channel for group in others for entry in group)
 
-    def _take(self, locked: Mapping[str, sequencer.Locked]) -> list[Outcome]:
+    def _take(
+        self, locked: Mapping[str, sequencer.Locked], skipped: Collection[str]
+    ) -> list[Outcome]:
         self._committing = False
         self._found = []
         take = _take_group
-        if wanted := keys.hashes(self._groups):
+        if wanted := keys.hashes(self.groups):
             take = _take_keyed
-            with connections[self._alias].cursor() as cursor:
+            with connections[self.alias].cursor() as cursor:
                 keys.look_up(cursor, locked.values(), wanted)
+        behind = _Behind({*skipped, *(name for name, each in locked.items() if each.behind)})
         return [
-            self._try(locked.get(group.channel), group)
-            if isinstance(group, Attempt)
-            else take(locked, group)
-            for group in self._groups
+            behind.refuse(group)
+            or (
+                self._try(locked.get(group.channel), group)
+                if isinstance(group, Attempt)
+                else take(locked, group)
+            )
+            for group in self.groups
         ]
 
     def _try(self, channel: sequencer.Locked | None, attempt: Attempt) -> Outcome:
@@ -96,7 +172,7 @@ class _Transaction:
         unwritten = seq - (channel.head - len(channel.records)) - 1
         if unwritten >= 0:
             return channel.records[unwritten].nonce
-        with connections[self._alias].cursor() as cursor:
+        with connections[self.alias].cursor() as cursor:
             cursor.execute(statements(cursor.db).nonce, [channel.key, seq])
             row = cursor.fetchone()
         return row[0] if row else None
@@ -165,19 +241,45 @@ def _answers(alias: str) -> bool:
     return True
 
 
-def _one_by_one(
-    alias: str, groups: Sequence[Sequence[Entry]]
-) -> tuple[list[Appended], list[Outcome]]:
+def _one_by_one(together: _Transaction) -> tuple[list[Appended], list[Outcome]]:
+    alias, wait, groups = together.alias, together.wait, together.groups
     appended: list[Appended] = []
     outcomes: list[Outcome] = []
+    behind = _Behind(set())
     for index, group in enumerate(groups):
-        done, (outcome,) = append_each(alias, [group])
+        if refused := behind.refuse(group):
+            outcomes.append(refused)
+            continue
+        done, (outcome,) = _append(_Transaction(alias, [group], wait=wait))
         appended += done
         outcomes.append(outcome)
-        if isinstance(outcome, LogUnavailable) and not _answers(alias):
+        if isinstance(outcome, ChannelLocked):
+            behind.add(group)
+        elif isinstance(outcome, LogUnavailable) and not _answers(alias):
             outcomes += [_for_each_caller(outcome) for _ in groups[index + 1 :]]
             break
     return appended, outcomes
+
+
+class _Behind:
+    """The channels of which something waits: what comes later waits behind it."""
+
+    def __init__(self, channels: set[str]) -> None:
+        self._channels = channels
+
+    def refuse(self, group: Sequence[Entry]) -> ChannelLocked | None:
+        """Return the outcome of a group that has to wait, too."""
+        if not self._channels:
+            return None
+        first = next((each.channel for each in group if each.channel in self._channels), None)
+        if first is None:
+            return None
+        self.add(group)
+        return ChannelLocked(first)
+
+    def add(self, group: Sequence[Entry]) -> None:
+        """Let what comes later wait behind ``group``."""
+        self._channels.update(each.channel for each in group)
 
 
 def _for_each_caller(error: Exception) -> LogUnavailable:

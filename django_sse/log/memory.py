@@ -237,10 +237,10 @@ class MemoryLog(EventLog):
             return [attempt.appended(channel.key)], attempt.ids
         return [], attempt.refused(head.position, head.state)
 
-    def sequence(self, channels: Iterable[str], *, wait: bool = True) -> list[Appended]:
+    def sequence(self, channels: Iterable[str], *, wait: float = 0.0) -> list[Appended]:
         return []
 
-    def orphans(self, limit: int = 100) -> list[str]:
+    def orphans(self, limit: int = 100, *, after: str = "") -> list[str]:
         return []
 
     def open(self, channels: Sequence[str]) -> list[Head]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from django.db import transaction
+from django.db import connections, transaction
 from django.db.models import F, Min
 from django.utils import timezone
 
-from django_sse import conf
+from django_sse import conf, constants
 from django_sse.log import batch, keys, outbox, reads, sequencer, transactions, trimming
 from django_sse.log.base import (
     Appended,
@@ -22,12 +24,30 @@ from django_sse.log.base import (
     check_limits,
     refuse_after_end,
 )
-from django_sse.log.orm import BATCH, DatabaseNow
+from django_sse.log.orm import BATCH, DatabaseNow, channel_hash
 from django_sse.models import Channel, OutboxEvent, StoredEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime, timedelta
+
+
+@dataclass
+class _Patience:
+    """Seconds that the hooks of a transaction may still wait for channels that others lock."""
+
+    left: float
+
+
+def _patience(alias: str) -> _Patience:
+    """Return the patience of all hooks of this transaction.
+
+    The hooks of a hundred publishes to one locked channel would otherwise wait a hundred times.
+    """
+    for _, hook, *_ in reversed(connections[alias].run_on_commit):
+        if isinstance(found := getattr(hook, "patience", None), _Patience):
+            return found
+    return _Patience(constants.DRAIN_WAIT)
 
 
 class ModelLog(EventLog):
@@ -53,10 +73,16 @@ class ModelLog(EventLog):
             return
         transactions.run(alias, partial(outbox.add, alias, entries))
 
+        patience = _patience(alias)
+
         # Not a partial: if a robust hook fails, Django logs its __qualname__.
         def sequence_and_announce() -> None:
-            if appended := self.sequence(names):
-                announce(appended)
+            started = time.monotonic()
+            appended = self.sequence(names, wait=patience.left)
+            patience.left = max(0.0, patience.left - (time.monotonic() - started))
+            announce(appended)
+
+        sequence_and_announce.patience = patience  # type: ignore[attr-defined]
 
         # Registered on every call, not once in a transaction: Django removes the hooks of a
         # savepoint that is rolled back. The first hook sequences all events, the others find
@@ -69,17 +95,30 @@ class ModelLog(EventLog):
     ) -> tuple[list[Appended], list[Outcome]]:
         return batch.append_each(self.alias, groups)
 
-    def sequence(self, channels: Iterable[str], *, wait: bool = True) -> list[Appended]:
+    def append_free(
+        self, groups: Sequence[Sequence[Entry]]
+    ) -> tuple[list[Appended], list[Outcome]]:
+        return batch.append_free(self.alias, groups)
+
+    def append_queued(
+        self, channel: str, join: Callable[[], Sequence[Sequence[Entry]]]
+    ) -> tuple[list[Appended], list[Outcome]]:
+        return batch.append_queued(self.alias, channel, join)
+
+    def sequence(self, channels: Iterable[str], *, wait: float = 0.0) -> list[Appended]:
         alias = self.alias
         if not transactions.commits_its_own(alias):
             return []
         return sequencer.sequence_outbox(alias, channels, wait=wait)
 
-    def orphans(self, limit: int = 100) -> list[str]:
-        waiting = OutboxEvent.objects.using(self.alias).order_by().values("name_hash")
+    def orphans(self, limit: int = 100, *, after: str = "") -> list[str]:
+        rows = OutboxEvent.objects.using(self.alias).order_by("name_hash")
+        if after:
+            rows = rows.filter(name_hash__gt=channel_hash(after))
         # Grouped by the hash: some databases treat two different names as equal, and a reader of
         # the second would wait for ever.
-        names = waiting.annotate(one=Min("name")).values_list("one", flat=True)[:limit]
+        waiting = rows.values("name_hash").annotate(one=Min("name"))
+        names = waiting.values_list("one", flat=True)[:limit]
         return transactions.run(self.alias, lambda: list(names.all()))
 
     def open(self, channels: Sequence[str]) -> list[Head]:

@@ -76,10 +76,13 @@ class _Room:
 def move_outboxes(cursor: CursorWrapper, channels: Iterable[Locked]) -> bool:
     """Move the outbox events of ``channels`` to the log, within the limits of one transaction.
 
-    Returns whether all of them were moved.
+    Returns whether all of them were moved; a channel that has more of them is ``behind``.
     """
     room = _Room(MOVED_EVENTS, MOVED_CHARACTERS)
-    return all(_move_outbox(cursor, each, room) for each in channels if each.pending)
+    pending = [each for each in channels if each.pending]
+    for each in pending:
+        each.behind = not _move_outbox(cursor, each, room)
+    return not any(each.behind for each in pending)
 
 
 def _move_outbox(cursor: CursorWrapper, channel: Locked, room: _Room) -> bool:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models import Func, Model
 
+LOCK_STEP = 1
+"""Seconds that ``lock`` waits for a locked row on MariaDB, which counts whole ones."""
+
 _written: dict[tuple[str, str, int], Statements] = {}
 
 
@@ -91,11 +94,9 @@ class Statements:
         """Inserts events and moves heads; parameters: two JSON texts (see ``_append``). None except
         on PostgreSQL."""
         self._columns = self._lock_columns(_compiled(connection, DatabaseNow()))
-        self._for_update = self._skip_locked = ""
-        if connection.features.has_select_for_update:
-            no_key = connection.features.has_select_for_no_key_update
-            self._for_update = connection.ops.for_update_sql(no_key=no_key)
-            self._skip_locked = connection.ops.for_update_sql(no_key=no_key, skip_locked=True)
+        self.skips_locked = connection.features.has_select_for_update_skip_locked
+        """Whether ``lock_free`` skips locked rows: not on SQLite, which locks the whole file."""
+        self._write_locks(connection)
         self._removes_by_join = connection.vendor == "mysql"
         self._write_reads(_compiled(connection, Length("data")))
         self._write_outbox_reads(_compiled(connection, Length("data"), OutboxEvent))
@@ -174,21 +175,43 @@ class Statements:
             f"{text}, {now}{text}"
         )
 
-    def lock(self, field: str, count: int, *, wait: bool = True) -> str:
-        """Select channels by these values of ``field`` and lock them in the order of their keys.
+    def _write_locks(self, connection: BaseDatabaseWrapper) -> None:
+        self._for_update = self._skip_locked = self._by_hash = ""
+        self.has_own_wait = False
+        if connection.features.has_select_for_update:
+            no_key = connection.features.has_select_for_no_key_update
+            self._for_update = connection.ops.for_update_sql(no_key=no_key)
+        if self.skips_locked:
+            self._skip_locked = connection.ops.for_update_sql(no_key=no_key, skip_locked=True)
+            self.has_own_wait = bool(getattr(connection, "mysql_is_mariadb", False))
+            if self.has_own_wait:
+                self._for_update += f" WAIT {LOCK_STEP}"
+        if connection.vendor == "mysql":
+            # In a small table InnoDB reads all rows and locks each for a moment, so that others
+            # would take it for locked. The unique index of a column has the column's name.
+            self._by_hash = f"FORCE INDEX ({self._channel['name_hash']}) "
 
-        Without ``wait`` locked rows are skipped. Returns key, name, hash, epoch, head, its tag,
-        state, whether the outbox has events for the channel, the time of creation for new events,
-        and the clock. On PostgreSQL both times are text: converting them to datetimes took a third
-        of the writer's time.
+    def lock(self, count: int) -> str:
+        """Select the channels with these hashes and lock them in the order of their keys.
+
+        Returns key, name, hash, epoch, head, its tag, state, whether the outbox has events for the
+        channel, the time of creation for new events, and the clock. On PostgreSQL both times are
+        text: converting them to datetimes took a third of the writer's time.
 
         The time of creation is the clock, but never before the newest event's, even if the clock
         was set back. If it is NULL, the row was locked after the statement began, and the statement
         cannot see the newest event.
         """
+        return f"{self._lock(count)} {self._for_update}"
+
+    def lock_free(self, count: int) -> str:
+        """As ``lock``, but without waiting: rows that are locked are skipped."""
+        return f"{self._lock(count)} {self._skip_locked}"
+
+    def _lock(self, count: int) -> str:
         c = self._channel
-        rows = f"FROM {c} c WHERE {c[field]} {_in(count)} ORDER BY {c['id']}"
-        return f"SELECT {self._columns} {rows} {self._for_update if wait else self._skip_locked}"
+        rows = f"FROM {c} c {self._by_hash}WHERE {c['name_hash']} {_in(count)}"
+        return f"SELECT {self._columns} {rows} ORDER BY {c['id']}"
 
     def touch(self, count: int) -> str:
         """Write to the channels with these hashes without changing them."""
@@ -196,10 +219,10 @@ class Statements:
         same = f"{c['redactions']} = {c['redactions']}"
         return f"UPDATE {c} SET {same} WHERE {c['name_hash']} {_in(count)}"
 
-    def keys(self, count: int) -> str:
-        """Select the keys of the channels with these hashes."""
+    def existing(self, count: int) -> str:
+        """Select, of these hashes, the ones that are a channel's."""
         c = self._channel
-        return f"SELECT {c['id']} FROM {c} WHERE {c['name_hash']} {_in(count)}"
+        return f"SELECT {c['name_hash']} FROM {c} WHERE {c['name_hash']} {_in(count)}"
 
     def move_heads(self, count: int) -> str:
         """Move heads; parameters: the number of new events, state, tag, the channels' keys."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from django_sse.dialects import AnswerEncoder, Dialect
-    from django_sse.log.base import Entry, Head, Outcome
+    from django_sse.log.base import Appended, Entry, Head, Outcome
     from django_sse.models import Run
     from django_sse.wire.event import Event
 
@@ -87,15 +87,18 @@ def stop(run: Run) -> bool:
 
     Raises ``LogUnavailable``.
     """
-    ends = _end([run], ABORTED)
+    ends = _end([run], ABORTED, get_log().append_each)
     _note(ends, store.ended)
     return bool(ends.here)
 
 
 def interrupt(runs: Sequence[Run]) -> None:
     """End ``runs``, whose processes are gone, in one transaction; each but once, whoever else does
-    the same. Raises ``LogUnavailable``."""
-    _note(_end(runs, INTERRUPTED), store.left)
+    the same. Raises ``LogUnavailable``.
+
+    A locked channel is left to the next time: a hundred of them must not keep the other runs.
+    """
+    _note(_end(runs, INTERRUPTED, get_log().append_free), store.left)
 
 
 def break_off(run: Run) -> None:
@@ -103,7 +106,7 @@ def break_off(run: Run) -> None:
 
     Its process notes it. Raises ``LogUnavailable``.
     """
-    _note(_end([run], INTERRUPTED), lambda ids: None)
+    _note(_end([run], INTERRUPTED, get_log().append_each), lambda ids: None)
 
 
 @dataclass(slots=True)
@@ -130,13 +133,17 @@ def _note(ends: _Ends, what: Callable[[list[UUID]], None]) -> None:
         raise ends.error
 
 
-def _end(runs: Sequence[Run], ending: Ending) -> _Ends:
+def _end(
+    runs: Sequence[Run],
+    ending: Ending,
+    append_all: Callable[[Sequence[Sequence[Entry]]], tuple[list[Appended], list[Outcome]]],
+) -> _Ends:
     """End the channels of ``runs``, each but once, whoever else does the same.
 
     An end says how many events came before it, so it is made for a position. A run whose channel is
     gone is over without an end, because nothing makes that channel again.
     """
-    ends, log = _Ends(), get_log()
+    ends = _Ends()
     left = list(runs)
     for turn in range(_TRIES):
         heads = store.heads(left)
@@ -148,7 +155,7 @@ def _end(runs: Sequence[Run], ending: Ending) -> _Ends:
         if turn == _TRIES - 1:
             # These runs say more faster than they can be ended: at whatever position, then.
             groups = [list(group) for group in groups]
-        appended, outcomes = log.append_each(groups)
+        appended, outcomes = append_all(groups)
         announce(appended)
         left = []
         for run, outcome in zip(there, outcomes, strict=True):

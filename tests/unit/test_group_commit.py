@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 from django.db import connections
 
-from django_sse import Event, afinish, apublish, apublish_many, group_commit
+from django_sse import Event, afinish, apublish, apublish_many, group_commit, slow_lane
 from django_sse.exceptions import (
     ChannelFinished,
     DataNotSerializable,
@@ -49,7 +49,7 @@ class WatchedLog(ModelLog):
         self.go_on = threading.Event()
         self.errors: dict[int, BaseException] = {}
 
-    def append_each(
+    def append_free(
         self, groups: Sequence[Sequence[Entry]]
     ) -> tuple[list[Appended], list[Outcome]]:
         self.batches.append([list(group) for group in groups])
@@ -58,7 +58,7 @@ class WatchedLog(ModelLog):
             assert self.go_on.wait(TIMEOUT)
         if error := self.errors.get(len(self.batches) - 1):
             raise error
-        return super().append_each(groups)
+        return super().append_free(groups)
 
     def batch(self, number: int) -> list[list[str]]:
         """The data of each caller in one transaction."""
@@ -185,9 +185,9 @@ async def test_each_is_refused_for_itself() -> None:
 
 
 async def test_a_transaction_has_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(group_commit, "MAX_EVENTS", 6)
-    monkeypatch.setattr(group_commit, "MAX_CHANNELS", 3)
-    monkeypatch.setattr(group_commit, "MAX_CHARACTERS", 100)
+    monkeypatch.setattr(slow_lane, "MAX_EVENTS", 6)
+    monkeypatch.setattr(slow_lane, "MAX_CHANNELS", 3)
+    monkeypatch.setattr(slow_lane, "MAX_CHARACTERS", 100)
     async with held():
         tasks = await queued(
             *[apublish("a", "1") for _ in range(8)],
@@ -209,7 +209,7 @@ async def test_a_transaction_has_bounds(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_transaction_stays_below_what_databases_take() -> None:
-    assert group_commit.MAX_CHARACTERS * 3 < 4 << 20
+    assert slow_lane.MAX_CHARACTERS * 3 < 4 << 20
 
 
 # -- cancelled

@@ -34,6 +34,7 @@ LAYERS = (
     "servers",
     "streams",
     "hub",
+    "slow_lane",
     "group_commit",
     "publishing",
     "runs",

@@ -112,12 +112,12 @@ class WatchedLog(MemoryLog):
         self._hold("heads")
         return found
 
-    def orphans(self, limit: int = 100) -> list[str]:
+    def orphans(self, limit: int = 100, *, after: str = "") -> list[str]:
         self.orphan_queries += 1
         self._refuse_while_away()
-        return sorted(self.stuck)[:limit]
+        return sorted(each for each in self.stuck if each > after)[:limit]
 
-    def sequence(self, channels: Iterable[str], *, wait: bool = True) -> list[Appended]:
+    def sequence(self, channels: Iterable[str], *, wait: float = 0.0) -> list[Appended]:
         # It has no outbox: what waits is what cannot be sequenced.
         if self.stuck.intersection(channels):
             raise self.stuck_by

@@ -125,10 +125,10 @@ class StuckLog(ModelLog):
 
     stuck: frozenset[str] = frozenset()
 
-    def append_each(self, groups: Any) -> Any:
+    def append_free(self, groups: Any) -> Any:
         if any(entry.channel in self.stuck for group in groups for entry in group):
             raise LogUnavailable("somebody holds this channel")
-        return super().append_each(groups)
+        return super().append_free(groups)
 
 
 @pytest.mark.options(LOG=f"{__name__}.StuckLog", **OFTEN)

@@ -120,12 +120,12 @@ class SlowLog(ModelLog):
         self.let = threading.Event()
         self.sizes: list[int] = []
 
-    def append_each(
+    def append_free(
         self, groups: Sequence[Sequence[Entry]]
     ) -> tuple[list[Appended], list[Outcome]]:
         self.sizes += [len(group) for group in groups]
         assert self.let.wait(60)
-        return super().append_each(groups)
+        return super().append_free(groups)
 
 
 @pytest.mark.parametrize("sync", [False, True])
@@ -595,7 +595,7 @@ class FlakyLog(ModelLog):
         self.error: Exception | None = None
         self.ended_meanwhile: list[Entry] = []
 
-    def append_each(
+    def append_free(
         self, groups: Sequence[Sequence[Entry]]
     ) -> tuple[list[Appended], list[Outcome]]:
         if self.error is not None:
@@ -604,13 +604,13 @@ class FlakyLog(ModelLog):
             self.away -= 1
             self.refused += 1
             if self.committed:
-                super().append_each(groups)
+                super().append_free(groups)
             if self.ended_meanwhile:
-                super().append_each([self.ended_meanwhile])
+                super().append_free([self.ended_meanwhile])
                 self.ended_meanwhile = []
             gone = LogUnavailable("the connection was cut")
             return [], [gone] * len(groups)
-        return super().append_each(groups)
+        return super().append_free(groups)
 
 
 @pytest.fixture

@@ -1,0 +1,87 @@
+"""Waiting for the rows of channels, without a lock that others want.
+
+A transaction that waits for one row while it has locked others stops everybody who wants those. So
+it waits for at most one row, which it locks first, and takes all others only if nobody has them. A
+wait ends after ``LOCK_STEP``, and starts again.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from django.db import Error, OperationalError, connections
+
+from django_sse.log import transactions
+from django_sse.log.orm import channel_hash
+from django_sse.log.statements import LOCK_STEP, statements
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.backends.utils import CursorWrapper
+
+# PostgreSQL: lock_not_available. MySQL and MariaDB: lock wait time-out.
+_SQLSTATE = "55P03"
+_ERRNO = 1205
+
+
+class StillLocked(Exception):
+    """A statement waited for a lock as long as it may."""
+
+
+def absent(cursor: CursorWrapper, names: Sequence[str]) -> list[str]:
+    """Return those of the channels ``names`` that have no row."""
+    hashes = {channel_hash(name): name for name in names}
+    cursor.execute(statements(cursor.db).existing(len(hashes)), list(hashes))
+    existing = {found for (found,) in cursor.fetchall()}
+    return [name for each, name in hashes.items() if each not in existing]
+
+
+@contextmanager
+def bounded(alias: str, seconds: float = LOCK_STEP) -> Iterator[None]:
+    """Open a transaction whose statements, after ``bound``, wait at most ``seconds`` for a lock.
+
+    Raises ``StillLocked`` after that. Afterwards the session's settings are as they were. On
+    MariaDB ``Statements.lock`` has its own time-out, and needs no setting.
+    """
+    connection = connections[alias]
+    with _session_bounded(connection, int(seconds)), transactions.read_committed(alias):
+        try:
+            yield
+        except OperationalError as error:
+            if getattr(error.__cause__, "sqlstate", None) == _SQLSTATE or _ERRNO in error.args[:1]:
+                raise StillLocked from error
+            raise
+
+
+def bound(cursor: CursorWrapper, seconds: float = LOCK_STEP) -> None:
+    """Bound what the statements of this transaction wait for a lock; see ``bounded``."""
+    if cursor.db.vendor == "postgresql":
+        # It ends with the transaction.
+        cursor.execute(f"SET LOCAL lock_timeout = {seconds * 1000:.0f}")
+
+
+def sets_session(connection: BaseDatabaseWrapper, seconds: float = LOCK_STEP) -> bool:
+    """Return whether ``bounded`` has to set a variable of the session: three statements more."""
+    if connection.vendor != "mysql":
+        return False
+    return seconds != LOCK_STEP or not getattr(connection, "mysql_is_mariadb", False)
+
+
+@contextmanager
+def _session_bounded(connection: BaseDatabaseWrapper, seconds: int) -> Iterator[None]:
+    if connection.in_atomic_block or not sets_session(connection, seconds):
+        yield
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT @@innodb_lock_wait_timeout")
+        (before,) = cursor.fetchone()
+        cursor.execute("SET innodb_lock_wait_timeout = %s", [seconds])
+    try:
+        yield
+    finally:
+        # A connection that is lost takes its settings along.
+        with suppress(Error), connection.cursor() as cursor:
+            cursor.execute("SET innodb_lock_wait_timeout = %s", [before])
