@@ -80,11 +80,11 @@ class Limits:
 
     RUNS_PER_OWNER: int = 20
     """Runs that one user, or one anonymous session, may have in progress; the answer to one more is
-    429. A run counts until its generator has left."""
+    429. A run counts until its generator has stopped."""
 
     RUNS_PER_PROCESS: int = 1000
-    """Runs that one process may have, for all owners together; the answer to one more is 503, or to
-    an EventSource ``stream-retry``. A run counts until its generator has left."""
+    """Runs that one process may have, for all owners together; the answer to one more is 503, or
+    ``stream-retry`` for an EventSource. A run counts until its generator has stopped."""
 
     RUN_SECONDS: float = 6 * 3600.0
     """A run that takes longer ends with an error, code ``limit_seconds``."""
@@ -115,9 +115,10 @@ class Runs:
     """``RUNS``: generators that outlive their request."""
 
     LEASE: float = 6.0
-    """A process whose lease did not change for this long, by the clock of the process that looks at
-    it, is taken for dead, and its runs end as ``interrupted``. It is renewed four times in this
-    time, with one query. After an outage of the database everybody has this long again."""
+    """A process that does not change its lease for this long is taken for dead, and its runs end as
+    ``interrupted``. The process that looks measures with its own clock. A lease is renewed four
+    times in this time, with one query for all runs. After an outage of the database each process
+    has this long again."""
 
     GRACE: float = 10.0
     """A server that stops gives its runs this long to finish; then they are interrupted. Keep it
