@@ -345,11 +345,11 @@ class EventLog(ABC):
 
 
 class ChannelLocked(LogUnavailable):
-    """Nothing was appended, because another transaction has locked the row of ``channel``."""
+    """Nothing was written, because another transaction has locked the row of ``channel``."""
 
     def __init__(self, channel: str) -> None:
         super().__init__(
-            f"The channel {channel!r} is locked by another transaction, so nothing was published "
+            f"The channel {channel!r} is locked by another transaction, so nothing was written "
             'to it. The section "Locks" of docs/operations.md tells how to find that transaction, '
             "and which time-outs end one whose client is gone."
         )

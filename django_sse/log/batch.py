@@ -21,6 +21,8 @@ from django_sse.wire.cursor import Position
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from django_sse.log.locked import Locked
+
 logger = logging.getLogger("django_sse")
 
 
@@ -135,9 +137,7 @@ class _Transaction:
         others = [group for group in self.groups if not isinstance(group, Attempt)]
         return attempted.difference(entry.channel for group in others for entry in group)
 
-    def _take(
-        self, locked: Mapping[str, sequencer.Locked], skipped: Collection[str]
-    ) -> list[Outcome]:
+    def _take(self, locked: Mapping[str, Locked], skipped: Collection[str]) -> list[Outcome]:
         self._committing = False
         self._found = []
         take = _take_group
@@ -156,7 +156,7 @@ class _Transaction:
             for group in self.groups
         ]
 
-    def _try(self, channel: sequencer.Locked | None, attempt: Attempt) -> Outcome:
+    def _try(self, channel: Locked | None, attempt: Attempt) -> Outcome:
         if channel is None:
             return attempt.refused(None, "")
         if attempt.position == (channel.epoch, channel.head, channel.tag):
@@ -167,7 +167,7 @@ class _Transaction:
             return attempt.ids
         return attempt.refused(head, channel.state)
 
-    def _nonce(self, channel: sequencer.Locked, seq: int) -> int | None:
+    def _nonce(self, channel: Locked, seq: int) -> int | None:
         """Return the nonce of an event of a locked ``channel``."""
         unwritten = seq - (channel.head - len(channel.records)) - 1
         if unwritten >= 0:
@@ -189,7 +189,7 @@ class _Transaction:
         return not self._committing and not (cause and transactions.may_be_tried_again(cause))
 
 
-def _take_group(locked: Mapping[str, sequencer.Locked], group: Sequence[Entry]) -> Outcome:
+def _take_group(locked: Mapping[str, Locked], group: Sequence[Entry]) -> Outcome:
     counts = Counter(each.channel for each in group)
     if error := _refusal(locked, group, counts):
         return error
@@ -198,7 +198,7 @@ def _take_group(locked: Mapping[str, sequencer.Locked], group: Sequence[Entry]) 
     return [locked[each.channel].append(each) for each in group]
 
 
-def _take_keyed(locked: Mapping[str, sequencer.Locked], group: Sequence[Entry]) -> Outcome:
+def _take_keyed(locked: Mapping[str, Locked], group: Sequence[Entry]) -> Outcome:
     new = keys.unpublished(group, lambda each: each.key_hash in locked[each.channel].ids)
     if error := _refusal(locked, new, Counter(each.channel for each in new)):
         return error
@@ -206,7 +206,7 @@ def _take_keyed(locked: Mapping[str, sequencer.Locked], group: Sequence[Entry]) 
 
 
 def _refusal(
-    locked: Mapping[str, sequencer.Locked], group: Sequence[Entry], counts: Mapping[str, int]
+    locked: Mapping[str, Locked], group: Sequence[Entry], counts: Mapping[str, int]
 ) -> ChannelFinished | None:
     """Return the error for a group of which not all entries can be appended."""
     try:
@@ -218,7 +218,7 @@ def _refusal(
     return None
 
 
-def _take_attempt(channel: sequencer.Locked, attempt: Attempt) -> Outcome:
+def _take_attempt(channel: Locked, attempt: Attempt) -> Outcome:
     if attempt.nonce is not None:
         # This transaction has written nothing to the channel yet: its own events are not a head
         # that anybody could expect. So one nonce for the channel is enough.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from django.db.backends.utils import CursorWrapper
 
-    from django_sse.log.sequencer import Locked
+    from django_sse.log.locked import Locked
 
 
 class NewKey(NamedTuple):

@@ -1,4 +1,4 @@
-"""Waiting for the rows of channels, without a lock that others want.
+"""Creating the rows of channels, and waiting for them, without a lock that others want.
 
 A transaction that waits for one row while it has locked others stops everybody who wants those. So
 it waits for at most one row, which it locks first, and takes all others only if nobody has them. A
@@ -7,24 +7,35 @@ wait ends after ``LOCK_STEP``, and starts again.
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from django.db import Error, OperationalError, connections
 
+from django_sse import constants
 from django_sse.log import transactions
-from django_sse.log.orm import channel_hash
+from django_sse.log.base import ChannelLocked
+from django_sse.log.orm import DatabaseNow, channel_hash
 from django_sse.log.statements import LOCK_STEP, statements
+from django_sse.models import Channel
+from django_sse.wire.cursor import make_epoch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.backends.utils import CursorWrapper
 
+T = TypeVar("T")
+
 # PostgreSQL: lock_not_available. MySQL and MariaDB: lock wait time-out.
 _SQLSTATE = "55P03"
 _ERRNO = 1205
+
+
+# Seconds that the creation of a channel waits for another that creates it; none on MariaDB.
+_MAKE_WAIT = 0.05
 
 
 class StillLocked(Exception):
@@ -85,3 +96,71 @@ def _session_bounded(connection: BaseDatabaseWrapper, seconds: int) -> Iterator[
         # A connection that is lost takes its settings along.
         with suppress(Error), connection.cursor() as cursor:
             cursor.execute("SET innodb_lock_wait_timeout = %s", [before])
+
+
+@contextmanager
+def held(alias: str, channel: str) -> Iterator[None]:
+    """Open a transaction that has locked ``channel``. Raises ``StillLocked``."""
+    with bounded(alias), connections[alias].cursor() as cursor:
+        written = statements(cursor.db)
+        if written.skips_locked:
+            bound(cursor)
+            cursor.execute(written.lock(1), [channel_hash(channel)])
+            cursor.fetchall()
+        yield
+
+
+def patiently(alias: str, channel: str, work: Callable[[], T]) -> T:
+    """Run ``work``, which locks ``channel`` first, as ``transactions.run`` does.
+
+    Raises ``ChannelLocked`` if the channel stays locked for ``LOCK_WAIT`` seconds.
+    """
+    ends = time.monotonic() + constants.LOCK_WAIT
+    while True:
+        try:
+            return transactions.run(alias, work)
+        except StillLocked:
+            if time.monotonic() >= ends:
+                raise ChannelLocked(channel) from None
+
+
+def make_channels(alias: str, names: Iterable[str]) -> None:
+    """Create the rows of the channels ``names`` that do not exist yet.
+
+    Never inside the append's own transaction, which would hold its locks while an insert waits for
+    another. Sorted, because two inserts of the same names in opposite order would deadlock.
+    """
+    now = DatabaseNow()
+    rows = [
+        Channel(
+            name=name,
+            name_hash=channel_hash(name),
+            epoch=make_epoch(),
+            created=now,
+        )
+        for name in sorted(names)
+    ]
+    Channel.objects.using(alias).bulk_create(rows, ignore_conflicts=True)
+
+
+def make_absent(alias: str, names: Iterable[str]) -> list[str]:
+    """Create the channels ``names``; return those that another transaction is creating.
+
+    That takes a transaction of the library's a moment, and one that is stuck for ever.
+    """
+    names = sorted(names)
+
+    def make() -> None:
+        with bounded(alias, _MAKE_WAIT), connections[alias].cursor() as cursor:
+            bound(cursor, _MAKE_WAIT)
+            make_channels(alias, names)
+
+    try:
+        if names:
+            transactions.run(alias, make)
+    except StillLocked:
+        if len(names) == 1:
+            return names
+        # None of them was created, because of one.
+        return [each for name in names for each in make_absent(alias, [name])]
+    return []

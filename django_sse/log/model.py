@@ -12,7 +12,7 @@ from django.db.models import F, Min
 from django.utils import timezone
 
 from django_sse import conf, constants
-from django_sse.log import batch, keys, outbox, reads, sequencer, transactions, trimming
+from django_sse.log import batch, keys, locking, outbox, reads, sequencer, transactions, trimming
 from django_sse.log.base import (
     Appended,
     Entry,
@@ -129,7 +129,7 @@ class ModelLog(EventLog):
         return [found[name] for name in channels]
 
     def make(self, channels: Sequence[str]) -> list[Head]:
-        transactions.run(self.alias, lambda: sequencer.make_channels(self.alias, channels))
+        transactions.run(self.alias, lambda: locking.make_channels(self.alias, channels))
         found = self.heads(channels)
         return [found[name] for name in channels]
 
@@ -187,10 +187,11 @@ class ModelLog(EventLog):
         row = Channel.objects.using(self.alias).filter(pk=head.key)
 
         def empty() -> bool:
-            with transaction.atomic(using=self.alias):
+            # The channel first: who waits for it must not have locked the event.
+            with locking.held(self.alias, channel):
                 if not events.update(kind=Kind.REDACTED, type="", data=""):
                     return False
                 row.update(redactions=F("redactions") + 1)
                 return True
 
-        return transactions.run(self.alias, empty)
+        return locking.patiently(self.alias, channel, empty)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from django.db.backends.utils import CursorWrapper
 
-    from django_sse.log.sequencer import Locked
+    from django_sse.log.locked import Locked
 
 # The most that one transaction moves from the outbox: as much as group_commit appends in one, and
 # at least one event. The transaction's channels stay locked until it ends.

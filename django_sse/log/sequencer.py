@@ -2,45 +2,34 @@
 
 It runs a short transaction of its own: lock the channel's row, move the committed outbox events,
 append the new ones, move the head. The row is locked *before* anything is read, so that the holder
-sees all events sequenced before. Several channels are locked in primary-key order, so that no two
-publishers wait for each other. If the outbox is large, several transactions that only move parts of
-it come first, so that none is long or needs much memory.
+sees all events sequenced before. It waits for one row at most, and before it locks others, so that
+no two publishers wait for each other, and no third for both (``locking``). If the outbox is large,
+several transactions that only move parts of it come first, so that none is long or needs much
+memory.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeAlias, TypeVar
 
 from django.db import connections, transaction
 
-from django_sse.exceptions import ChannelFinished
-from django_sse.log import keys, locking, transactions
-from django_sse.log.base import (
-    TERMINAL,
-    Appended,
-    ChannelLocked,
-    Entry,
-    Record,
-    new_record,
-    report_dropped,
-)
-from django_sse.log.keys import NewKey
-from django_sse.log.orm import DatabaseNow, channel_hash, insert, refuse_over_packet
+from django_sse.log import locking, transactions
+from django_sse.log.base import Appended, ChannelLocked
+from django_sse.log.locked import Locked, committed, fetch, lock_all, lock_first, write
+from django_sse.log.orm import channel_hash
 from django_sse.log.outbox import move_outboxes
 from django_sse.log.statements import LOCK_STEP, statements
-from django_sse.models import Channel
-from django_sse.wire.cursor import MAX_SEQ, make_epoch, make_nonce, tag_of
+from django_sse.wire.cursor import make_nonce
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.backends.utils import CursorWrapper
 
 T = TypeVar("T")
@@ -51,54 +40,8 @@ logger = logging.getLogger("django_sse")
 # The number of channels that one transaction locks to move their outbox events. A transaction that
 # moves a part of the outbox must not lock all of a publisher's channels.
 MOVED_CHANNELS = 250
-# Columns of ``Statements.lock``.
-_HASH, _CREATED = 2, 8
-# Seconds that the creation of a channel waits for another that creates it; none on MariaDB.
-_MAKE_WAIT = 0.05
 # The number of channels that a log message names.
 _NAMED = 10
-
-
-def make_channels(alias: str, names: Iterable[str]) -> None:
-    """Create the rows of the channels ``names`` that do not exist yet.
-
-    Never inside the append's own transaction, which would hold its locks while an insert waits for
-    another. Sorted, because two inserts of the same names in opposite order would deadlock.
-    """
-    now = DatabaseNow()
-    rows = [
-        Channel(
-            name=name,
-            name_hash=channel_hash(name),
-            epoch=make_epoch(),
-            created=now,
-        )
-        for name in sorted(names)
-    ]
-    Channel.objects.using(alias).bulk_create(rows, ignore_conflicts=True)
-
-
-def make_absent(alias: str, names: Iterable[str]) -> list[str]:
-    """Create the channels ``names``; return those that another transaction is creating.
-
-    That takes a transaction of the library's a moment, and one that is stuck for ever.
-    """
-    names = sorted(names)
-
-    def make() -> None:
-        with locking.bounded(alias, _MAKE_WAIT), connections[alias].cursor() as cursor:
-            locking.bound(cursor, _MAKE_WAIT)
-            make_channels(alias, names)
-
-    try:
-        if names:
-            transactions.run(alias, make)
-    except locking.StillLocked:
-        if len(names) == 1:
-            return names
-        # None of them was created, because of one.
-        return [each for name in names for each in make_absent(alias, [name])]
-    return []
 
 
 def sequence_outbox(alias: str, names: Iterable[str], *, wait: float = 0.0) -> list[Appended]:
@@ -232,7 +175,7 @@ def _carry_out(work: _Work[T], first: str, ends: float) -> tuple[list[Appended],
             first = _make_and_wait(work, done, ends)
             continue
         channels, taken = done
-        appended |= _committed(channels)
+        appended |= committed(channels)
         if taken:
             return list(appended.values()), taken[0]
         first = ""
@@ -256,7 +199,7 @@ def _make_and_wait(work: _Work[T], missing: _Missing, ends: float) -> str:
     """
     if work.join is not None:
         raise ChannelLocked(missing.locked[0])
-    unmade = make_absent(work.alias, missing.absent)
+    unmade = locking.make_absent(work.alias, missing.absent)
     if not work.waits:
         work.unmade += unmade
         return ""
@@ -284,7 +227,7 @@ def _attempt(work: _Work[T], first: str) -> tuple[Collection[Locked], list[T]] |
             taken: list[T] = []
             if move_outboxes(cursor, locked.values()) or not work.waits:
                 taken.append(work.take(locked, missing.locked))
-            _write(cursor, [each for each in locked.values() if each.records])
+            write(cursor, [each for each in locked.values() if each.records])
             if taken:
                 work.before_commit()
             return locked.values(), taken
@@ -303,97 +246,6 @@ def _missing(cursor: CursorWrapper, work: _Work[T], locked: Mapping[str, Locked]
     )
 
 
-def _committed(channels: Iterable[Locked]) -> dict[str, Appended]:
-    """Return the events that a transaction sequenced, by channel; report those that it dropped."""
-    appended: dict[str, Appended] = {}
-    for channel in channels:
-        if channel.dropped:
-            report_dropped(channel.name, channel.dropped)
-        if channel.records:
-            appended[channel.name] = channel.appended()
-    return appended
-
-
-@dataclass(slots=True)
-class Locked:
-    """A channel whose row this transaction has locked, and the records to write."""
-
-    key: int
-    name: str
-    name_hash: str
-    epoch: str
-    head: int
-    tag: str
-    state: str
-    pending: bool
-    created: Any
-    """The time at which its new events are created, in the database's form; see
-    ``Statements.lock``."""
-    clock: Any
-    nonce: int
-    """The random number of the new events: one for a transaction, so that the heads of channels
-    that move alike are written together."""
-    records: list[Record] = field(default_factory=list)
-    dropped: int = 0
-    before: str = ""
-    """The tag of the event before the new ones."""
-    ids: dict[str, str] = field(default_factory=dict)
-    """The ids of events with keys, by the key's hash: of those that were looked up, and of new
-    ones."""
-    new_keys: list[NewKey] = field(default_factory=list)
-    behind: bool = False
-    """Whether the outbox has more of its events than one transaction moves."""
-
-    def __post_init__(self) -> None:
-        self.before = self.tag
-
-    def refuse_beyond_last(self, count: int) -> None:
-        """Raise ``ChannelFinished`` if there are not ``count`` numbers left."""
-        if self.head + count > MAX_SEQ:
-            raise ChannelFinished(
-                f"The channel {self.name!r} has used its last number ({MAX_SEQ}). Nothing can be "
-                "published to it any more: use another channel."
-            )
-
-    def append(self, entry: Entry) -> str:
-        """Number ``entry`` and return its id."""
-        (id,) = self.extend([entry])
-        return id
-
-    def extend(self, entries: Sequence[Entry]) -> list[str]:
-        """Number ``entries``, of which only the last may be terminal, and return their ids."""
-        if self.state:
-            raise ChannelFinished.of(self.name, self.state)
-        first, nonce = self.head + 1, self.nonce
-        self.records += [
-            new_record((seq, each.type, each.data, each.kind, nonce))
-            for seq, each in enumerate(entries, first)
-        ]
-        self.head += len(entries)
-        self.tag = tag_of(nonce)
-        if entries[-1].kind == TERMINAL:
-            self.state = entries[-1].state
-        return [f"{self.epoch}-{seq}-{self.tag}" for seq in range(first, self.head + 1)]
-
-    def move(self, type: str, data: str, kind: int, state: str, key_hash: str) -> None:
-        """Number an event of the outbox, unless it was published; drop it if the channel has
-        ended."""
-        if key_hash in self.ids:
-            return
-        if self.state or self.head == MAX_SEQ:
-            self.dropped += 1
-        else:
-            keys.append(self, Entry(self.name, type, data, kind, state, key_hash))
-
-    def appended(self) -> Appended:
-        return Appended(self.name, self.epoch, self.before, self.records, self.key)
-
-
-def _is_deferred(connection: BaseDatabaseWrapper) -> bool:
-    mode = connection.settings_dict["OPTIONS"].get("transaction_mode")
-    return mode is None or mode.upper() == "DEFERRED"
-
-
 def _lock(cursor: CursorWrapper, work: _Work[T], first: str) -> dict[str, Locked]:
     """Lock the channels; those that do not exist or are locked are missing in the result.
 
@@ -403,28 +255,15 @@ def _lock(cursor: CursorWrapper, work: _Work[T], first: str) -> dict[str, Locked
     written = statements(cursor.db)
     if not written.skips_locked:
         _join(work)
-        return _lock_all(cursor, work.names)
+        return lock_all(cursor, work.names)
     nonce = make_nonce()
-    locked = _lock_first(cursor, first, nonce, at_once=work.join is not None) if first else {}
+    locked = lock_first(cursor, first, nonce, at_once=work.join is not None) if first else {}
     _join(work)
     others = [name for name in work.names if name != first]
     if work.waits and first and not locked:
         # It has to be created first.
         return {}
-    return locked | _fetch_locked(cursor, written.lock_free, others, nonce)
-
-
-def _lock_first(
-    cursor: CursorWrapper, first: str, nonce: int, *, at_once: bool
-) -> dict[str, Locked]:
-    written = statements(cursor.db)
-    if not at_once and not written.has_own_wait:
-        # Mostly nobody has it, and then there is nothing to bound.
-        locked = _fetch_locked(cursor, written.lock_free, [first], nonce)
-        if locked:
-            return locked
-    locking.bound(cursor)
-    return _fetch_locked(cursor, written.lock, [first], nonce)
+    return locked | fetch(cursor, written.lock_free, others, nonce)
 
 
 def _join(work: _Work[T]) -> None:
@@ -432,75 +271,3 @@ def _join(work: _Work[T]) -> None:
         names, work.never_make = work.join()
         work.names = list(dict.fromkeys([*work.names, *names]))
         work.join = None
-
-
-def _lock_all(cursor: CursorWrapper, names: Sequence[str]) -> dict[str, Locked]:
-    connection = cursor.db
-    written = statements(connection)
-    if connection.vendor == "sqlite" and _is_deferred(connection):
-        # In a deferred transaction SQLite immediately refuses to turn a reader into a writer if
-        # another connection has written meanwhile. A write as the first statement waits its turn.
-        cursor.execute(written.touch(len(names)), [channel_hash(name) for name in names])
-    return _fetch_locked(cursor, written.lock, names, make_nonce())
-
-
-def _fetch_locked(
-    cursor: CursorWrapper, sql: Callable[[int], str], names: Sequence[str], nonce: int
-) -> dict[str, Locked]:
-    if not names:
-        return {}
-    values = [channel_hash(name) for name in names]
-    cursor.execute(sql(len(values)), values)
-    rows = cursor.fetchall()
-    if any(row[_CREATED] is None for row in rows):
-        # While this statement waited, another transaction held the row and appended an event that
-        # the statement cannot see. The rows are locked now, so a new statement sees everything.
-        values = [row[_HASH] for row in rows]
-        cursor.execute(sql(len(values)), values)
-        rows = cursor.fetchall()
-    locked = [Locked(*[*row, nonce]) for row in rows]
-    return {each.name: each for each in locked}
-
-
-def _write(cursor: CursorWrapper, channels: Sequence[Locked]) -> None:
-    if not channels:
-        return
-    keys.store(cursor, channels)
-    written = statements(cursor.db)
-    if written.append is not None:
-        cursor.execute(written.append, _as_json(channels))
-        return
-    rows = [
-        (each.key, r.seq, r.kind, r.type, each.created or each.clock, r.nonce, r.data)
-        for each in channels
-        for r in each.records
-    ]
-    refuse_over_packet(cursor, (row[-1] for row in rows))
-    insert(cursor, written.insert_event, rows)
-    # One statement for all channels that move by the same count: most move by one event.
-    alike: dict[tuple[int, str, str], list[int]] = {}
-    for each in channels:
-        alike.setdefault((len(each.records), each.state, each.tag), []).append(each.key)
-    for moved, channel_keys in alike.items():
-        cursor.execute(written.move_heads(len(channel_keys)), [*moved, *channel_keys])
-
-
-def _as_json(channels: Sequence[Locked]) -> list[str]:
-    """Return the parameters of ``Statements.append``."""
-    moved = [
-        {
-            "key": each.key,
-            "more": len(each.records),
-            "state": each.state,
-            "created": each.created or each.clock,
-            "nonce": each.nonce,
-            "tag": each.tag,
-        }
-        for each in channels
-    ]
-    added = [
-        {"key": each.key, "seq": r.seq, "kind": r.kind, "type": r.type, "data": r.data}
-        for each in channels
-        for r in each.records
-    ]
-    return [json.dumps(moved), json.dumps(added, ensure_ascii=False)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from django_sse.log import reads, transactions
+from django_sse.log import locking, reads, transactions
 from django_sse.models import Channel, StoredEvent
 
 if TYPE_CHECKING:
@@ -45,7 +45,12 @@ def trim(alias: str, head: Head, floor: int) -> int:
     if tag is not None:
         # Not above the head: the log may have been rewound since the head was read.
         lower = channel.filter(floor__lt=floor, head__gte=floor)
-        transactions.run(alias, lambda: lower.update(floor=floor, floor_tag=tag))
+
+        def raise_floor() -> None:
+            with locking.held(alias, head.channel):
+                lower.update(floor=floor, floor_tag=tag)
+
+        locking.patiently(alias, head.channel, raise_floor)
     (committed,) = transactions.run(alias, lambda: list(channel.values_list("floor"))) or [(0,)]
     return _delete(alias, head.key, min(floor, *committed))
 

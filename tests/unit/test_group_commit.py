@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 from django.db import connections
 
-from django_sse import Event, afinish, apublish, apublish_many, group_commit, slow_lane
+from django_sse import Event, afinish, apublish, apublish_many, calls, group_commit
 from django_sse.exceptions import (
     ChannelFinished,
     DataNotSerializable,
@@ -185,9 +185,9 @@ async def test_each_is_refused_for_itself() -> None:
 
 
 async def test_a_transaction_has_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slow_lane, "MAX_EVENTS", 6)
-    monkeypatch.setattr(slow_lane, "MAX_CHANNELS", 3)
-    monkeypatch.setattr(slow_lane, "MAX_CHARACTERS", 100)
+    monkeypatch.setattr(calls, "MAX_EVENTS", 6)
+    monkeypatch.setattr(calls, "MAX_CHANNELS", 3)
+    monkeypatch.setattr(calls, "MAX_CHARACTERS", 100)
     async with held():
         tasks = await queued(
             *[apublish("a", "1") for _ in range(8)],
@@ -209,7 +209,7 @@ async def test_a_transaction_has_bounds(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_transaction_stays_below_what_databases_take() -> None:
-    assert slow_lane.MAX_CHARACTERS * 3 < 4 << 20
+    assert calls.MAX_CHARACTERS * 3 < 4 << 20
 
 
 # -- cancelled

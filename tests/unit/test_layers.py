@@ -34,6 +34,7 @@ LAYERS = (
     "servers",
     "streams",
     "hub",
+    "calls",
     "slow_lane",
     "group_commit",
     "publishing",

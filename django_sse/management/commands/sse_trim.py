@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from django_sse import conf
 from django_sse.log import EventLog, get_log
+from django_sse.log.base import ChannelLocked
 from django_sse.management.base import EventStreamCommand, batches, existing
 from django_sse.runs import leases, lost, store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from django.core.management.base import CommandParser
 
     from django_sse.log.base import Head
+
+    _Trim = Callable[[EventLog, str, timedelta | None, int | None], int]
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d+)?)([smhdw])", re.ASCII)
@@ -72,9 +75,19 @@ class Command(EventStreamCommand):
         log = get_log()
         trim = _would_trim if options["dry_run"] else _trim
         names = [head.channel for head in existing(log, options["channels"])] or _all(log)
-        removed = sum(trim(log, name, age, count) for name in names)
+        removed = sum(self._unless_locked(trim, log, name, age, count) for name in names)
         done = "would be removed" if options["dry_run"] else "removed"
         self.stdout.write(f"{removed} events {done}.")
+
+    def _unless_locked(
+        self, trim: _Trim, log: EventLog, name: str, age: timedelta | None, count: int | None
+    ) -> int:
+        try:
+            return trim(log, name, age, count)
+        except ChannelLocked as error:
+            # The others must not wait for it until somebody looks.
+            self.stderr.write(self.style.WARNING(str(error)))
+            return 0
 
     def _work_on_runs(self, dry_run: bool) -> None:
         if not dry_run and leases.any_run():

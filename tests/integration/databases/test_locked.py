@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
+from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connection, connections, transaction
 
-from django_sse import apublish, apublish_many, group_commit, publish, publish_many
+from django_sse import apublish, apublish_many, group_commit, publish, publish_many, redact
 from django_sse.exceptions import LogUnavailable
 from django_sse.hub.orphans import Orphans
 from django_sse.log import get_log, sequencer
@@ -66,6 +68,8 @@ class Holder:
         self._do(_roll_back)
 
     def leave(self) -> None:
+        # A server that only sees its client go lets the rows go a moment later.
+        self.roll_back()
         self._do(connections.close_all)
         self._thread.shutdown()
 
@@ -384,6 +388,26 @@ def test_the_hooks_after_a_commit_do_not_wait_for_ever_and_leave_the_rest(
     Orphans().sequence()
     for name in "bc":
         assert texts(model_log, name) == [str(number) for number in range(20)]
+
+
+# -- what is not a publish
+
+
+def test_a_locked_channel_is_redacted_and_trimmed_by_nobody_and_the_others_are(
+    model_log: ModelLog, constants: Overrides
+) -> None:
+    constants(LOCK_WAIT=1.0)
+    for name in "abc":
+        publish_many([(name, "1"), (name, "2")])
+    with held("b"):
+        errors = StringIO()
+        trim = partial(call_command, "sse_trim", count=1, stdout=StringIO(), stderr=errors)
+        elsewhere(trim)
+        with pytest.raises(ChannelLocked):
+            elsewhere(partial(redact, "b", 2))
+    assert "'b' is locked" in errors.getvalue()
+    assert [texts(model_log, name) for name in "ac"] == [["2"], ["2"]]
+    assert redact("b", 2)
 
 
 # -- busy channels

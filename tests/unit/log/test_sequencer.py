@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_sse.exceptions import ChannelFinished
-from django_sse.log import EventLog, get_log, orm, outbox, sequencer
+from django_sse.log import EventLog, get_log, locking, orm, outbox, sequencer
 from django_sse.log.base import Kind
 from django_sse.log.model import ModelLog
 from django_sse.log.orm import BATCH
@@ -175,8 +175,8 @@ def test_a_channel_that_another_has_locked_stalls_no_publisher_to_others(
 
 def test_new_channels_are_made_in_one_order_whatever_the_callers() -> None:
     # Two that insert the same names in opposite order would wait for each other.
-    sequencer.make_channels("default", ["b", "a", "d"])
-    sequencer.make_channels("default", ["e", "c", "a"])
+    locking.make_channels("default", ["b", "a", "d"])
+    locking.make_channels("default", ["e", "c", "a"])
     rows = Channel.objects.order_by("pk")
     assert list(rows.values_list("name", flat=True)) == ["a", "b", "d", "c", "e"]
 
