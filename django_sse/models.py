@@ -98,7 +98,7 @@ class StoredEvent(models.Model):
     created = models.DateTimeField(_("created"))
     nonce = models.BigIntegerField(
         editable=False,
-        help_text=_("The random number of the append that made it; its tag is made of it."),
+        help_text=_("The random number of the append that made it, from which its tag is made."),
     )
 
     class Meta:
@@ -146,8 +146,8 @@ class OutboxEvent(models.Model):
 class EventKey(models.Model):
     """A key with which an event was published, and the event; see ``django_sse.log.keys``.
 
-    It is not a column of the event, so that an event without a key costs nothing, and because a key
-    stays when its event is removed.
+    It is not a column of the event, because an event without a key must cost nothing, and a key
+    must stay when its event is removed.
     """
 
     key_hash = models.CharField(max_length=64, primary_key=True)
@@ -175,8 +175,8 @@ DIALECT_LENGTH = 200
 class Run(models.Model):
     """A generator that outlives its request. Its events are in the channel ``channel``.
 
-    That channel's state tells how the run ended; the first end wins. This row tells who owns the
-    run, and whose lease it lives by. All times are the database's.
+    That channel's state tells how the run ended; the first end wins. This row has its owner,
+    its slot and its lease. All times are the database's.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -184,7 +184,7 @@ class Run(models.Model):
     slot = models.PositiveSmallIntegerField(
         null=True,
         editable=False,
-        help_text=_("Its place among the runs of its owner; none when its generator has left."),
+        help_text=_("Its number among the runs of its owner; none when its generator has stopped."),
     )
     epoch = models.CharField(
         max_length=EPOCH_LENGTH,
@@ -197,12 +197,12 @@ class Run(models.Model):
     )
     created = models.DateTimeField(_("created"))
     lease = models.UUIDField(
-        editable=False, help_text=_("When this lease is over, the run is ended as interrupted.")
+        editable=False, help_text=_("When this lease is over, the run ends as interrupted.")
     )
     watched = models.PositiveBigIntegerField(
         default=0,
         editable=False,
-        help_text=_("Changes as long as a process has a client of it that it may end without."),
+        help_text=_("Changes while a process has a client of it, if it ends without clients."),
     )
     ended = models.DateTimeField(_("ended"), null=True)
 
@@ -228,18 +228,18 @@ class Run(models.Model):
 
 
 class Lease(models.Model):
-    """A promise of one event loop of a process: while it lives, it changes ``value``.
+    """A lease of one event loop, which keeps changing ``value`` while it has runs or their clients.
 
-    There is no time in it: each process that looks at it measures by its own clock how long it has
-    not changed, so a database's clock that is set ends nothing.
+    It contains no time. Each other process measures with its own clock how long it has not changed.
+    So no run ends because the database's clock is set.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     value = models.BigIntegerField(
-        null=True, editable=False, help_text=_("None: it is over, and never begins again.")
+        null=True, editable=False, help_text=_("None if it is over for good.")
     )
     seconds = models.FloatField(
-        editable=False, help_text=_("The process asks not to be taken for dead any earlier.")
+        editable=False, help_text=_("The process is not taken for dead any earlier.")
     )
 
     class Meta:

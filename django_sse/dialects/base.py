@@ -61,9 +61,9 @@ class AnswerEncoder(ABC):
         """Return the events that end a failed answer; the last one is the terminal event.
 
         ``message`` is for the client. ``code`` is ``"error"``, ``"interrupted"`` if the process
-        died, or ``"limit_seconds"``, ``"limit_events"`` or ``"limit_bytes"`` if the answer went
-        over that limit. The call may come in another process than the one that encoded the answer,
-        on a new encoder.
+        died, or ``"limit_seconds"``, ``"limit_events"`` or ``"limit_bytes"`` if the answer reached
+        that ceiling. Another process than the one that encoded the answer may call this, on a new
+        encoder.
         """
 
     @abstractmethod

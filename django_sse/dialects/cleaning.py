@@ -1,4 +1,4 @@
-"""Text without the characters that not every stream and database can carry."""
+"""Replacing the characters that some streams and databases cannot carry."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _WITH_TEXT: Final = (Event, Reasoning, Start, ToolCall, ToolCallDelta, ToolResul
 def clean(value: Any) -> Any:
     """Return ``value`` with each NUL and lone surrogate in its texts replaced by U+FFFD.
 
-    UTF-8 has no form for a lone surrogate, and PostgreSQL stores no NUL. The texts are those in
-    JSON's lists and objects, in a dialect's values, and in an ``Event``. Without such a character
-    the result is ``value`` itself.
+    UTF-8 has no form for a lone surrogate, and PostgreSQL stores no NUL. Texts inside lists, dicts,
+    a dialect's values and an ``Event`` are replaced, too. Without such a character the result is
+    ``value`` itself.
     """
     if isinstance(value, str):
         return _clean_text(value)

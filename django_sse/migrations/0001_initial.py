@@ -139,7 +139,7 @@ class Migration(migrations.Migration):
                     "slot",
                     models.PositiveSmallIntegerField(
                         editable=False,
-                        help_text="Its place among the runs of its owner; none when its generator has left.",
+                        help_text="Its number among the runs of its owner; none when its generator has stopped.",
                         null=True,
                     ),
                 ),
@@ -166,7 +166,7 @@ class Migration(migrations.Migration):
                     "lease",
                     models.UUIDField(
                         editable=False,
-                        help_text="When this lease is over, the run is ended as interrupted.",
+                        help_text="When this lease is over, the run ends as interrupted.",
                     ),
                 ),
                 (
@@ -174,7 +174,7 @@ class Migration(migrations.Migration):
                     models.PositiveBigIntegerField(
                         default=0,
                         editable=False,
-                        help_text="Changes as long as a process has a client of it that it may end without.",
+                        help_text="Changes while a process has a client of it, if it ends without clients.",
                     ),
                 ),
                 ("ended", models.DateTimeField(null=True, verbose_name="ended")),
@@ -205,7 +205,7 @@ class Migration(migrations.Migration):
                     "value",
                     models.BigIntegerField(
                         editable=False,
-                        help_text="None: it is over, and never begins again.",
+                        help_text="None if it is over for good.",
                         null=True,
                     ),
                 ),
@@ -213,7 +213,7 @@ class Migration(migrations.Migration):
                     "seconds",
                     models.FloatField(
                         editable=False,
-                        help_text="The process asks not to be taken for dead any earlier.",
+                        help_text="The process is not taken for dead any earlier.",
                     ),
                 ),
             ],
@@ -247,7 +247,7 @@ class Migration(migrations.Migration):
                     "nonce",
                     models.BigIntegerField(
                         editable=False,
-                        help_text="The random number of the append that made it; its tag is made of it.",
+                        help_text="The random number of the append that made it, from which its tag is made.",
                     ),
                 ),
                 (

@@ -1,8 +1,9 @@
-"""Who is alive: whoever changes a value in the database often enough, by the observer's own clock.
+"""Which processes are alive: those that keep changing a value in the database.
 
-No time of a database's clock says so: a clock that is set would then end what lives. Nor does one
-look say so: after an outage of the database nobody has changed anything for a while. So an observer
-counts only the time in which it wrote to the database itself, without a pause.
+An observer measures on its own clock how long a value has not changed. Times of the database's
+clock would not do: when that clock is set, they make a live process look dead. Nor would all the
+time since a value was first seen: during an outage of the database no process can change anything.
+So an observer counts only the time in which it wrote to the database itself, without a pause.
 """
 
 from __future__ import annotations
@@ -16,22 +17,23 @@ if TYPE_CHECKING:
 
 K = TypeVar("K")
 
-# Who lives changes its value so many times in the time after which it is taken for dead, and an
+# A process changes its value this many times in the time after which it is taken for dead. An
 # observer writes and looks as often.
 RENEWALS = 4
-# An observer may pause for so many intervals: what makes all of them pause for as long is not
-# noticed. The others were silent for one interval more then, which leaves them one to renew.
+# The number of intervals for which an observer may pause. If something makes all processes pause
+# for that long, no observer notices. A live process has then changed nothing for one interval more,
+# and still has one interval to renew.
 PAUSE = 2
 # A renewal that failed is tried again after this part of an interval: the others may not have
 # noticed that the database was away.
 SOONER = 1 / 4
-# One could be the write that came just before an outage.
+# A single write could have come just before an outage.
 _WRITES = 2
 
 
 @dataclass(frozen=True, slots=True)
 class _Observation:
-    """A value, since when it is seen, and how many writes of the observer came before."""
+    """A value, when it was first seen, and how many writes the observer had made by then."""
 
     value: object
     since: float
@@ -39,11 +41,11 @@ class _Observation:
 
 
 class Observer(Generic[K]):
-    """Tells for how long each key has kept its value.
+    """Measures how long each key has had its value.
 
-    Its owner writes to the same database all the time, and says so with ``wrote``. A write that
-    failed, or one that came later than ``wrote`` was promised, begins all observations anew: the
-    others may have been kept from writing, too, or this process was stopped.
+    Its owner keeps writing to the same database, and calls ``wrote`` after each write. All
+    observations start again after a write that failed, or that came later than the owner announced:
+    the others may not have been able to write either, or this process was stopped.
 
     ``clock`` is monotonic. Not thread-safe.
     """
@@ -55,7 +57,7 @@ class Observer(Generic[K]):
         self._due = float("-inf")
 
     def wrote(self, within: float) -> None:
-        """Note that a write has just succeeded, and that the next will within so many seconds."""
+        """Note that a write has succeeded, and that the next comes ``within`` so many seconds."""
         now = self.clock()
         if now > self._due:
             self.begin_anew()
@@ -63,18 +65,17 @@ class Observer(Generic[K]):
         self._due = now + within
 
     def begin_anew(self) -> None:
-        """Forget all observations: the database could not be written to, or not be read."""
+        """Forget all observations: the database could not be written, or not be read."""
         self._seen.clear()
 
     def forget(self, key: K) -> None:
         """Observe ``key`` anew."""
         self._seen.pop(key, None)
 
-    def silences(self, values: Mapping[K, object], *, asked: float) -> dict[K, float]:
-        """Return for how many seconds each key has had its value; 0 is also "not known yet".
+    def unchanged(self, values: Mapping[K, object], *, asked: float) -> dict[K, float]:
+        """Return for how many seconds each key has had its value; 0 also if that is not known yet.
 
-        ``values`` are all that there are, as the database returned them to a query that began at
-        ``asked``.
+        ``values`` has all keys, as the database returned them to a query that began at ``asked``.
         """
         now = self.clock()
         if now > self._due:
@@ -86,9 +87,9 @@ class Observer(Generic[K]):
             if before is None or before.value != value:
                 before = _Observation(value, now, self._writes)
             self._seen[key] = before
-        return {key: self._silence(found, asked) for key, found in self._seen.items()}
+        return {key: self._seconds(found, asked) for key, found in self._seen.items()}
 
-    def _silence(self, found: _Observation, asked: float) -> float:
+    def _seconds(self, found: _Observation, asked: float) -> float:
         if self._writes - found.writes < _WRITES:
             return 0.0
         return max(0.0, asked - found.since)

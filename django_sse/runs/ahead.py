@@ -1,4 +1,4 @@
-"""The entries of a run that are not in the log yet, and how many more there may be."""
+"""The entries of a run that are not in the log yet, and how many more it may have."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from django_sse.log.base import Entry
     from django_sse.runs.ceilings import Ceiling
 
-# Entries and bytes that a generator may be ahead of the log. So many are appended together.
+# Entries and bytes that a generator may be ahead of the log, and that are appended together.
 _MOST = 100
 _MOST_BYTES = 1 << 20
 
 
 class Ahead:
-    """What a run has said and not appended. Its methods need a lock of the caller's."""
+    """The entries of a run that are not appended yet. Its methods need a lock of the caller's."""
 
-    # Each token costs one ``add``, which takes half the time in a class with slots.
+    # ``add`` is called for each token, and takes half the time in a class with slots.
     __slots__ = (
         "_brim",
         "_brim_bytes",
@@ -41,9 +41,9 @@ class Ahead:
         self._set_brim()
         #: Whether the generator must pause.
         self.full = False
-        #: The ceiling of the run that leaves no room for another value. A value is looked at before
-        #: it is encoded, because an encoder cannot take its events back. So a run says at most one
-        #: value more than its ceilings.
+        #: The ceiling that leaves no room for another value. The run looks at it before it encodes
+        #: a value, because an encoder cannot take its events back. So a run has at most one value
+        #: more than its ceilings allow.
         self.reached: Ceiling | None = None
 
     def _set_brim(self) -> None:
@@ -54,7 +54,7 @@ class Ahead:
         return len(self._entries)
 
     def add(self, said: list[Entry]) -> None:
-        """Take what the run says."""
+        """Add entries of the run."""
         size = self._size
         for entry in said:
             text = entry.data
@@ -77,7 +77,7 @@ class Ahead:
         taken = [self._entries.popleft() for _ in range(min(_MOST, len(self)))]
         self._events_left -= len(taken)
         if not self._entries:
-            # One value can be many entries. It is full until all of them are taken.
+            # One value can be many entries. ``full`` stays until all of them are taken.
             self._bytes_left -= self._size
             self._size = 0
             self.full = False
@@ -85,5 +85,5 @@ class Ahead:
         return taken
 
     def clear(self) -> None:
-        """Forget the entries: nothing can follow what the log has."""
+        """Forget the entries: nothing more can be appended."""
         self._entries.clear()

@@ -1,7 +1,7 @@
-"""The ceilings of one run: how long it may take, and how much it may say.
+"""The ceilings of one run: the seconds, events and bytes that it may take.
 
-They are far above every honest answer. They end a generator that would never end by itself, and
-that nobody need be reading: its events are stored all the same.
+They are far above every honest answer. They end a generator that never ends by itself, whose events
+would be stored even if nobody reads them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A run's own channel, as the run has left it: the run knows its position without asking the log.
+"""A run's own channel. The run knows its position there without asking the log.
 
-So a log that was rewound under a run is noticed by the next append, and the answer to a COMMIT that
-was lost is found by the next try of the same append (``django_sse.log.attempts``).
+So the next append notices if the log was rewound. If the answer to a COMMIT was lost, the next try
+of the same append finds out whether it was carried out (``django_sse.log.attempts``).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _RETRY = 0.5
 
 
 class OwnChannel:
-    """The channel of one run, in the process that has the run; one call at a time."""
+    """The channel of one run, in the run's own process. Takes one call at a time."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -53,9 +53,9 @@ class OwnChannel:
         await self.settle()
 
     async def settle(self) -> None:
-        """Finish an ``append`` that was cancelled; its entries may be in the log or not.
+        """Finish an ``append`` that was cancelled; its entries may already be in the log.
 
-        Raises what ``append`` does.
+        Raises the errors of ``append``.
         """
         if self._attempt is not None:
             await self._patiently(partial(append, self._attempt))
@@ -64,24 +64,24 @@ class OwnChannel:
             self._attempt = None
 
     async def compare(self) -> None:
-        """Raise ``Rewound`` if the log cannot be the one that has this run's events."""
+        """Raise ``Rewound`` if the log no longer has all of this run's events."""
         heads = await self._patiently(partial(database.run, store.heads, [self._run]))
         head = heads.get(self._run.pk)
         if head is None or not head.may_follow(*self.position):
             raise Rewound(f"The log of the channel {self._run.channel!r} was rewound or wiped.")
 
     async def close(self, what: Callable[[list[UUID]], None]) -> None:
-        """``note`` it once the channel has an end; one that has none gets one first.
+        """Give the channel an end if it has none, and then ``note`` it.
 
-        It has none if its log was rewound. Only the run's own end is known to be there: that of
-        others may be lost with the log that had it.
+        Only an end that this run appended is known to be there. Another process may have appended
+        one that was lost when the log was rewound.
         """
         if not self._ended:
             await self._patiently(partial(database.write, ends.break_off, self._run))
         await self.note(what)
 
     async def note(self, what: Callable[[list[UUID]], None]) -> None:
-        """Write ``what``, a function of ``store``, to the run's row."""
+        """Call ``what``, a function of ``store``, for the run's row."""
         await self._patiently(partial(database.write, what, [self._run.pk]))
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from django_sse.models import Run
     from django_sse.wire.event import Event
 
-# An end is made for the position of the channel, at which the run may say something meanwhile.
+# An end is made for the channel's position. The run may append more events meanwhile.
 _TRIES = 3
 
 
 def name_of(dialect: Dialect) -> str:
-    """Return what a run's row says of its dialect, for other processes: a project's own by path."""
+    """Return the dialect's name for the run's row, or the path of a project's own dialect."""
     if dialect.name in DIALECTS and type(get_dialect(dialect.name)) is type(dialect):
         return dialect.name
     kind = type(dialect)
@@ -64,14 +64,14 @@ def dialect_of(run: Run) -> Dialect:
 
 
 def encoder_of(run: Run, sent: int) -> AnswerEncoder:
-    """Return an encoder that can end the answer of ``run``, of which ``sent`` events are out."""
+    """Return an encoder that can end the answer of ``run`` after ``sent`` events."""
     return dialect_of(run).encoder(sent=sent)
 
 
 def last_events(run: Run, sent: int, ending: Ending) -> list[Event]:
-    """Return what ends the run's answer, of which ``sent`` events are out, in its own dialect.
+    """Return the events that end the run's answer after ``sent`` events, in its own dialect.
 
-    A project's own dialect may be gone since the last release: the run then ends in plain words.
+    A project may have removed its own dialect in the last release. Then the run ends in ``plain``.
     """
     return say(ending, [lambda: encoder_of(run, sent)], _as_they_are)
 
@@ -83,9 +83,7 @@ def _as_they_are(ending: Ending, events: list[Event]) -> list[Event]:
 def stop(run: Run) -> bool:
     """End ``run`` as aborted, wherever it runs. Returns False when it had ended before.
 
-    Its process frees its slot when the generator has left.
-
-    Raises ``LogUnavailable``.
+    Its process frees its slot when the generator has stopped. Raises ``LogUnavailable``.
     """
     ends = _end([run], ABORTED, get_log().append_each)
     _note(ends, store.ended)
@@ -93,25 +91,25 @@ def stop(run: Run) -> bool:
 
 
 def interrupt(runs: Sequence[Run]) -> None:
-    """End ``runs``, whose processes are gone, in one transaction; each but once, whoever else does
-    the same. Raises ``LogUnavailable``.
+    """End ``runs``, whose processes are gone, in one transaction. Raises ``LogUnavailable``.
 
-    A locked channel is left to the next time: a hundred of them must not keep the other runs.
+    Each run ends once, even if several processes do this. A run whose channel is locked is left for
+    the next time, so that a hundred of them do not delay the other runs.
     """
-    _note(_end(runs, INTERRUPTED, get_log().append_free), store.left)
+    _note(_end(runs, INTERRUPTED, get_log().append_free), store.stopped)
 
 
 def break_off(run: Run) -> None:
-    """End ``run``, which cannot go on, as interrupted, if it has no end and its channel is there.
+    """End ``run`` as interrupted, because it cannot go on, unless it has an end or no channel.
 
-    Its process notes it. Raises ``LogUnavailable``.
+    The caller marks its row. Raises ``LogUnavailable``.
     """
     _note(_end([run], INTERRUPTED, get_log().append_each), lambda ids: None)
 
 
 @dataclass(slots=True)
 class _Ends:
-    """The runs that were ended ``here``, all that are ``over``, and the first ``error``."""
+    """The runs that this call ended (``here``), all that have ended, and the first error."""
 
     here: list[UUID] = field(default_factory=list)
     over: list[UUID] = field(default_factory=list)
@@ -127,7 +125,7 @@ class _Ends:
 
 
 def _note(ends: _Ends, what: Callable[[list[UUID]], None]) -> None:
-    # Also after an error: those of the others are in the log.
+    # Also after an error: the ends of the other runs are in the log.
     what(ends.over)
     if ends.error is not None:
         raise ends.error
@@ -138,7 +136,7 @@ def _end(
     ending: Ending,
     append_all: Callable[[Sequence[Sequence[Entry]]], tuple[list[Appended], list[Outcome]]],
 ) -> _Ends:
-    """End the channels of ``runs``, each but once, whoever else does the same.
+    """End the channels of ``runs``, each once, even if several processes do this.
 
     An end says how many events came before it, so it is made for a position. A run whose channel is
     gone is over without an end, because nothing makes that channel again.
@@ -153,7 +151,7 @@ def _end(
             break
         groups: list[Sequence[Entry]] = [_last(run, heads[run.pk], ending) for run in there]
         if turn == _TRIES - 1:
-            # These runs say more faster than they can be ended: at whatever position, then.
+            # These runs append faster than this can end them: end them at whatever position.
             groups = [list(group) for group in groups]
         appended, outcomes = append_all(groups)
         announce(appended)

@@ -62,7 +62,7 @@ class Entries:
     def last(self, ending: Ending) -> list[Entry]:
         """Return the entries that end the run."""
         own = [] if self.broken else [lambda: self._encoder]
-        # The second is what another process would use, which knows how much is out.
+        # The second is as another process would make it, from the number of events so far.
         return say(ending, [*own, lambda: encoder_of(self._run, self._made)], self._entries)
 
     def _entries(self, ending: Ending, events: list[Event]) -> list[Entry]:

@@ -1,9 +1,9 @@
 """The keeper of runs: it renews its event loop's lease and ends the runs of processes that died.
 
-Each event loop has two tasks, which run a query every few seconds while there are runs or clients
-of runs. Every process with a client of a run looks for leases that do not change, so that the
-client of a dead process's run gets its end. Renewing has its own task, because a process with many
-runs to end would otherwise let its own lease go.
+An event loop with runs, or with clients of runs, has two tasks that run a query every few seconds.
+Every process with a client of a run looks for leases that do not change, so that the client gets
+the run's end if the process of the run died. Renewing has its own task, because a process that has
+many runs to end could otherwise not renew its own lease in time.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django_sse")
 
-# Leases for which a keeper without runs and clients goes on to look: one until it knows that
-# another is silent, and the rest for a busy machine.
+# Times ``LEASE`` for which a keeper without runs and clients keeps looking: one until it knows that
+# a lease does not change, and the rest for a busy machine.
 _STAYS = 3
 
 
@@ -59,15 +59,12 @@ class Keeper:
 
     @asynccontextmanager
     async def beginning(self) -> AsyncIterator[UUID]:
-        """Hold the lease that a run, which is about to begin, will live by.
-
-        Raises ``LogUnavailable``.
-        """
+        """Hold the lease for a run that is about to begin. Raises ``LogUnavailable``."""
         self._beginning += 1
         try:
             self._ensure_keeping()
             if not self.tasks or self.loop.time() > self._fresh_until:
-                # Nobody has needed it, or kept it, for a while: it may be over.
+                # The lease was not needed, or not renewed, for a while: it may be over.
                 await self._renew()
             assert self.lease is not None
             yield self.lease
@@ -75,7 +72,7 @@ class Keeper:
             self._beginning -= 1
 
     def add(self, task: RunTask) -> None:
-        """Keep ``task``, which runs in this process, alive."""
+        """Renew the lease as long as ``task``, which runs in this process, needs it."""
         self.tasks[task.run.pk] = task
         self._ensure_keeping()
         if task.run.lease != self.lease:
@@ -98,7 +95,7 @@ class Keeper:
             del self._watched[run.pk]
 
     def stay(self) -> None:
-        """Look for processes that died, for long enough to find one, whoever leaves meanwhile."""
+        """Look for processes that died, for long enough to find one, even if all clients leave."""
         self._stays_until = self.loop.time() + _STAYS * conf.current().RUNS.LEASE
         self._ensure_keeping()
 
@@ -149,7 +146,7 @@ class Keeper:
                 failed = False
 
     def _begin_anew(self, error: Exception, *, log: bool) -> None:
-        # The other processes could not reach the database either: give them time to renew.
+        # The other processes may not have reached the database either: give them time to renew.
         for observer in self._observers:
             observer.begin_anew()
         if self.loop.time() < self._stays_until:
@@ -174,13 +171,13 @@ class Keeper:
     async def _let_go(self) -> None:
         lease, self.lease = self.lease, None
         if lease is not None:
-            # Where that fails, or a run of it could not be marked as ended, another keeper finds
+            # If that fails, or a run of it could not be marked as ended, another keeper notices
             # that it does not change.
             with suppress(LogUnavailable):
                 await database.renew(leases.remove, lease)
 
     def _taken_for_dead(self) -> None:
-        """Do here what the other process does that has claimed the lease: the runs are over."""
+        """End the runs here, too: the process that has claimed the lease ends them in the log."""
         if self.tasks:
             self._say_that_it_was_taken_for_dead()
         self.lease = None
@@ -188,9 +185,9 @@ class Keeper:
 
     def _say_that_it_was_taken_for_dead(self) -> None:
         logger.error(
-            "Another process has taken this one for dead: it could not renew its lease for longer "
-            "than RUNS['LEASE'] (%g s), because its event loop was blocked, or the process stopped,"
-            " or cut off from the database. %d runs end as interrupted.",
+            "Another process has taken this one for dead: it did not renew its lease for longer "
+            "than RUNS['LEASE'] (%g s). Its event loop was blocked, or the process was stopped or "
+            "cut off from the database. %d runs end as interrupted.",
             conf.current().RUNS.LEASE,
             len(self.tasks),
         )
@@ -205,23 +202,23 @@ class Keeper:
         ours = {keeper.lease for keeper in _keepers.running().values()}
         found = await database.renew(leases.seen)
         seen = {lease: each for lease, each in found.items() if lease not in ours}
-        for lease in too_long(self._leases.silences(seen, asked=asked), seen):
+        for lease in too_long(self._leases.unchanged(seen, asked=asked), seen):
             await self._end(self._leases, lease, partial(end_lost, lease, seen[lease].value))
 
     async def _end_strays(self) -> None:
-        """End the runs of this lease that nothing runs: the commit of their row came late, or their
+        """End the runs of this lease that no task here runs: their row was committed late, or their
         end could not be written."""
         asked = self._strays.clock()
         lease, pks = self.lease, list[UUID]()
         if lease is not None:
             pks = await database.renew(store.under_way, lease)
         strays = dict.fromkeys(pk for pk in pks if pk not in self.tasks)
-        for pk, silence in self._strays.silences(strays, asked=asked).items():
-            if silence > conf.current().RUNS.LEASE:
+        for pk, seconds in self._strays.unchanged(strays, asked=asked).items():
+            if seconds > conf.current().RUNS.LEASE:
                 await self._end(self._strays, pk, partial(end_stray, pk))
 
     async def _end(self, observer: Observer[UUID], key: UUID, ending: Callable[[], object]) -> None:
-        """Call ``ending``. Where it fails it is tried again later, and the others come first."""
+        """Call ``ending``. If it fails, log that and observe ``key`` again, to try it later."""
         try:
             await database.write(ending)
         except Exception as error:
@@ -236,9 +233,9 @@ class Keeper:
         ]
         asked = self._clients.clock()
         numbers = await database.run(store.watched, alone) if alone else {}
-        for pk, silence in self._clients.silences(numbers, asked=asked).items():
+        for pk, seconds in self._clients.unchanged(numbers, asked=asked).items():
             task = self.tasks.get(pk)
-            if task and pk not in self._watched and silence > conf.current().RUNS.UNWATCHED:
+            if task and pk not in self._watched and seconds > conf.current().RUNS.UNWATCHED:
                 logger.info("The run %s has no clients any more: cancelled.", pk)
                 task.abort()
 
@@ -254,7 +251,7 @@ get_keeper = _keepers.get
 
 
 async def stay() -> None:
-    """Tell the running loop's keeper that somebody has asked for a run; see ``Keeper.stay``."""
+    """Tell the running loop's keeper that a client has asked for a run; see ``Keeper.stay``."""
     get_keeper().stay()
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Seen(NamedTuple):
-    """A lease as it is now: its value (None: it is over), and how many seconds it may be silent."""
+    """A lease: its value, None if it is over, and the seconds for which it may stay unchanged."""
 
     value: int | None
     seconds: float
@@ -33,7 +33,7 @@ def _rows() -> QuerySet[Lease]:
 
 
 def _under_way() -> QuerySet[Run]:
-    # Also a run that has ended, but whose generator has not left.
+    # A run that has ended keeps its slot until its generator has stopped.
     return Run.objects.using(conf.current().DATABASE).filter(slot__isnull=False)
 
 
@@ -45,8 +45,8 @@ def register(lease: UUID) -> None:
 
 
 def renew(lease: UUID) -> bool:
-    """Change the value of ``lease``. Returns False where another process has claimed it: it is
-    over then for good, also if its row is gone already."""
+    """Change the value of ``lease``. Returns False if another process has claimed it: then it is
+    over for good, and its row may be gone already."""
     alive = _rows().filter(pk=lease, value__isnull=False)
     change = partial(alive.update, value=F("value") + 1)
     return bool(transactions.run(conf.current().DATABASE, change))
@@ -55,8 +55,8 @@ def renew(lease: UUID) -> bool:
 def seen() -> dict[UUID, Seen]:
     """Return each lease.
 
-    Also one whose row is gone but that has runs which have not left: their process began them
-    when it did not know yet.
+    A lease whose row is gone is among them if runs of it have slots: their process did not know
+    yet that it was over when it began them.
     """
     gone = _under_way().exclude(Exists(_rows().filter(pk=OuterRef("lease"))))
     over = (Value(None, output_field=BigIntegerField()), Value(0.0, output_field=FloatField()))
@@ -68,12 +68,12 @@ def seen() -> dict[UUID, Seen]:
 
 
 def any_run() -> bool:
-    """Return whether any run has not left."""
+    """Return whether any run has a slot."""
     return transactions.run(conf.current().DATABASE, _under_way().exists)
 
 
 def claim(lease: UUID, value: int | None) -> bool:
-    """End ``lease`` if its value is still ``value``; return whether its runs may be ended."""
+    """End ``lease`` if it still has ``value``; return whether its runs may be ended."""
     if value is None:
         return True
     unchanged = _rows().filter(pk=lease, value=value)
@@ -81,6 +81,6 @@ def claim(lease: UUID, value: int | None) -> bool:
 
 
 def remove(lease: UUID) -> None:
-    """Remove the row of ``lease`` unless a run of it has not left."""
-    left = Exists(_under_way().filter(lease=OuterRef("pk")))
-    transactions.run(conf.current().DATABASE, _rows().filter(pk=lease).exclude(left).delete)
+    """Remove the row of ``lease`` unless a run of it has a slot."""
+    used = Exists(_under_way().filter(lease=OuterRef("pk")))
+    transactions.run(conf.current().DATABASE, _rows().filter(pk=lease).exclude(used).delete)

@@ -20,34 +20,34 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django_sse")
 
-# Leases after which ``end_all_lost`` gives up: the database was away again and again.
+# Times ``LEASE`` after which ``end_all_lost`` gives up, because the database was away repeatedly.
 _PATIENCE = 5
 
 
 def interval() -> float:
-    """Return the seconds between two renewals, and between two looks."""
+    """Return the seconds between two renewals, and between two looks at the leases."""
     runs = conf.current().RUNS
     return min(runs.LEASE, runs.UNWATCHED) / RENEWALS
 
 
 def longest_pause() -> float:
-    """Return the seconds between two writes of an observer after which it begins anew."""
+    """Return the most seconds between two writes of an observer; after more, it starts again."""
     return PAUSE * interval()
 
 
-def too_long(silences: Mapping[UUID, float], seen: Mapping[UUID, Seen]) -> list[UUID]:
-    """Return the leases that were silent for longer than their process and this one allow."""
+def too_long(unchanged: Mapping[UUID, float], seen: Mapping[UUID, Seen]) -> list[UUID]:
+    """Return the leases that were unchanged for longer than their process and this one allow."""
     ours = conf.current().RUNS.LEASE
     return [
-        lease for lease, silence in silences.items() if silence > max(ours, seen[lease].seconds)
+        lease for lease, seconds in unchanged.items() if seconds > max(ours, seen[lease].seconds)
     ]
 
 
 def end_lost(lease: UUID, value: int | None) -> int:
-    """End the runs of ``lease``, whose value was ``value`` for too long; return how many.
+    """End the runs of ``lease``, which had ``value`` for too long; return how many there were.
 
-    Of all processes one does it, and none if the lease was renewed meanwhile. Raises
-    ``LogUnavailable``, after it has ended as many as it can.
+    Only one process does this, and none does if the lease was renewed meanwhile. Raises
+    ``LogUnavailable`` after ending all the runs that it can.
     """
     if not leases.claim(lease, value):
         return 0
@@ -56,7 +56,7 @@ def end_lost(lease: UUID, value: int | None) -> int:
         try:
             ends.interrupt(runs)
         except LogUnavailable as error:
-            # The rest is tried again when the lease, which is over, was silent for a while.
+            # The lease is over and does not change, so a process ends the others later.
             failure = error
         else:
             count += len(runs)
@@ -79,33 +79,33 @@ def end_stray(run_id: UUID) -> None:
 def end_all_lost() -> bool:
     """Watch all leases until each has changed, and end the runs of those that do not in time.
 
-    Blocks for as long as a lease lasts, less if all processes live. Returns False if it gave up,
-    because the database was away again and again. Raises ``LogUnavailable``.
+    Blocks for about ``LEASE`` seconds, or less if all processes are alive. Returns False if it gave
+    up, because the database was away repeatedly. Raises ``LogUnavailable``.
     """
     mine = uuid4()
     observer: Observer[UUID] = Observer()
     leases.register(mine)
     try:
         until = observer.clock() + _PATIENCE * conf.current().RUNS.LEASE
-        silent = leases.seen()
-        del silent[mine]
-        while silent and observer.clock() < until:
+        watched = leases.seen()
+        del watched[mine]
+        while watched and observer.clock() < until:
             time.sleep(interval())
-            silent = _look_again(silent, mine, observer)
-        return not silent
+            watched = _look_again(watched, mine, observer)
+        return not watched
     finally:
         leases.remove(mine)
 
 
 def _look_again(
-    silent: Mapping[UUID, Seen], mine: UUID, observer: Observer[UUID]
+    watched: Mapping[UUID, Seen], mine: UUID, observer: Observer[UUID]
 ) -> dict[UUID, Seen]:
-    """End those of ``silent`` that were it for too long, and return what is still to be watched."""
+    """End the runs of leases that were unchanged for too long; return those still to be watched."""
     leases.renew(mine)
     observer.wrote(longest_pause())
     asked, seen = observer.clock(), leases.seen()
-    silent = {lease: was for lease, was in silent.items() if seen.get(lease) == was}
-    lost = too_long(observer.silences(silent, asked=asked), silent)
+    same = {lease: was for lease, was in watched.items() if seen.get(lease) == was}
+    lost = too_long(observer.unchanged(same, asked=asked), same)
     for lease in lost:
-        end_lost(lease, silent[lease].value)
-    return {lease: was for lease, was in silent.items() if lease not in lost}
+        end_lost(lease, same[lease].value)
+    return {lease: was for lease, was in same.items() if lease not in lost}

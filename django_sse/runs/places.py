@@ -1,4 +1,4 @@
-"""The places of this process for runs: as many as ``RUNS_PER_PROCESS``."""
+"""The places for runs in this process: ``RUNS_PER_PROCESS`` of them."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ _taken = 0
 
 
 def take() -> None:
-    """Take a place for a run, on any of this process's loops. Raises ``Overloaded``.
+    """Take a place for a run on any of this process's loops. Raises ``Overloaded``.
 
-    It is kept until the run's generator has left, because until then the run has its thread, or its
-    task and what that holds.
+    A run keeps its place until its generator has stopped, because the generator has a thread or a
+    task until then.
     """
     global _taken  # noqa: PLW0603 - one a process
     most = conf.current().LIMITS.RUNS_PER_PROCESS
     with _lock:
         if _taken >= most:
             raise Overloaded(
-                f"{_taken} runs are in this process, as many as RUNS_PER_PROCESS allows. Raise it, "
-                "or start more processes. A run whose generator does not leave after its end "
-                "counts, too: give the calls of generators a time-out."
+                f"This process has {_taken} runs, as many as RUNS_PER_PROCESS allows. Raise it, or "
+                "start more processes. A run that has ended counts until its generator has "
+                "stopped: give the calls of generators a time-out."
             )
         _taken += 1
 

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django_sse")
 
-# A client that stops one answer and asks for another at once is not refused for the generator that
-# is still being cancelled: seconds that it gets, and seconds between two looks at it.
-_LEAVING = 1.0
+# A client may stop one answer and ask for another at once. So a start waits this many seconds for
+# a generator that is being cancelled, and looks this often whether it has stopped.
+_STOPPING = 1.0
 _LOOK = 0.1
 
 
@@ -84,15 +84,15 @@ async def _launch(
 
 async def _create(owner: str, dialect: str, while_connected: bool, lease: UUID) -> Run:
     create = partial(store.create, owner, dialect=dialect, while_connected=while_connected)
-    until = asyncio.get_running_loop().time() + _LEAVING
+    until = asyncio.get_running_loop().time() + _STOPPING
     while True:
         try:
             return await database.write(create, lease=lease)
         except TooManyRuns:
-            # Some of the owner's runs may be of a process that died.
+            # The process of some of the owner's runs may have died.
             get_keeper().stay()
             late = asyncio.get_running_loop().time() >= until
-            if late or not await database.run(store.leaving, owner):
+            if late or not await database.run(store.stopping, owner):
                 raise
         await asyncio.sleep(_LOOK)
 
@@ -112,7 +112,7 @@ async def _begin(
         task.first.send_headers()
     except Exception:
         await task.ended()
-        # A call that it left in a thread may take long, and nobody waits for it.
+        # A call of the generator may still run in a thread, and nobody waits for it.
         keeper.remove(task)
         get_hub().forget(run.channel)
         await _discard(run)
@@ -124,8 +124,8 @@ async def _discard(run: Run) -> None:
     try:
         await database.write(store.discard, [run])
     except LogUnavailable as error:
-        # It ends as others do that nobody runs. The caller gets the error of its source.
-        logger.warning("The run %s, which did not begin, is not removed: %s", run.pk, error)
+        # A keeper ends it later, as a run that no task runs. The caller gets the source's error.
+        logger.warning("The run %s did not begin, but its row remains: %s", run.pk, error)
 
 
 def _report(on_error: Callable[[BaseException], None], launched: asyncio.Task[RunTask]) -> None:

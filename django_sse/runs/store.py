@@ -1,8 +1,8 @@
-"""The rows of runs: who owns a run, and by whose lease it lives (``leases.py``).
+"""The rows of runs: each run's owner, slot and lease (``leases.py``).
 
-A run has a slot until its generator has left, which may be long after its end: a thread cannot be
-interrupted. Its process frees the slot, and renews its lease until then. The slots of a process
-that died are freed with the ends of its runs.
+A run has a slot until its generator has stopped. That may be long after the run's end, because a
+thread cannot be interrupted. Until then its process renews the lease; then it frees the slot. If
+the process died, the process that ends its runs frees their slots, too.
 
 All functions use the log's database, are synchronous, and raise ``LogUnavailable``.
 """
@@ -58,7 +58,7 @@ def _in(seconds: float) -> Combinable:
 
 
 def create(owner: str, *, lease: UUID, dialect: str, while_connected: bool) -> Run:
-    """Create a run of ``owner`` that begins now and lives by ``lease``. Raises ``TooManyRuns``."""
+    """Create a run of ``owner``, with ``lease``, that begins now. Raises ``TooManyRuns``."""
     most = conf.current().LIMITS.RUNS_PER_OWNER
     for _ in range(_TRIES):
         taken = _run(partial(_slots, owner))
@@ -106,7 +106,7 @@ def find_by_epoch(epoch: str) -> Run | None:
 
 
 def watch(ids: Iterable[UUID]) -> None:
-    """Note that these runs have clients in this process, if a run may end without them."""
+    """Note that runs have clients in this process, for those that end when they have none."""
     for some in _batches(ids):
         rows = _rows().filter(pk__in=some, ended__isnull=True, while_connected=True)
         _run(partial(rows.update, watched=F("watched") + 1))
@@ -127,13 +127,13 @@ def _batches(ids: Iterable[UUID]) -> list[list[UUID]]:
 
 
 def under_way(lease: UUID) -> list[UUID]:
-    """Return the ids of the runs of ``lease`` that have not left."""
+    """Return the ids of the runs of ``lease`` that have slots."""
     rows = _rows().filter(lease=lease, slot__isnull=False)
     return _run(lambda: list(rows.values_list("pk", flat=True)))
 
 
 def some_under_way(lease: UUID) -> Iterator[list[Run]]:
-    """Yield all runs of ``lease`` that have not left, some at a time."""
+    """Yield all runs of ``lease`` that have slots, some at a time."""
     for some in _batches(under_way(lease)):
         yield _run(partial(list, _rows().filter(pk__in=some, slot__isnull=False)))
 
@@ -145,18 +145,18 @@ def ended(ids: Iterable[UUID]) -> None:
         _run(partial(rows.update, ended=DatabaseNow()))
 
 
-def left(ids: Iterable[UUID]) -> None:
-    """Free the slots of these runs, whose channels have ended and whose generators have left, or
-    died with their process; mark them as ended, too."""
+def stopped(ids: Iterable[UUID]) -> None:
+    """Mark these runs, whose channels have ended, as ended, and free their slots: their generators
+    have stopped, or died with their process."""
     for some in _batches(ids):
         rows = _rows().filter(pk__in=some, slot__isnull=False)
         _run(partial(rows.update, ended=Coalesce("ended", DatabaseNow()), slot=None))
 
 
-def leaving(owner: str) -> bool:
-    """Return whether ``owner`` has a run that has ended, but whose generator has not left."""
+def stopping(owner: str) -> bool:
+    """Return whether ``owner`` has a run that has ended, but whose generator has not stopped."""
     runs = _run(lambda: list(_rows().filter(owner=owner, slot__isnull=False)))
-    # The row is marked a moment after the end is in the log, which is when the client gets it.
+    # A client gets the end when it is in the log. The row is marked a moment later.
     heads = get_log().heads([run.channel for run in runs if run.ended is None])
     return any(run.ended for run in runs) or any(head.state for head in heads.values())
 
@@ -192,9 +192,9 @@ def remove_old(seconds: float, *, dry_run: bool = False) -> int:
 
 
 def heads(runs: Iterable[Run]) -> dict[UUID, Head]:
-    """Return the heads of the runs' channels; without those that are gone.
+    """Return the heads of the runs' channels that still exist.
 
-    A channel that was made again under the name of one that is gone is not the run's.
+    A channel with the same name but another epoch was made later, and is not the run's.
     """
     named = {run.channel: run for run in runs}
     found = get_log().heads(named)
@@ -208,7 +208,7 @@ def heads(runs: Iterable[Run]) -> dict[UUID, Head]:
 def state(run: Run) -> tuple[str, int]:
     """Return the state of the run's channel (empty while it is open) and its number of events.
 
-    A run that has ended and whose channel is gone is not whole.
+    The state of an ended run whose channel is gone is an error, because its events are lost.
     """
     head = heads([run]).get(run.pk)
     if head is None:

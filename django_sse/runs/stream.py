@@ -79,7 +79,7 @@ class RunStream(ChannelStream):
         frame = super()._reset_frame()
         if not frame or self._goes_on():
             return frame if self._has_stream_events else b""
-        # The position stays stale: a poll gets nothing of the other log.
+        # The position stays stale, so that ``_take`` sends nothing of the other log.
         self._broken_off = True
         self._positions[0].reset = "unknown"
         if self._has_stream_events:
@@ -87,11 +87,11 @@ class RunStream(ChannelStream):
         return last_frames(last_events(self._run, sent, LOST))
 
     def _goes_on(self) -> bool:
-        """Return whether the client can get the whole run after its position was refused."""
+        """Return whether the client can still get the whole run after its position was refused."""
         if self._positions[0].topic.epoch != self._run.epoch:
             # The channel is gone. Nothing makes it again, so the run's end would never come.
             return False
-        # No vendor's dialect can say that what was sent does not count.
+        # No vendor's dialect can tell the client to discard the events that it already has.
         return self._has_stream_events or not self._opened
 
     def _take(self) -> bytes | None:

@@ -44,9 +44,9 @@ class RunTask:
     """The sink of a producer, and a waiter of the run's own channel.
 
     Only the log decides how a run ends, because the first end wins. Another process may stop the
-    run, or end it because this process was silent. Either arrives as the channel's terminal
-    event and ends the generator. ``on_error`` is called in a thread with an exception that the
-    generator raised.
+    run, or end it because this process did not renew its lease. Either arrives as the channel's
+    terminal event and ends the generator. ``on_error`` is called in a thread with an exception that
+    the generator raised.
     """
 
     wants_turn = False
@@ -103,7 +103,7 @@ class RunTask:
             await asyncio.wait(either, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
 
     def when_over(self, call: Callable[[], object]) -> None:
-        """Call ``call`` on the loop when nothing is left of the run in any thread."""
+        """Call ``call`` on the loop when nothing of the run is left in any thread."""
         assert self._writer is not None
         self._writer.add_done_callback(lambda _: call())
 
@@ -133,7 +133,8 @@ class RunTask:
                 self._fail(error)
             raise
         if reached is not None:
-            # A cancellation would meet the ``finally``: the producer closes it at its ``yield``.
+            # Do not cancel it, which could interrupt its ``finally``. The producer closes it at its
+            # ``yield``.
             self._end_at(reached)
             return
         self._tell_writer()
@@ -163,7 +164,7 @@ class RunTask:
         self._finish(failed(error))
 
     def _end_at(self, ceiling: Ceiling) -> None:
-        logger.warning("The run %s ends: it has reached %s.", self.run.pk, ceiling)
+        logger.warning("The run %s ends because it has reached %s.", self.run.pk, ceiling)
         self._finish(ceiling.ending)
 
     def _finish(self, ending: Ending) -> None:
@@ -198,7 +199,7 @@ class RunTask:
         if self._topic.terminal is not None and self._state is RUNNING:
             self._stop()
         elif self._generation != self._topic.generation:
-            # The log was replaced, and the generator may be silent for long.
+            # The log was replaced. Compare now: the generator may yield nothing for a long time.
             self._pace.hurry()
 
     def forget_pages(self) -> None:
@@ -240,8 +241,8 @@ class RunTask:
         has_slot = False
         try:
             await self._write_to_the_end()
-            has_slot = not self._producer.has_left
-            await self._channel.close(store.ended if has_slot else store.left)
+            has_slot = not self._producer.has_stopped
+            await self._channel.close(store.ended if has_slot else store.stopped)
         except asyncio.CancelledError:
             # The loop ends: for example, a server ended it without a signal that reaches Python.
             await self._append_end()
@@ -256,9 +257,9 @@ class RunTask:
                 self._leave(self._topic)
         await self._producer.ended(None)
         self._generator_closed.set_result(None)
-        await self._producer.left()
+        await self._producer.stopped()
         if has_slot:
-            await self._channel.note(store.left)
+            await self._channel.note(store.stopped)
 
     async def _write_to_the_end(self) -> None:
         assert self._producer is not None
@@ -283,7 +284,7 @@ class RunTask:
             return self._entries.take()
 
     async def _try(self, work: Awaitable[None]) -> None:
-        """Await ``work`` on the channel, and stop if nothing more can follow there."""
+        """Await ``work`` on the channel, and stop if nothing more can be appended there."""
         try:
             await work
         except ChannelFinished:
@@ -301,7 +302,7 @@ class RunTask:
         self._finish(INTERRUPTED)
         try:
             async with asyncio.timeout(_END_TIMEOUT):
-                # An append that was cancelled may be committed.
+                # An append that was cancelled may still be committed.
                 await self._try(self._channel.settle())
                 while entries := self._next():
                     await self._try(self._channel.append(entries))

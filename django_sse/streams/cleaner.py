@@ -1,7 +1,7 @@
-"""Values with characters that an answer cannot carry.
+"""Cleaning of values that were refused for a NUL or a lone surrogate.
 
-A model's text can have anything in it, and one character must not cost the rest of an answer that
-took half a minute.
+A model's text can contain anything, and one character must not cost the rest of an answer that took
+half a minute.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ REFUSED: Final = (DataNotSerializable, InexpressibleValue, InvalidEvent)
 
 
 class Cleaner:
-    """What replaces these characters in the values of one generator; ``owner`` names it in the log.
+    """Replaces these characters in the values of one generator; ``owner`` names it in the log.
 
-    A value is cleaned when it was refused, because to look at each would cost every token.
+    It cleans only values that were refused, because a look at each value would cost every token.
     """
 
     def __init__(self, owner: str) -> None:
@@ -35,22 +35,22 @@ class Cleaner:
         """Return ``item``, which ``encoder`` refused with ``error``, with U+FFFD for each NUL and
         lone surrogate.
 
-        Raises ``error`` if it has none, and where the encoder may have half of it already.
+        Raises ``error`` if there is none, or if the encoder may have taken half of it already.
         """
         if not (encoder.stateless or isinstance(error, InexpressibleValue)):
             raise error
         return self.cleaned(item, error)
 
     def cleaned(self, item: Any, error: Exception) -> Any:
-        """``value`` for what is no encoder's, such as an event that the log refused."""
+        """Do the same for an item that no encoder refused: an event that the log refused, say."""
         try:
             cleaned = clean(item)
         except RecursionError:
-            # A list in itself.
+            # A list that contains itself.
             raise error from None
         if cleaned is item:
             raise error
         if not self._told:
             self._told = True
-            logger.warning("%s has U+FFFD for what it cannot carry: %s", self._owner, error)
+            logger.warning("%s has U+FFFD for what cannot be sent: %s", self._owner, error)
         return cleaned

@@ -70,15 +70,15 @@ class TaskProducer:
             self._task.cancel()
 
     @property
-    def has_left(self) -> bool:
-        """Whether the generator's ``finally`` has run, and no call of it is left in its thread."""
+    def has_stopped(self) -> bool:
+        """Whether the generator's ``finally`` has run, and its thread runs no call of it."""
         return self._task.done() and (self._executor is None or self._executor.over.done())
 
-    async def left(self) -> None:
-        """Wait until ``has_left``. A sync call of a cancelled generator goes on in its thread."""
+    async def stopped(self) -> None:
+        """Wait until ``has_stopped``. A sync call of a cancelled generator may still run."""
         await self.ended(None)
         if self._executor is not None:
-            # A task that was cancelled before its first step has not done it.
+            # ``_run`` has not done this if its task was cancelled before its first step.
             self._executor.shutdown()
             await asyncio.wait({asyncio.wrap_future(self._executor.over)})
 

@@ -87,12 +87,12 @@ class ThreadProducer:
         self.resume()
 
     @property
-    def has_left(self) -> bool:
-        """Whether the generator's ``finally`` has run, and the thread ends."""
+    def has_stopped(self) -> bool:
+        """Whether the generator's ``finally`` has run, so that its thread ends."""
         return self._finished.done()
 
-    async def left(self) -> None:
-        """Wait until ``has_left``."""
+    async def stopped(self) -> None:
+        """Wait until ``has_stopped``."""
         await self.ended(None)
 
     async def ended(self, timeout: float | None) -> None:

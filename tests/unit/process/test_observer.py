@@ -43,7 +43,7 @@ class Watched:
         return said
 
     def look(self) -> dict[str, float]:
-        return self.observer.silences(self.values, asked=self.clock.now)
+        return self.observer.unchanged(self.values, asked=self.clock.now)
 
 
 def test_a_value_that_does_not_change_is_silent_since_it_was_first_seen() -> None:
@@ -116,7 +116,7 @@ def test_a_query_that_took_long_says_how_it_was_when_it_began() -> None:
     watched.goes_on(3)
     asked = watched.clock.now
     watched.clock.now += 1.5
-    assert watched.observer.silences(watched.values, asked=asked) == {"key": 2.0}
+    assert watched.observer.unchanged(watched.values, asked=asked) == {"key": 2.0}
 
 
 # -- two processes and their database
@@ -202,7 +202,7 @@ def silences(
 
     def look(query: Query) -> None:
         values = {"it": sum(each < query.done for each in renewals)}
-        said.append((clock.now, observer.silences(values, asked=query.asked)["it"]))
+        said.append((clock.now, observer.unchanged(values, asked=query.asked)["it"]))
 
     steps: list[tuple[Query, Callable[[Query], None]]] = []
     for task, step in ((writing, lambda _: observer.wrote(PAUSE * INTERVAL)), (looking, look)):

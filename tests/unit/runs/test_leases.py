@@ -85,7 +85,7 @@ def test_its_row_stays_until_its_runs_have_left() -> None:
     store.ended([run.pk])
     leases.remove(run.lease)
     assert run.lease in leases.seen()
-    store.left([run.pk])
+    store.stopped([run.pk])
     leases.remove(run.lease)
     assert Lease.objects.count() == 0
 
@@ -95,7 +95,7 @@ def test_runs_whose_lease_has_no_row_are_seen_as_under_one_that_is_over() -> Non
     runs = [new_run(f"user:{number}", lease=lease) for number in range(2)]
     assert leases.seen() == {lease: Seen(None, 0.0)}
     assert leases.any_run()
-    store.left([run.pk for run in runs])
+    store.stopped([run.pk for run in runs])
     assert leases.seen() == {}
     assert not leases.any_run()
 

@@ -286,7 +286,7 @@ async def test_a_run_that_was_stopped_counts_until_its_thread_is_back(
         yield "one"
         await sync_to_async(block)()
 
-    monkeypatch.setattr("django_sse.runs.start._LEAVING", 0.0)
+    monkeypatch.setattr("django_sse.runs.start._STOPPING", 0.0)
     blocked, go_on = threading.Event(), threading.Event()
     task = await begin(stuck() if sync else stuck_in_a_call())
     await asyncio.to_thread(blocked.wait, 60)
@@ -314,15 +314,15 @@ async def test_the_next_answer_waits_a_moment_for_the_one_that_was_stopped(
         yield "one"
         assert refused.wait(TIMEOUT)
 
-    def leaving(owner: str) -> bool:
+    def stopping(owner: str) -> bool:
         # The next one has found no slot.
         found = look(owner)
         refused.set()
         return found
 
-    refused, look = threading.Event(), store.leaving
-    monkeypatch.setattr(store, "leaving", leaving)
-    monkeypatch.setattr("django_sse.runs.start._LEAVING", TIMEOUT)
+    refused, look = threading.Event(), store.stopping
+    monkeypatch.setattr(store, "stopping", stopping)
+    monkeypatch.setattr("django_sse.runs.start._STOPPING", TIMEOUT)
     task = await begin(stuck())
     await sync_to_async(ends.stop)(task.run)
     await over(await begin(tokens(1)))

@@ -150,13 +150,13 @@ def test_each_owner_has_places_of_its_own() -> None:
 @pytest.mark.options(RUNS_PER_OWNER=2)
 def test_a_run_keeps_its_place_until_its_generator_has_left() -> None:
     first, second = create(), create()
-    assert not store.leaving("user:1")
+    assert not store.stopping("user:1")
     store.ended([first.pk])
-    assert store.leaving("user:1")
+    assert store.stopping("user:1")
     with pytest.raises(TooManyRuns):
         create()
-    store.left([first.pk])
-    assert not store.leaving("user:1")
+    store.stopped([first.pk])
+    assert not store.stopping("user:1")
     third = create()
     assert third.slot == first.slot
     assert slots() == [0, 1]
@@ -164,7 +164,7 @@ def test_a_run_keeps_its_place_until_its_generator_has_left() -> None:
     assert first.slot is None
     with pytest.raises(TooManyRuns):
         create()
-    store.left([second.pk, third.pk])
+    store.stopped([second.pk, third.pk])
     assert slots() == []
 
 
@@ -180,23 +180,23 @@ def test_an_end_is_noted_once_by_the_databases_clock() -> None:
     assert noted is not None
     assert before <= noted
     store.ended([run.pk])
-    store.left([run.pk])
+    store.stopped([run.pk])
     run.refresh_from_db()
     assert run.ended == noted
 
 
 def test_a_run_leaves_from_the_moment_that_its_end_is_in_the_log() -> None:
     run = create()
-    assert not store.leaving(run.owner)
+    assert not store.stopping(run.owner)
     # Its row says so later.
     end(run.channel, State.DONE, PLAIN.done())
-    assert store.leaving(run.owner)
-    assert not store.leaving("user:2")
+    assert store.stopping(run.owner)
+    assert not store.stopping("user:2")
 
 
 def test_with_its_generator_gone_a_run_has_ended_too() -> None:
     run, other = create(), create()
-    store.left([run.pk])
+    store.stopped([run.pk])
     run.refresh_from_db()
     other.refresh_from_db()
     assert run.ended is not None
@@ -223,7 +223,7 @@ def test_those_of_a_lease_that_have_not_left_are_under_way(
     lease = uuid4()
     runs = [new_run(f"user:{number}", lease=lease) for number in range(5)]
     create("user:9")
-    store.left([runs[0].pk])
+    store.stopped([runs[0].pk])
     # One whose generator is still there.
     store.ended([runs[1].pk])
     left = {run.pk for run in runs[1:]}
@@ -278,7 +278,7 @@ def test_old_are_those_that_ended_long_ago() -> None:
     old, new, running, stuck = create(), create(), create(), create()
     for run in (old, new, running):
         say(run, "text")
-    store.left([old.pk, new.pk])
+    store.stopped([old.pk, new.pk])
     store.ended([stuck.pk])
     later(61, old, running, stuck)
     later(59, new)
@@ -289,7 +289,7 @@ def test_old_are_those_that_ended_long_ago() -> None:
     names = set(Channel.objects.values_list("name", flat=True))
     assert names == {new.channel, running.channel, stuck.channel}
     assert store.remove_old(60) == 0
-    store.left([stuck.pk])
+    store.stopped([stuck.pk])
     assert store.remove_old(58) == 2
     assert list(Run.objects.all()) == [running]
 
@@ -306,8 +306,8 @@ def test_old_are_those_that_ended_long_ago() -> None:
         partial(store.watched, [uuid4()]),
         partial(store.under_way, uuid4()),
         partial(store.ended, [uuid4()]),
-        partial(store.left, [uuid4()]),
-        partial(store.leaving, "user:1"),
+        partial(store.stopped, [uuid4()]),
+        partial(store.stopping, "user:1"),
         partial(store.remove_old, 1),
         create,
     ],

@@ -50,4 +50,4 @@ def test_the_log_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(3):
         cleaner.value("a\0", REFUSED, PLAIN)
     (record,) = caplog.records
-    assert record.message == "The run 1 has U+FFFD for what it cannot carry: a NUL"
+    assert record.message == "The run 1 has U+FFFD for what cannot be sent: a NUL"
