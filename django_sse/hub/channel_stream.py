@@ -164,7 +164,7 @@ class ChannelStream(Stream):
         return with_id(self._id(), encode_body("stream-reset", data))
 
     def _after_reset(self, position: ChannelPosition, reason: str) -> tuple[int, str]:
-        """Return where a client goes on whose own position cannot be honoured: a seq and a tag."""
+        """Return the seq and tag from which a client continues after a reset."""
         return position.topic.newest
 
     # -- the frames
@@ -319,7 +319,7 @@ class ChannelStream(Stream):
             position.page = leading(page.frames, self._limit)
 
     async def _check(self, position: ChannelPosition, cursor: int, reason: str) -> None:
-        """Reset the client, for this ``reason`` unless the whole log turns out to be another.
+        """Reset the client for this ``reason``, unless the whole log was replaced.
 
         The check comes before the reset, so that the client gets one reset, of the current log.
         """

@@ -43,7 +43,7 @@ def _read(topic: Topic, head: Head) -> None:
 
 
 def _reason(epoch: str, head: Head) -> str:
-    """Return why the positions that clients have in ``epoch`` cannot be honoured."""
+    """Return why clients' positions in ``epoch`` cannot be honoured, now that there is ``head``."""
     if head.epoch == epoch:
         return "rewound"
     return "trimmed" if is_empty(epoch) else "unknown"
@@ -192,8 +192,8 @@ class Hub:
     ) -> None:
         """Compare ``topics`` with the log, and call ``behind`` for each that lacks events.
 
-        The positions are taken before the query. So a head that is below, or has another tag, means
-        that the log was rewound, and not that the answer is out of date.
+        The topics' positions are noted before the query. So a head that is lower or has another tag
+        shows that the log was rewound, and not that the answer is out of date.
         """
         before = [
             (topic, topic.generation, (topic.epoch, topic.ring.tail, topic.ring.tail_tag))
@@ -222,9 +222,9 @@ class Hub:
         head: Head | None,
         behind: Callable[[Topic, Head], object],
     ) -> None:
-        """Compare a topic whose channel had no row when the log was asked for its ``head``."""
+        """Compare a topic that had an empty epoch before the query for ``head``."""
         if head is None or not is_empty(topic.epoch):
-            # It still has none, or this process has made it meanwhile.
+            # There is still no row, or the topic got the row's epoch meanwhile.
             return
         if head.floor:
             await self.replaced(topic, generation)
@@ -241,7 +241,7 @@ class Hub:
             behind(topic, head)
 
     async def replaced(self, topic: Topic, generation: int) -> None:
-        """Start ``topic`` again, with the log that took the place of the one of ``generation``."""
+        """Restart ``topic`` with the current log, unless its ``generation`` is over already."""
         while topic.generation == generation:
             try:
                 (head,) = await self.run(self.log.open, [topic.channel])
@@ -252,7 +252,7 @@ class Hub:
             if topic.generation == generation:
                 topic.restart(head, _reason(topic.epoch, head))
                 return
-        # Another task was faster, with a head that may be older than the event that was seen here.
+        # Another task has restarted it, perhaps from a head that is older than the event seen here.
         topic.look()
 
     # -- the shared tasks

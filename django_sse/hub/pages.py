@@ -20,7 +20,7 @@ _RECENT_PAGES = 8
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """Frames without holes, and the ``tag`` of the event before them, None if it is not known."""
+    """Frames without holes, and the ``tag`` of the event before them, or None if unknown."""
 
     tag: str | None
     frames: list[Frame]
@@ -38,7 +38,7 @@ class Hole(Exception):
 
 
 def read_after(log: EventLog, channel: str, key: int, after: int, limit: int) -> Page:
-    """Return a page of the log, with the tag of the event before it also where that was trimmed.
+    """Return a page of the log with the tag of the event before it, even if that was trimmed.
 
     Only the channel's row still has the tag of the newest event that was trimmed.
     """

@@ -46,7 +46,7 @@ class Settled:
 
 @dataclass(slots=True)
 class ChannelPosition:
-    """Where a stream stands in one channel: after the event ``cursor``, which has this ``tag``.
+    """A stream's position in one channel: after the event ``cursor``, which has this ``tag``.
 
     ``page`` holds frames that were read from the log while the cursor is behind the ring.
     ``reset`` is the reason for which the client's own position cannot be honoured.
@@ -65,8 +65,8 @@ class ChannelPosition:
 
     @property
     def behind(self) -> bool:
-        """Whether the ring cannot serve it: it starts later, or is of another log than the pages
-        that the client has read."""
+        """Whether the ring cannot serve it: the ring starts later, or is of another log than the
+        client's events."""
         ring, cursor = self.topic.ring, self.cursor
         if cursor == ring.tail:
             return self.tag != ring.tail_tag
@@ -123,7 +123,7 @@ def _begin(log: EventLog, head: Head, since: Since) -> Position:
         assert isinstance(since, datetime)
         seq = log.seq_before(head, since)
     if (tag := _tag(log, head, seq)) is None:
-        # It was trimmed meanwhile, and so was everything up to the new floor.
+        # The event was trimmed meanwhile: begin at the new floor.
         return log.open([head.channel])[0].start
     return Position(head.epoch, seq, tag)
 
@@ -133,8 +133,11 @@ def _tag(log: EventLog, head: Head, seq: int) -> str | None:
 
 
 def _resume(log: EventLog, heads: list[Head], text: str) -> Settled:
-    """Only this client is told of a position that cannot be honoured: it may have made it up, so
-    nothing that others share changes for it."""
+    """Return where a stream begins that resumes at ``text``.
+
+    A position that cannot be honoured resets only this client. The client may have made it up, so
+    it changes nothing for others.
+    """
     settled = Settled(heads, [head.position for head in heads])
     try:
         cursor = Cursor.parse(text)
@@ -156,8 +159,8 @@ def _resume(log: EventLog, heads: list[Head], text: str) -> Settled:
 
 
 def _refused_empty(log: EventLog, head: Head, cursor: Cursor) -> str:
-    """Return why the log cannot honour the position that ``cursor`` took before the channel had a
-    row; empty if it can. ``django_sse.log.empty`` has the rule."""
+    """Return why the log cannot honour a ``cursor`` from before the channel had a row; empty if it
+    can. ``django_sse.log.empty`` has the rule."""
     minute = newest_minute(head.channel, (position.epoch for position in cursor.positions))
     if minute is None:
         return "unknown"
@@ -180,28 +183,29 @@ def _refused(log: EventLog, head: Head, position: Position) -> str:
 
 
 async def _join_empty(topic: Topic, head: Head) -> None:
-    """The channel had no row. If it has one by now, the stream begins at the row's beginning."""
+    """Join a channel that had no row. If it has one now, the stream begins at its first event."""
     if is_empty(topic.epoch):
         topic.renew(head.epoch)
     else:
-        # Either the row is new, or the topic does not know yet that the row is gone.
+        # Either the row was just made, or it was removed and the topic does not know that yet.
         await topic.check()
 
 
 async def join(topic: Topic, head: Head, begin: Position, reset: str) -> str:
-    """Return why the client of a stream that begins at ``begin`` needs a reset; empty if it does
-    not.
+    """Return why the client of a stream that begins at ``begin`` needs a reset; empty if it needs
+    none.
 
-    ``settle`` found ``head`` and ``begin`` in the log, and perhaps a reason for a ``reset``. If the
-    log was replaced since, or the topic does not know yet that it was, the topic asks the log
-    before the stream begins. Otherwise it would send what is gone, and reset its new clients twice.
+    ``settle`` found ``head`` and ``begin`` in the log, and perhaps a reason for a ``reset``. They
+    do not match the topic if the log was replaced after ``settle``, or before it and the topic does
+    not know yet. Then the topic reads the log before the stream begins. Otherwise it would send
+    events that are gone, and reset its new clients twice.
     """
     if is_empty(head.epoch):
         await _join_empty(topic, head)
         return reset
     if topic.epoch == head.epoch:
         await topic.reach(head.head)
-    # A client's bogus position alone causes no question, since ``begin`` is then the head.
+    # A client's made-up position alone causes no query, because ``begin`` is then the head.
     if not (topic.agrees(head.position) and topic.agrees(begin)) or (
         reset == "rewound" and topic.ring.tail > head.head
     ):

@@ -64,7 +64,7 @@ def encode_record(epoch: str, record: Record) -> Frame:
 def join_frames(frames: Iterable[Frame], limit: int) -> tuple[bytes, Frame | None]:
     """Join the first ``frames`` into at most ``limit`` bytes, but at least one frame.
 
-    Returns the bytes and the last frame in them, None if there were no frames.
+    Returns the bytes and the last frame in them, or None if there were no frames.
     """
     parts: list[bytes] = []
     size, last = 0, None
@@ -93,8 +93,8 @@ class Ring:
     """Frames ``start + 1`` … ``tail`` without holes, limited in bytes and in number.
 
     The newest frame always stays, so that an event larger than the limit is still delivered.
-    ``start_tag`` and ``tail_tag`` are the tags of the events ``start`` and ``tail``, None where the
-    log was not asked.
+    ``start_tag`` and ``tail_tag`` are the tags of the events ``start`` and ``tail``, or None if not
+    known.
     """
 
     def __init__(self, tail: int, tag: str | None, *, max_bytes: int, max_events: int) -> None:
@@ -121,9 +121,9 @@ class Ring:
         return None if frame is None else frame.tag
 
     def follows(self, seq: int, tag: str | None) -> bool:
-        """Return whether the event ``seq`` may be the one that the ring knows under that number.
+        """Return whether an event ``seq`` with this ``tag`` may be the ring's event ``seq``.
 
-        False means that they are of two logs. ``tag`` is None if it is not known.
+        False means that one of them is of a log that was replaced. ``tag`` is None if not known.
         """
         known = self.tag(seq)
         return known is None or tag is None or known == tag

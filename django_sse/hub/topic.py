@@ -97,7 +97,7 @@ class Topic:
         self.epoch = epoch
 
     def adopt(self, epoch: str, key: int) -> None:
-        """Note that the channel has a row now, with all its events: nobody has missed one."""
+        """Note that the channel got a row. The row has all its events, so no stream missed any."""
         self.epoch, self.key = epoch, key
 
     def restart(self, head: Head, reason: str) -> None:
@@ -114,7 +114,7 @@ class Topic:
         self._rounds.wake()
 
     async def replaced(self, generation: int) -> None:
-        """Start again, unless that was done, because an event of another log was seen."""
+        """Start again, unless that was done already, because an event of another log was seen."""
         await self._hub.replaced(self, generation)
 
     def expect(self, seq: int) -> None:
@@ -124,13 +124,13 @@ class Topic:
             self.look()
 
     async def reach(self, seq: int) -> None:
-        """Read up to ``seq``, as ``expect`` does, and wait until that was tried."""
+        """Read up to ``seq``, as ``expect`` does, and wait until the read is done or has failed."""
         self.expect(seq)
         while self.ring.tail < seq and self._catching_up is not None:
             await asyncio.wait([self._catching_up])
 
     async def check(self) -> None:
-        """Compare with the log, and read what is missing: both can show that the log is another."""
+        """Compare with the log, and read the missing events. Both can show that it was replaced."""
         await self._hub.check(self)
         await self.reach(self._known)
 
@@ -190,9 +190,9 @@ class Topic:
         return self.ring.tail, self.ring.tail_tag
 
     def agrees(self, position: Position) -> bool:
-        """Return whether ``position`` may be one of this topic: what is before the ring is unknown.
+        """Return whether ``position`` may be one of this topic's. True if it is before the ring.
 
-        If not, and it was read from the log, then the log was replaced, before it or after it.
+        False for a position that was read from the log means that the log was replaced.
         """
         epoch, seq, tag = position
         return epoch == self.epoch and seq <= self.ring.tail and self.ring.follows(seq, tag)
@@ -245,7 +245,7 @@ class Topic:
         while self._look_again:
             self._look_again = False
             generation, known = self.generation, self._known
-            # Not what the ring cannot hold.
+            # Not the events for which the ring has no room.
             after = max(self.ring.tail, known - self._ring_events)
             hint, self._hint = max(self._hint, known), 0
             limit = constants.PAGE_EVENTS
@@ -268,8 +268,8 @@ class Topic:
                 # The page was cut at its maximum size, and its events were delivered meanwhile.
                 self._hint, self._look_again = max(self._hint, hint), True
             elif known > self.ring.tail:
-                # Either all of it was trimmed, or it was of a log that was replaced before this
-                # topic had any of it. Only the head tells.
+                # Either the events were trimmed, or their log was replaced before this topic read
+                # them. Only the head shows which.
                 self._known = self.ring.tail
                 if is_empty(self.epoch):
                     await self._hub.check(self)

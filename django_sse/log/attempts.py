@@ -1,8 +1,8 @@
-"""Appends that can be tried again: each is made once, or its caller learns what came instead.
+"""Appends that can be tried again: each is made once, or its caller learns why it cannot be.
 
-The answer to a COMMIT can be lost, and the COMMIT can be carried out seconds later. So whoever asks
-the log between two tries cannot know what it will have. Only the next try itself can: it waits for
-the channel's row, which the first one has locked until it is decided.
+The answer to a COMMIT can be lost, and the COMMIT can be carried out seconds later. So a query
+between two tries does not show what the log will have. Only the next try itself does: it waits for
+the lock on the channel's row, which the first try holds until it has committed or failed.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 class Rewound(EventStreamError):
-    """The channel does not go on where an attempt expects it: its log was rewound, or it is gone.
+    """The channel is not at the position of an attempt: its log was rewound, or it is gone.
 
-    Only the library's own code makes attempts, so no caller of the project's meets this error.
+    Only the library's own code makes attempts, so a project's code never gets this error.
     """
 
 
 class Attempt(list[Entry]):
-    """Entries of one channel, for ``append_each``: right after ``position``, once, or not at all.
+    """Entries of one channel, for ``append_each``: right after ``position``, once or not at all.
 
-    It can be given to ``append_each`` again. ``nonce`` is the one of the rows that it may have
-    made; None if no transaction has tried to make any.
+    It may be passed to ``append_each`` repeatedly. ``nonce`` is the nonce of the rows that it may
+    have made, or None if no transaction has tried yet.
     """
 
     __slots__ = ("nonce", "position")
@@ -56,7 +56,7 @@ class Attempt(list[Entry]):
         return [f"{epoch}-{seq}-{tag}" for seq, _ in self._numbered()]
 
     def appended(self, key: int) -> Appended:
-        """Return what is to be told of its entries, once they are in the channel with this key."""
+        """Return its entries as ``Appended``, once they are in the channel with this key."""
         epoch, _, before = self.position
         assert self.nonce is not None
         records = [
@@ -76,19 +76,19 @@ class Attempt(list[Entry]):
     def may_be_in(self, head: Position) -> bool:
         """Return whether a channel with this ``head`` may have its entries.
 
-        It has them if the event ``first`` has the nonce: they were committed together.
+        It has all of them if the event ``first`` has the nonce, because they commit together.
         """
         epoch, seq, _ = self.position
         return self.nonce is not None and head.epoch == epoch and head.seq > seq
 
     def refused(self, head: Position | None, state: str) -> ChannelFinished | Rewound:
-        """Return why it cannot be appended: its entries are not in the channel, which is elsewhere.
+        """Return why it cannot be appended: it is not in the channel, which has another position.
 
-        ``head`` is the channel's head; None if there is no such channel.
+        ``head`` is the channel's head, or None if there is no such channel.
         """
         if state:
             return ChannelFinished.of(self.channel, state)
         return Rewound(
-            f"The channel {self.channel!r} is not at {self.position} any more, but "
+            f"The channel {self.channel!r} is no longer at {self.position}, but "
             f"{'gone' if head is None else f'at {head}'}: its log was rewound or wiped."
         )

@@ -1,11 +1,12 @@
 """The empty epoch: the epoch of a channel that has no row, because nothing was published to it yet.
 
-It is ``~``, ten characters that tell the channel without revealing its name, and six for the minute
-in which the channel had no row. So a subscription, whatever name a client makes up, writes nothing.
+It is ``~``, ten characters that identify the channel without revealing its name, and six for the
+minute in which the channel had no row. So a subscription writes nothing, whatever name a client
+makes up.
 
 A client with such a position has missed nothing if the channel still has no row, or has a row with
-all its events. That is no proof if the row was removed meanwhile and made again. A row must not be
-removed earlier than ``RETENTION["AGE"]`` after its newest event, so a younger position is right.
+all its events, unless a row was removed meanwhile. A row must not be removed earlier than
+``RETENTION["AGE"]`` after its newest event, so a position younger than that is safe.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def empty_epoch(channel: str, minute: int) -> str:
 
 
 def newest_minute(channel: str, epochs: Iterable[str]) -> int | None:
-    """Return the newest minute in those of the ``epochs`` that are empty ones of ``channel``."""
+    """Return the newest minute in the empty epochs of ``channel`` among ``epochs``, or None."""
     empty = [epoch for epoch in epochs if epoch.startswith(EMPTY)]
     if not empty:
         return None
@@ -49,5 +50,5 @@ def _minute(text: str) -> int:
     try:
         return int(text, 32)
     except ValueError:
-        # A client made it up: it is older than anything.
+        # A client made it up: treat it as too old.
         return 0

@@ -86,19 +86,19 @@ def make_entry(
 
 
 def key_hash(channel: str, key: object) -> str:
-    """Return a hash of the channel and an event's key, by which the log knows it.
+    """Return the hash of the channel and an event's key that the log stores.
 
     Raises ``InvalidKey``.
     """
     if not isinstance(key, str):
         raise InvalidKey(
-            f"A key must be a str, not {type(key).__name__}. It names the event in its channel: "
-            'key=f"order-{order.pk}-paid", say.'
+            f"A key must be a str, not {type(key).__name__}. It names the event in its channel, "
+            'for example key=f"order-{order.pk}-paid".'
         )
     if not key:
         raise InvalidKey(
-            "A key must not be empty: all events with it would be one. Pass key=None to publish "
-            "without a key."
+            "A key must not be empty: all events with it would count as one. Pass key=None to "
+            "publish without a key."
         )
     if len(key) > KEY_LENGTH:
         raise InvalidKey(f"A key must have at most {KEY_LENGTH} characters, not {len(key)}.")

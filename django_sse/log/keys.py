@@ -1,8 +1,8 @@
-"""The keys of events: a publish that is repeated with its key is the event that it was.
+"""The keys of events: a publish that is repeated with its key adds no second event.
 
-A key is looked up and stored under the lock of its channel's row, in the append's own transaction,
-and only if one of the entries has a key. It names its event for ``KEY_AGE``, whether or not the
-event is still stored; then a new event takes over its row, or ``remove_old`` removes it.
+An append looks up and stores keys in its own transaction, while it holds the lock of the channel's
+row, and only if one of its entries has a key. A key names its event for ``KEY_AGE``, even if the
+event is no longer stored. After that a new event takes over its row, or ``remove_old`` removes it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def look_up(cursor: CursorWrapper, channels: Iterable[Locked], wanted: Sequence[
         some = wanted[start : start + BATCH]
         cursor.execute(statements(cursor.db).keys_of_events(len(some)), some)
         for key_hash, row, seq, tag in cursor.fetchall():
-            # A key of another row is one of a channel of this name that was removed.
+            # A key with another row is of an earlier channel with this name, which was removed.
             if channel := by_row.get(row):
                 channel.ids[key_hash] = f"{channel.epoch}-{seq}-{tag}"
 
@@ -83,7 +83,7 @@ def store(cursor: CursorWrapper, channels: Iterable[Locked]) -> None:
 
 
 def unseen(alias: str, entries: Sequence[Entry]) -> Sequence[Entry]:
-    """Return ``unpublished`` entries, as the caller's transaction sees the log and the outbox."""
+    """Return the ``unpublished`` entries, as the caller's transaction sees log and outbox."""
     seen = _seen(alias, entries) if hashes([entries]) else ()
     return unpublished(entries, lambda entry: entry.key_hash in seen)
 
@@ -106,7 +106,7 @@ def remove_old(alias: str) -> int:
 
     def remove() -> int:
         some = list(old.values_list("pk", flat=True)[:BATCH])
-        # Again by their age: a publish may have taken over a row meanwhile.
+        # Compare the age again: a publish may have taken over a row meanwhile.
         return old.order_by().filter(pk__in=some).delete()[0] if some else 0
 
     removed = 0
@@ -122,7 +122,7 @@ class KeysInMemory:
         self._ids: dict[str, tuple[str, float]] = {}
 
     def add(self, key_hash: str, id: str) -> None:
-        # A process that runs for months must not keep all of them, and nothing else trims it.
+        # A process may run for months, and nothing else removes old keys.
         self.remove_old()
         self._ids[key_hash] = (id, time.monotonic())
 

@@ -77,7 +77,7 @@ class _Channel:
         return record
 
     def appended(self) -> Appended:
-        """Return what is appended from now on, which is nothing yet."""
+        """Return an empty ``Appended`` for the events that are appended from now on."""
         return Appended(self.name, self.epoch, self.head_tag, [], self.key)
 
     def snapshot(self) -> Head:
@@ -193,7 +193,7 @@ class MemoryLog(EventLog):
     def _unpublished(
         self, entries: Sequence[Entry], waiting: Sequence[str] = ()
     ) -> Sequence[Entry]:
-        """Return ``entries`` without those whose keys an event has, or an entry that is waiting."""
+        """Return ``entries`` without those whose keys an event or a waiting entry has."""
 
         def is_published(entry: Entry) -> bool:
             return bool(entry.key_hash in waiting or self._published.id_of(entry.key_hash))

@@ -68,7 +68,7 @@ def _page(alias: str, events: str, sizes: str, where: list[int], limit: int) -> 
     after = where[1]
     if limit > _FEW:
         limit = fitting(size for (size,) in _rows(alias, sizes, [*where, limit]))
-    # One more, for the event before them: its tag shows whether they follow what the reader has.
+    # One more, for the event before them: its tag shows whether they follow the reader's position.
     rows = _rows(alias, events, [after, *where, limit + 1])
     records = [Record(*row) for row in rows]
     tag = None if after else NO_TAG

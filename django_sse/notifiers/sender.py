@@ -194,7 +194,7 @@ class Sender:
     def _put_back(self, taken: dict[tuple[str, str], tuple[int, str]] | None) -> None:
         with self._changed:
             self._under_way = False
-            # What came since is added to what was taken, since the newer of two tags counts.
+            # Add the newer wake-ups to those that were taken: of two tags the newer counts.
             newer, self._pending = self._pending, taken or {}
             if taken is None or self._too_many:
                 self._too_many = True

@@ -1,14 +1,14 @@
-"""Cursor: the position that an event's id encodes, and that proves itself.
+"""Cursor: the position that an event's id encodes. Its tag shows whether the log still has it.
 
 An id is ``<epoch>-<seq>-<tag>``. A stream of several channels joins one for each with dots, not
-commas: servers join repeated headers with commas.
+commas, because servers join repeated headers with commas.
 
 - The *epoch* is random and identifies the channel without revealing its name. A channel that has
-  no row yet has an empty epoch, which begins with ``~``.
+  no row has an empty epoch, which begins with ``~``.
 - The *seq* is the channel's dense sequence number, 0 before its first event.
-- The *tag* is 30 bits of the random nonce that the append drew which made the event ``seq``. A log
-  that was rewound and then appended to has other events with the same numbers, but not the same
-  tags. Before the first event it is ``0``.
+- The *tag* is 30 bits of the random nonce of the append that made the event ``seq``. After a log
+  was rewound, its new events have the numbers of the lost ones, but other tags. Before the first
+  event it is ``0``.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ def make_epoch() -> str:
 def make_nonce() -> int:
     """Return the random number of a new append, of 63 bits.
 
-    It is never a time, since clocks are set back, and never made of content, which is redacted.
+    It is never a time, because clocks are set back. It is never made from content, because content
+    can be redacted.
     """
     return secrets.randbits(63)
 
