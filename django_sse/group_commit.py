@@ -50,11 +50,17 @@ class _Writer:
 
     def put(self, call: Call) -> None:
         with self._lock:
-            self._calls[call.outcome] = call
-            if self._busy:
-                return
-            self._busy = True
-        self._commit_next()
+            # If nothing is before it here, it needs no thread to get to the slow lane.
+            behind = not self._busy and self._slow_lane.must_take(call)
+            if not behind:
+                self._calls[call.outcome] = call
+                if self._busy:
+                    return
+                self._busy = True
+        if behind:
+            self._slow_lane.go_on()
+        else:
+            self._commit_next()
 
     def take_back(self, call: Call) -> None:
         """Remove ``call``, whose caller no longer waits, if it is not in a transaction yet."""

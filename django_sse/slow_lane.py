@@ -45,7 +45,7 @@ _PAUSE = 0.1
 _LONG = 0.2
 # Seconds for which a channel that was found locked is queued for without trying it first, and the
 # number of such channels.
-_BUSY = 0.25
+_BUSY = 1.0
 _REMEMBERED = 10_000
 
 
@@ -176,11 +176,16 @@ class SlowLane:
         waits = [job for job in self._jobs if job.channel]
         awaited = {job.channel for job in waits}
         for_stuck = sum(job.stuck for job in waits)
-        room = {False: len(waits) - for_stuck < _WAITERS, True: for_stuck < _WAITERS_FOR_STUCK}
+        for_busy = len(waits) - for_stuck
+        room = {False: for_busy < _WAITERS, True: for_stuck < _WAITERS_FOR_STUCK}
+        long_ago = time.monotonic() - _LONG
         for channel in self._in_turn() if any(room.values()) else ():
             stuck = self._turns[channel]
             # What a call over several channels lacks may be another one of them.
             first = next(iter(self._channels[channel].values()))
+            if not stuck and for_busy and first.since > long_ago:
+                # Whoever waits already takes it along. Two would halve the transactions.
+                continue
             if room[stuck] and first.locked not in awaited and self._is_ready(first):
                 self._turns.move_to_end(channel)
                 return self._begin(_Job(self, first.locked, stuck))
