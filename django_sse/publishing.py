@@ -47,7 +47,7 @@ def _refuse_event_loop(name: str) -> None:
 
 def _publish(entries: list[Entry]) -> list[str] | None:
     log = get_log()
-    # An attempt is judged now or never. It is in a transaction only in a test.
+    # An attempt cannot be deferred. Only a test makes one inside a transaction.
     if log.in_transaction() and not isinstance(entries, Attempt):
         log.defer(entries, announce)
         return None
@@ -69,8 +69,8 @@ def publish(
     transaction's fate: it is sequenced after the commit, and None is returned.
 
     A ``key`` makes it safe to repeat the call: for 24 hours the same key on the same channel is the
-    same event. A repeated call publishes nothing, whatever its ``data``, and returns that event's
-    id, also after the channel's end.
+    same event. A repeated call publishes nothing, whatever its ``data``, and returns the id of that
+    event, even after the channel's end.
 
     Raises ``InvalidChannel``, ``InvalidEvent``, ``InvalidKey``, ``DataNotSerializable``,
     ``EventTooLarge``, ``ChannelFinished``, ``PublishNotAllowed`` (on a thread with a running event
@@ -99,11 +99,11 @@ def _entries(events: Iterable[tuple[str, Any]], keys: Iterable[str | None] | Non
     if keys is None:
         return [make_entry(channel, as_event(data)) for channel, data in events]
     if isinstance(keys, str):
-        raise InvalidKey("keys must be a list of a key, or None, for each event, not a str.")
+        raise InvalidKey("keys must be a list with a key or None for each event, not a str.")
     events, keys = list(events), list(keys)
     if len(keys) != len(events):
         raise InvalidKey(
-            f"keys must have a key, or None, for each event: there are {len(keys)} keys and "
+            f"keys must have a key or None for each event, but there are {len(keys)} keys and "
             f"{len(events)} events."
         )
     return [
@@ -251,7 +251,7 @@ def redact(channel: str, seq: int) -> bool:
             "transaction.on_commit(lambda: redact(channel, seq))."
         )
     done = log.redact(channel, seq)
-    # Also if it was done before: perhaps by a call that got no answer, and has told nobody.
+    # Also if the event was empty already: an earlier call may have failed before it got here.
     look_again([channel])
     return done
 

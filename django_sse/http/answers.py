@@ -51,7 +51,7 @@ def failed_stream(request: HttpRequest, error: StreamError, dialect: Dialect) ->
 
 def too_many_runs() -> HttpResponse:
     """Return 429 (RFC 6585, section 4): the caller has reached its limit of runs."""
-    # After it those of a process that died do not count any more.
+    # By then the runs of a process that died have ended and do not count.
     seconds = max(5, ceil(1.5 * conf.current().RUNS.LEASE))
     return JsonResponse(
         {"error": "You already have too many answers in progress. Stop one, or wait for its end."},

@@ -22,7 +22,7 @@ logger = logging.getLogger("django_sse")
 
 # The number of channels that a log message names.
 _NAMED = 10
-# The number of channels that one query asks for, and of such queries in a poll.
+# The number of channels in one query, and the number of such queries in a poll.
 _PAGE = 100
 _PAGES = 10
 
@@ -42,13 +42,13 @@ class Orphans:
 
     def __init__(self) -> None:
         self._stuck = False
-        # The last channel that was looked at, if there were more.
+        # The last channel of the last page, if there may be more.
         self._after = ""
 
     def sequence(self) -> None:
         """Sequence and announce the orphans of all channels; log a failure once while it lasts.
 
-        If there are very many, the next call goes on with the rest. Raises ``LogUnavailable`` if
+        If there are very many, the next call continues with the rest. Raises ``LogUnavailable`` if
         the log cannot be read.
         """
         log = get_log()
@@ -56,7 +56,7 @@ class Orphans:
         for _ in range(_PAGES):
             found = log.orphans(_PAGE, after=self._after)
             failed |= _sequence(log, found)
-            # Those that cannot be sequenced must not keep the others from it.
+            # Channels that cannot be sequenced must not block the others.
             self._after = found[-1] if len(found) == _PAGE else ""
             if not self._after:
                 break

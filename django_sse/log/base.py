@@ -6,9 +6,9 @@ A log holds channels; a channel is a sequence of events numbered 1, 2, 3 … wit
   An append that starts after another one returned comes after it.
 - **Fate.** An event is readable only once it is committed. An event that was deferred inside the
   caller's transaction becomes readable after its commit, or never.
-- **No writer waits while it holds what others want.** An append over several channels locks all or
-  none: it waits for a channel that another transaction has locked only while it has locked no
-  other. Each wait is bounded; after that the append is ``ChannelLocked``.
+- **No writer waits while it holds a lock that others want.** An append over several channels waits
+  for a locked channel only while it has locked no other. Each wait is bounded; after that the
+  outcome is ``ChannelLocked``.
 - **Readers do not wait for publishers.** Sequencing on behalf of a reader skips a channel that is
   locked; the holder of the lock sequences it, or a later poll does. The reader's position may then
   be before a committed event, which it receives live. The position is never after an event that the
@@ -18,17 +18,18 @@ A log holds channels; a channel is a sequence of events numbered 1, 2, 3 … wit
   comes later is dropped, logged and signalled.
 - **Readers detect holes.** ``read`` returns the stored events after a position. A reader compares
   the first row with its position, and an empty page with the head that it knew *before* the read.
-- **Epoch.** It is random, created with the channel's row, and lives as long as that row. A channel
-  without a row has an empty epoch (``django_sse.log.empty``). The first append makes the row.
-- **A position proves itself.** Each append draws a random nonce, which is stored with its events
-  and from which their tag is made. A log that was rewound (restored from an older copy, say) and
-  then appended to has events with the same numbers, but with other tags. So an event is identified
-  by epoch, seq and tag, and a reader compares all three.
-- **A retry knows itself.** A COMMIT whose answer was lost may be carried out later. So a group that
-  may be appended again is an ``Attempt``, which is judged while the channel is locked.
+- **Epoch.** It is random, and is created and removed with the channel's row. A channel without a
+  row has an empty epoch (``django_sse.log.empty``). The first append makes the row.
+- **Tag.** Each append draws a random nonce. It is stored with its events, and their tag is made
+  from it. After a log was rewound (restored from an older copy, say), its new events have the
+  numbers of the lost ones, but other tags. So epoch, seq and tag together identify an event, and a
+  reader compares all three.
+- **A retry appends nothing twice.** A COMMIT whose answer was lost may be carried out later. So a
+  group that may be appended again is an ``Attempt``. The log compares it with the channel while the
+  channel is locked.
 - **A key names one event.** For ``KEY_AGE`` after an event was sequenced, an entry of the same
-  channel with the same key is that event: it is not appended, and its id is the event's, also after
-  the channel's end and after the event was removed. A deferred entry with it is dropped silently.
+  channel with the same key is not appended. Its id is that event's, even after the channel's end
+  and after the event was removed. A deferred entry with that key is dropped silently.
 
 All methods are synchronous, may be called from any thread, and raise ``LogUnavailable`` if the
 storage does not answer.
@@ -82,7 +83,7 @@ PAGE_CHARACTERS = 256 << 10
 class Entry(NamedTuple):
     """An event on its way into the log; made by ``django_sse.log.entries``.
 
-    ``key_hash`` is a hash of the channel and the event's key, or empty for an event without one.
+    ``key_hash`` is a hash of the channel and the event's key, or empty for an event without a key.
     """
 
     channel: str
@@ -143,7 +144,7 @@ class Head:
         return Position(self.epoch, self.floor, self.floor_tag)
 
     def may_follow(self, epoch: str, seq: int, tag: str | None) -> bool:
-        """Return whether the log may have been at this position before; the tag may be unknown.
+        """Return whether the log may have been at this position before; ``tag`` is None if unknown.
 
         If not, the log was wiped or rewound.
         """
@@ -152,7 +153,7 @@ class Head:
         return self.head > seq or tag is None or tag == self.head_tag
 
     def tag(self, seq: int) -> str | None:
-        """Return the tag of the event ``seq`` if the head has it: that of either end."""
+        """Return the tag of the event ``seq`` if it is the head or the floor, else None."""
         if seq == self.head:
             return self.head_tag
         return self.floor_tag if seq == self.floor else None
@@ -173,7 +174,7 @@ class Page:
 class Appended:
     """Events of one channel that were sequenced together, in order; never empty.
 
-    ``before`` is the tag of the event before them. If very many were deferred, it has only the
+    ``before`` is the tag of the event before them. If very many were deferred, these are only the
     newest: readers find the others in the log.
     """
 
@@ -227,10 +228,10 @@ class EventLog(ABC):
         group that may already be committed is not tried again.
 
         A group that is an ``Attempt`` never creates its channel. If an earlier try has committed
-        it, its outcome is the ids from then, and it is among what was sequenced. It is refused with
-        ``Rewound`` if the channel is not where it expects it.
+        it, its outcome is the ids from then, and it is returned as sequenced again. It is refused
+        with ``Rewound`` if the channel is not at its position.
 
-        A group with a locked channel waits for it at most ``LOCK_WAIT`` seconds; groups without one
+        A group with a locked channel waits for it at most ``LOCK_WAIT`` seconds. The other groups
         do not wait for that.
         """
 
@@ -239,18 +240,18 @@ class EventLog(ABC):
     ) -> tuple[list[Appended], list[Outcome]]:
         """As ``append_each``, but without waiting.
 
-        The outcome of a group with a locked channel, and of each later one that has a channel in
-        common with such a group, is ``ChannelLocked``.
+        The outcome of a group with a locked channel is ``ChannelLocked``. So is that of each later
+        group that shares a channel with such a group.
         """
         return self.append_each(groups)
 
     def append_queued(
         self, channel: str, join: Callable[[], Sequence[Sequence[Entry]]]
     ) -> tuple[list[Appended], list[Outcome]]:
-        """Wait for a second in the queue for ``channel``, then do as ``append_free`` does.
+        """Wait up to a second for the lock of ``channel``, then do as ``append_free`` does.
 
-        The groups are those that ``join`` returns; it is called once, when the wait is over. Raises
-        ``ChannelLocked`` if it was in vain, and other errors that come before that.
+        ``join`` is called once, when the wait is over, and returns the groups. Raises
+        ``ChannelLocked`` if the channel stays locked, and any error before ``join`` is called.
         """
         return self.append_each(join())
 
@@ -270,7 +271,7 @@ class EventLog(ABC):
     def orphans(self, limit: int = 100, *, after: str = "") -> list[str]:
         """Return channels with committed events that are not sequenced yet.
 
-        They come in an order of the log's own; ``after`` is the last channel of the page before.
+        The order is the log's own. ``after`` is the last channel of the page before.
         """
 
     @abstractmethod
@@ -350,7 +351,7 @@ class ChannelLocked(LogUnavailable):
     def __init__(self, channel: str) -> None:
         super().__init__(
             f"The channel {channel!r} is locked by another transaction, so nothing was written "
-            'to it. The section "Locks" of docs/operations.md tells how to find that transaction, '
+            'to it. The section "Locks" of docs/operations.md says how to find that transaction, '
             "and which time-outs end one whose client is gone."
         )
         self.channel = channel

@@ -83,7 +83,7 @@ def _append(together: _Transaction) -> tuple[list[Appended], list[Outcome]]:
 class _Transaction:
     """One transaction for ``groups``, which waits for locked channels as ``sequence`` does.
 
-    With ``join`` the groups are what that returns after the wait for the channel ``first``.
+    ``join``, if given, is called after the wait for the channel ``first`` and returns the groups.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class _Transaction:
         return list(names), self._never_make()
 
     def _never_make(self) -> set[str]:
-        """Return the channels that only attempts are for."""
+        """Return the channels that only attempts have."""
         attempted = {group.channel for group in self.groups if isinstance(group, Attempt)}
         if not attempted:
             return attempted
@@ -181,9 +181,9 @@ class _Transaction:
         self._committing = True
 
     def is_beyond_doubt(self, error: Exception) -> bool:
-        """Return whether nothing was committed, and another transaction's lock was not the cause.
+        """Return whether nothing was committed, and no lock of another transaction was the cause.
 
-        Waiting for that lock again, for each caller, would take minutes.
+        Waiting for such a lock again, for each caller, would take minutes.
         """
         cause = error.__cause__
         return not self._committing and not (cause and transactions.may_be_tried_again(cause))
@@ -208,7 +208,7 @@ def _take_keyed(locked: Mapping[str, Locked], group: Sequence[Entry]) -> Outcome
 def _refusal(
     locked: Mapping[str, Locked], group: Sequence[Entry], counts: Mapping[str, int]
 ) -> ChannelFinished | None:
-    """Return the error for a group of which not all entries can be appended."""
+    """Return the error of a group whose entries cannot all be appended, or None."""
     try:
         refuse_after_end(group, {name: locked[name].state for name in counts})
         for name, count in counts.items():
@@ -220,8 +220,8 @@ def _refusal(
 
 def _take_attempt(channel: Locked, attempt: Attempt) -> Outcome:
     if attempt.nonce is not None:
-        # This transaction has written nothing to the channel yet: its own events are not a head
-        # that anybody could expect. So one nonce for the channel is enough.
+        # This transaction has not written to the channel yet, because an attempt cannot follow
+        # events of the same transaction. So one nonce for the channel is enough.
         channel.nonce = attempt.nonce
     try:
         channel.refuse_beyond_last(len(attempt))
@@ -262,13 +262,13 @@ def _one_by_one(together: _Transaction) -> tuple[list[Appended], list[Outcome]]:
 
 
 class _Behind:
-    """The channels of which something waits: what comes later waits behind it."""
+    """The channels for which a group waits. Later groups with these channels wait, too."""
 
     def __init__(self, channels: set[str]) -> None:
         self._channels = channels
 
     def refuse(self, group: Sequence[Entry]) -> ChannelLocked | None:
-        """Return the outcome of a group that has to wait, too."""
+        """Return the outcome of ``group`` if it has to wait, else None."""
         if not self._channels:
             return None
         first = next((each.channel for each in group if each.channel in self._channels), None)
@@ -278,7 +278,7 @@ class _Behind:
         return ChannelLocked(first)
 
     def add(self, group: Sequence[Entry]) -> None:
-        """Let what comes later wait behind ``group``."""
+        """Make later groups with the channels of ``group`` wait."""
         self._channels.update(each.channel for each in group)
 
 

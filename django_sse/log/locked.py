@@ -41,14 +41,14 @@ class Locked:
     ``Statements.lock``."""
     clock: Any
     nonce: int
-    """The random number of the new events: one for a transaction, so that the heads of channels
-    that move alike are written together."""
+    """The random number of the new events. A transaction has one for all channels, so that one
+    statement can move the heads of many."""
     records: list[Record] = field(default_factory=list)
     dropped: int = 0
     before: str = ""
     """The tag of the event before the new ones."""
     ids: dict[str, str] = field(default_factory=dict)
-    """The ids of events with keys, by the key's hash: of those that were looked up, and of new
+    """The ids of events by the hashes of their keys: the events that were looked up, and the new
     ones."""
     new_keys: list[NewKey] = field(default_factory=list)
     behind: bool = False
@@ -86,7 +86,7 @@ class Locked:
         return [f"{self.epoch}-{seq}-{self.tag}" for seq in range(first, self.head + 1)]
 
     def move(self, type: str, data: str, kind: int, state: str, key_hash: str) -> None:
-        """Number an event of the outbox, unless it was published; drop it if the channel has
+        """Number an event of the outbox, unless an event has its key; drop it if the channel has
         ended."""
         if key_hash in self.ids:
             return
@@ -104,7 +104,7 @@ def lock_first(
 ) -> dict[str, Locked]:
     written = statements(cursor.db)
     if not at_once and not written.has_own_wait:
-        # Mostly nobody has it, and then there is nothing to bound.
+        # Usually the row is free, and then there is no wait to bound.
         locked = fetch(cursor, written.lock_free, [first], nonce)
         if locked:
             return locked

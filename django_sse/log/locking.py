@@ -1,8 +1,8 @@
-"""Creating the rows of channels, and waiting for them, without a lock that others want.
+"""Creating the rows of channels, and waiting for their locks while holding no other lock.
 
-A transaction that waits for one row while it has locked others stops everybody who wants those. So
-it waits for at most one row, which it locks first, and takes all others only if nobody has them. A
-wait ends after ``LOCK_STEP``, and starts again.
+A transaction that waits for one row while it has locked others delays all writers to those. So it
+waits for at most one row, which it locks first, and skips all others that are locked. A wait ends
+after ``LOCK_STEP`` seconds, and starts again.
 """
 
 from __future__ import annotations
@@ -34,12 +34,13 @@ _SQLSTATE = "55P03"
 _ERRNO = 1205
 
 
-# Seconds that the creation of a channel waits for another that creates it; none on MariaDB.
+# Seconds for which the creation of a channel waits while another transaction creates it. MariaDB
+# counts whole seconds, so there it does not wait.
 _MAKE_WAIT = 0.05
 
 
 class StillLocked(Exception):
-    """A statement waited for a lock as long as it may."""
+    """A statement waited for a lock for its whole time."""
 
 
 def absent(cursor: CursorWrapper, names: Sequence[str]) -> list[str]:
@@ -54,8 +55,8 @@ def absent(cursor: CursorWrapper, names: Sequence[str]) -> list[str]:
 def bounded(alias: str, seconds: float = LOCK_STEP) -> Iterator[None]:
     """Open a transaction whose statements, after ``bound``, wait at most ``seconds`` for a lock.
 
-    Raises ``StillLocked`` after that. Afterwards the session's settings are as they were. On
-    MariaDB ``Statements.lock`` has its own time-out, and needs no setting.
+    Raises ``StillLocked`` after that. Restores the session's settings at the end. On MariaDB
+    ``Statements.lock`` has its own time-out, and needs no setting.
     """
     connection = connections[alias]
     with _session_bounded(connection, int(seconds)), transactions.read_committed(alias):
@@ -68,14 +69,14 @@ def bounded(alias: str, seconds: float = LOCK_STEP) -> Iterator[None]:
 
 
 def bound(cursor: CursorWrapper, seconds: float = LOCK_STEP) -> None:
-    """Bound what the statements of this transaction wait for a lock; see ``bounded``."""
+    """Bound how long the statements of this transaction wait for a lock; see ``bounded``."""
     if cursor.db.vendor == "postgresql":
         # It ends with the transaction.
         cursor.execute(f"SET LOCAL lock_timeout = {seconds * 1000:.0f}")
 
 
 def sets_session(connection: BaseDatabaseWrapper, seconds: float = LOCK_STEP) -> bool:
-    """Return whether ``bounded`` has to set a variable of the session: three statements more."""
+    """Return whether ``bounded`` has to set a variable of the session, with three statements."""
     if connection.vendor != "mysql":
         return False
     return seconds != LOCK_STEP or not getattr(connection, "mysql_is_mariadb", False)
@@ -93,7 +94,7 @@ def _session_bounded(connection: BaseDatabaseWrapper, seconds: int) -> Iterator[
     try:
         yield
     finally:
-        # A connection that is lost takes its settings along.
+        # The settings of a lost connection are gone with it.
         with suppress(Error), connection.cursor() as cursor:
             cursor.execute("SET innodb_lock_wait_timeout = %s", [before])
 
@@ -127,8 +128,8 @@ def patiently(alias: str, channel: str, work: Callable[[], T]) -> T:
 def make_channels(alias: str, names: Iterable[str]) -> None:
     """Create the rows of the channels ``names`` that do not exist yet.
 
-    Never inside the append's own transaction, which would hold its locks while an insert waits for
-    another. Sorted, because two inserts of the same names in opposite order would deadlock.
+    Never call it inside the append's own transaction, which would hold its locks while the insert
+    waits. The rows are sorted, because two inserts of the same names in opposite order deadlock.
     """
     now = DatabaseNow()
     rows = [
@@ -146,7 +147,7 @@ def make_channels(alias: str, names: Iterable[str]) -> None:
 def make_absent(alias: str, names: Iterable[str]) -> list[str]:
     """Create the channels ``names``; return those that another transaction is creating.
 
-    That takes a transaction of the library's a moment, and one that is stuck for ever.
+    It waits only a moment for that transaction, which may be stuck.
     """
     names = sorted(names)
 
@@ -161,6 +162,6 @@ def make_absent(alias: str, names: Iterable[str]) -> list[str]:
     except StillLocked:
         if len(names) == 1:
             return names
-        # None of them was created, because of one.
+        # One of them kept all from being created: try each.
         return [each for name in names for each in make_absent(alias, [name])]
     return []

@@ -34,15 +34,15 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Patience:
-    """Seconds that the hooks of a transaction may still wait for channels that others lock."""
+    """The seconds for which the hooks of a transaction may still wait for locked channels."""
 
     left: float
 
 
 def _patience(alias: str) -> _Patience:
-    """Return the patience of all hooks of this transaction.
+    """Return the patience that all hooks of this transaction share.
 
-    The hooks of a hundred publishes to one locked channel would otherwise wait a hundred times.
+    Otherwise the hooks of a hundred publishes to one locked channel would wait a hundred times.
     """
     for _, hook, *_ in reversed(connections[alias].run_on_commit):
         if isinstance(found := getattr(hook, "patience", None), _Patience):
@@ -187,7 +187,7 @@ class ModelLog(EventLog):
         row = Channel.objects.using(self.alias).filter(pk=head.key)
 
         def empty() -> bool:
-            # The channel first: who waits for it must not have locked the event.
+            # The channel first: a transaction that waits for it must not have locked the event.
             with locking.held(self.alias, channel):
                 if not events.update(kind=Kind.REDACTED, type="", data=""):
                     return False

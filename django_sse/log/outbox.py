@@ -76,7 +76,7 @@ class _Room:
 def move_outboxes(cursor: CursorWrapper, channels: Iterable[Locked]) -> bool:
     """Move the outbox events of ``channels`` to the log, within the limits of one transaction.
 
-    Returns whether all of them were moved; a channel that has more of them is ``behind``.
+    Returns whether all of them were moved. A channel that has more is then ``behind``.
     """
     room = _Room(MOVED_EVENTS, MOVED_CHARACTERS)
     pending = [each for each in channels if each.pending]

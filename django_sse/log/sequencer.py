@@ -2,10 +2,10 @@
 
 It runs a short transaction of its own: lock the channel's row, move the committed outbox events,
 append the new ones, move the head. The row is locked *before* anything is read, so that the holder
-sees all events sequenced before. It waits for one row at most, and before it locks others, so that
-no two publishers wait for each other, and no third for both (``locking``). If the outbox is large,
-several transactions that only move parts of it come first, so that none is long or needs much
-memory.
+sees all events sequenced before. A transaction waits for at most one row, and before it locks
+others, so that two publishers never wait for each other, nor a third for both (``locking``). If the
+outbox is large, several transactions that only move parts of it come first, so that none is long or
+needs much memory.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ _NAMED = 10
 def sequence_outbox(alias: str, names: Iterable[str], *, wait: float = 0.0) -> list[Appended]:
     """Sequence the outbox events of the channels ``names``.
 
-    Waits for those that are locked, one after the other and at most ``wait`` seconds for all of
-    them; then they are skipped.
+    Waits for locked channels, one after the other and at most ``wait`` seconds for all of them.
+    Skips those that are still locked then.
     """
     ends = time.monotonic() + wait
     left = transactions.run(alias, lambda: _waiting(alias, list(names)))
@@ -80,9 +80,9 @@ def _waiting(alias: str, names: Sequence[str]) -> list[str]:
 
 
 def _sequence_free(alias: str, names: Sequence[str]) -> tuple[dict[str, Appended], list[str]]:
-    """Sequence the outbox events of those channels that nobody has locked.
+    """Sequence the outbox events of those channels that are not locked.
 
-    Returns what was sequenced, by channel, and the channels that are locked.
+    Returns what was sequenced, by channel, and the locked channels.
     """
     appended: dict[str, Appended] = {}
     left: list[str] = []
@@ -116,13 +116,13 @@ def sequence(
 
     ``take`` is called with the locked channels, and appends its entries to them. Returns the events
     that were appended, and the result of ``take``. Channels that do not exist are created, except
-    those to ``never_make``: they are missing from what ``take`` gets.
+    those in ``never_make``, which ``take`` does not get.
 
-    With ``wait``, locked channels are waited for at most so many seconds; if one is to be the
-    ``first``, in the queue for that one from the beginning. Raises ``ChannelLocked`` after that.
-    Without ``wait``, channels that another transaction has locked are skipped, if the database
-    supports that: ``take`` gets them as a second argument. Others may then be ``behind``: they have
-    more events in the outbox than one transaction moves.
+    With ``wait`` it waits at most so many seconds for locked channels, and queues for ``first``
+    before all others. Raises ``ChannelLocked`` after that. Without ``wait`` it skips channels that
+    another transaction has locked, if the database supports that, and ``take`` gets them as a
+    second argument. The channels that it gets may then be ``behind``: they have more events in the
+    outbox than one transaction moves.
 
     ``take`` may be called several times, each time with freshly locked channels. An error that it
     raises rolls its transaction back. After an error that follows ``before_commit`` everything may
@@ -144,8 +144,8 @@ def sequence_queued(
 ) -> tuple[list[Appended], T]:
     """Wait in the queue for the channel ``first``; then do as ``sequence`` does without waiting.
 
-    The other channels are those that ``join`` returns, and those of them that it must never make.
-    It is called once, when the wait is over. Raises ``ChannelLocked`` if it is in vain.
+    ``join`` is called once, when the wait is over. It returns the other channels, and those that
+    must not be created. Raises ``ChannelLocked`` if ``first`` stays locked.
     """
     work = _Work(alias, [first], take, before_commit, join=join)
     return _carry_out(work, first, time.monotonic())
@@ -162,9 +162,9 @@ class _Work(Generic[T]):
     never_make: Collection[str] = ()
     waits: bool = False
     join: Callable[[], tuple[list[str], Collection[str]]] | None = None
-    """None when it has been called."""
+    """None after it was called."""
     unmade: list[str] = field(default_factory=list)
-    """Channels that another transaction is creating, if it does not wait."""
+    """Channels that another transaction is creating, for work that does not wait."""
 
 
 def _carry_out(work: _Work[T], first: str, ends: float) -> tuple[list[Appended], T]:
@@ -186,16 +186,16 @@ def _carry_out(work: _Work[T], first: str, ends: float) -> tuple[list[Appended],
 
 
 class _Missing(NamedTuple):
-    """Channels without which an attempt cannot go on: locked by others, or not there."""
+    """Channels that a transaction needs but could not lock: ``locked`` by others, or ``absent``."""
 
     locked: Sequence[str]
     absent: Sequence[str] = ()
 
 
 def _make_and_wait(work: _Work[T], missing: _Missing, ends: float) -> str:
-    """Create the channels that do not exist; return the one that the next attempt has to wait for.
+    """Create the absent channels; return the one for which the next transaction has to wait.
 
-    Raises ``ChannelLocked`` if the time has come that the waits end.
+    Raises ``ChannelLocked`` if the time for waiting is over.
     """
     if work.join is not None:
         raise ChannelLocked(missing.locked[0])
@@ -221,7 +221,7 @@ def _attempt(work: _Work[T], first: str) -> tuple[Collection[Locked], list[T]] |
             locked = _lock(cursor, work, first)
             missing = _missing(cursor, work, locked)
             if missing.absent or (missing.locked and work.waits):
-                # Rolled back: locks alone need not be written to the disk.
+                # Roll back: a commit of locks alone would cost a write to the disk.
                 transaction.set_rollback(True, using=alias)
                 return missing
             taken: list[T] = []
@@ -247,10 +247,10 @@ def _missing(cursor: CursorWrapper, work: _Work[T], locked: Mapping[str, Locked]
 
 
 def _lock(cursor: CursorWrapper, work: _Work[T], first: str) -> dict[str, Locked]:
-    """Lock the channels; those that do not exist or are locked are missing in the result.
+    """Lock the channels; return them without those that do not exist or are locked by others.
 
-    Waits only for ``first``, and before anything is locked. Raises ``StillLocked``. If the database
-    cannot skip locked rows, it waits for all.
+    Waits only for ``first``, before it locks anything else. If the database cannot skip locked rows
+    it waits for all. Raises ``StillLocked``.
     """
     written = statements(cursor.db)
     if not written.skips_locked:
@@ -261,7 +261,7 @@ def _lock(cursor: CursorWrapper, work: _Work[T], first: str) -> dict[str, Locked
     _join(work)
     others = [name for name in work.names if name != first]
     if work.waits and first and not locked:
-        # It has to be created first.
+        # ``first`` has to be created before.
         return {}
     return locked | fetch(cursor, written.lock_free, others, nonce)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from django.db.models import Func, Model
 
 LOCK_STEP = 1
-"""Seconds that ``lock`` waits for a locked row on MariaDB, which counts whole ones."""
+"""Seconds for which ``lock`` waits for a locked row on MariaDB, which counts whole seconds."""
 
 _written: dict[tuple[str, str, int], Statements] = {}
 
@@ -118,8 +118,8 @@ class Statements:
         data = f"CASE WHEN {event['seq']} > %s THEN {event['data']} ELSE '' END"
         columns = f"{event['seq type']}, {data}, {event['kind nonce']}"
         self.events = f"SELECT {columns} {of_channel} >= %s {page}"
-        """Selects events and, without its data, the one before them; parameters: the seq of that
-        one, the channel's key, that seq again, the limit."""
+        """Selects events and, without its data, the event before them; parameters: the seq of that
+        event, the channel's key, that seq again, the limit."""
         self.events_up_to = f"SELECT {columns} {of_channel} >= %s {up_to} {page}"
         """As ``events``, with the highest seq as a parameter before the limit."""
         self.sizes = f"SELECT {size} {of_channel} > %s {page}"
@@ -187,8 +187,8 @@ class Statements:
             if self.has_own_wait:
                 self._for_update += f" WAIT {LOCK_STEP}"
         if connection.vendor == "mysql":
-            # In a small table InnoDB reads all rows and locks each for a moment, so that others
-            # would take it for locked. The unique index of a column has the column's name.
+            # In a small table InnoDB reads all rows and locks each for a moment, so that other
+            # writers would skip it. The unique index of a column has the column's name.
             self._by_hash = f"FORCE INDEX ({self._channel['name_hash']}) "
 
     def lock(self, count: int) -> str:
@@ -220,7 +220,7 @@ class Statements:
         return f"UPDATE {c} SET {same} WHERE {c['name_hash']} {_in(count)}"
 
     def existing(self, count: int) -> str:
-        """Select, of these hashes, the ones that are a channel's."""
+        """Select those of these hashes that belong to channels."""
         c = self._channel
         return f"SELECT {c['name_hash']} FROM {c} WHERE {c['name_hash']} {_in(count)}"
 
@@ -267,13 +267,14 @@ class Statements:
         return f"{k.insert('key_hash channel seq tag created')} {there} {changes}"
 
     def keys_of_events(self, count: int) -> str:
-        """Select hash, channel, seq and tag of those of these keys that are not old."""
+        """Select hash, channel, seq and tag of the keys with these hashes that are not old."""
         k = self._key
         where = f"{k['key_hash']} {_in(count)} AND {k['created']} > {self._oldest_key}"
         return f"SELECT {k['key_hash channel seq tag']} FROM {k} WHERE {where}"
 
     def deferred_keys(self, names: int, count: int) -> str:
-        """Select those of these hashes of keys that are in the outbox; the channels' come first."""
+        """Select those of these keys' hashes that are in the outbox; the channels' hashes come
+        first in the parameters."""
         o = self._outbox
         where = f"{o['name_hash']} {_in(names)} AND {o['key_hash']} {_in(count)}"
         return f"SELECT {o['key_hash']} FROM {o} WHERE {where}"

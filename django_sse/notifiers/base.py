@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Wakeup(NamedTuple):
-    """``channel`` may have events up to ``seq``, which has this ``tag``, of ``epoch``."""
+    """``channel``, with this ``epoch``, may have events up to ``seq``, which has this ``tag``."""
 
     channel: str
     epoch: str

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Command(EventStreamCommand):
-    help = "Show the epochs, the heads and the states of channels, by default of all."
+    help = "Show the epoch, head and state of each channel, or of the channels named."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("channels", nargs="*", metavar="CHANNEL", help="A channel's name.")

@@ -32,8 +32,8 @@ class Command(EventStreamCommand):
 
         parser.add_argument(
             "--key",
-            help="For 24 hours the same key on the same channel is the same event, so that the "
-            "command can be repeated.",
+            help="A name for the event: repeating the command with it within 24 hours publishes "
+            "nothing more.",
         )
 
     def work(self, options: dict[str, Any]) -> None:

@@ -33,9 +33,9 @@ class Command(EventStreamCommand):
         "Remove old events from the log. With --age or --count only those limits apply; without "
         "both, RETENTION's AGE and COUNT do. A client that reconnects at a removed position gets a "
         "stream-reset. Without any argument the command also removes runs that ended longer than "
-        "RUN_AGE ago, and ends runs whose process has died, for which it watches all processes for "
-        "up to RUNS's LEASE. It always removes keys of publishes that are older than 24 hours. It "
-        "prints how many it removed."
+        "RUN_AGE ago, and ends runs whose process has died: it watches all processes for up to "
+        "RUNS's LEASE to find them. It always removes keys of publishes that are older than 24 "
+        "hours. It prints how many it removed."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -85,7 +85,7 @@ class Command(EventStreamCommand):
         try:
             return trim(log, name, age, count)
         except ChannelLocked as error:
-            # The others must not wait for it until somebody looks.
+            # The other channels must still be trimmed.
             self.stderr.write(self.style.WARNING(str(error)))
             return 0
 
@@ -98,13 +98,13 @@ class Command(EventStreamCommand):
 
     def _end_lost(self) -> None:
         seconds = conf.current().RUNS.LEASE
-        self.stdout.write(f"Watching for up to {seconds:g} s which processes with runs are alive.")
+        self.stdout.write(f"Watching for up to {seconds:g} s which processes are alive.")
         self.stdout.flush()
         if not lost.end_all_lost():
             self.stderr.write(
                 self.style.WARNING(
-                    "The database was away too often to tell of all processes whether they are "
-                    "alive. Run the command again."
+                    "The database was away too often to find out which processes are alive. Run "
+                    "the command again."
                 )
             )
 

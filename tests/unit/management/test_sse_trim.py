@@ -316,7 +316,7 @@ def test_where_the_database_is_away_again_and_again_it_ends_nothing(
     silent = a_run(ended=None)
     # Each of its own writes is later than the one before promised.
     monkeypatch.setattr(lost, "longest_pause", lambda: 0.0)
-    assert "too often to tell" in complaints("sse_trim")
+    assert "too often to find out" in complaints("sse_trim")
     assert store.state(silent)[0] == ""
 
 
