@@ -43,19 +43,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from django_sse.exceptions import ChannelFinished, LogUnavailable
 from django_sse.log.empty import empty_epoch
 from django_sse.models import Kind, State
-from django_sse.signals import events_dropped
 from django_sse.wire.cursor import NO_TAG, Position, tag_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime, timedelta
 
 __all__ = [
     "Appended",
-    "ChannelLocked",
     "Entry",
     "EventLog",
     "Head",
@@ -343,55 +340,6 @@ class EventLog(ABC):
     @abstractmethod
     def redact(self, channel: str, seq: int) -> bool:
         """Replace one event with a tombstone, for good; return False if there is no such event."""
-
-
-class ChannelLocked(LogUnavailable):
-    """Nothing was written, because another transaction has locked the row of ``channel``."""
-
-    def __init__(self, channel: str) -> None:
-        super().__init__(
-            f"The channel {channel!r} is locked by another transaction, so nothing was written "
-            'to it. The section "Locks" of docs/operations.md says how to find that transaction, '
-            "and which time-outs end one whose client is gone."
-        )
-        self.channel = channel
-
-
-def fitting(sizes: Iterable[int]) -> int:
-    """Return how many of the events with these ``sizes`` fit in a page, at least one."""
-    total = 0
-    count = 0
-    for size in sizes:
-        total += size
-        if count and total > PAGE_CHARACTERS:
-            break
-        count += 1
-    return count
-
-
-def refuse_after_end(entries: Iterable[Entry], ended: Mapping[str, str]) -> None:
-    """Raise ``ChannelFinished`` for an entry after the end of its channel.
-
-    ``ended`` maps channels that have ended to their states; the ``entries`` may contain an end,
-    too.
-    """
-    states = dict(ended)
-    for entry in entries:
-        if state := states.get(entry.channel):
-            raise ChannelFinished.of(entry.channel, state)
-        if entry.kind == TERMINAL:
-            states[entry.channel] = entry.state
-
-
-def report_dropped(channel: str, count: int) -> None:
-    """Log and signal that deferred events came after the channel's end and were dropped."""
-    logger.warning(
-        "Dropped %d events for the channel %r: they were committed after it had finished.",
-        count,
-        channel,
-    )
-    # Robust: the events sequenced beside them are committed and must still be announced.
-    events_dropped.send_robust(EventLog, channel=channel, count=count)
 
 
 def check_limits(age: timedelta | None, count: int | None) -> None:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from django_sse.exceptions import ChannelFinished
 from django_sse.log import keys, locking
-from django_sse.log.base import TERMINAL, Appended, Entry, Record, new_record, report_dropped
+from django_sse.log.base import TERMINAL, Appended, Entry, Record, new_record
 from django_sse.log.keys import NewKey
 from django_sse.log.orm import channel_hash, insert, refuse_over_packet
+from django_sse.log.rules import report_dropped
 from django_sse.log.statements import statements
 from django_sse.wire.cursor import MAX_SEQ, make_nonce, tag_of
 

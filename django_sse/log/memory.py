@@ -28,10 +28,8 @@ from django_sse.log.base import (
     Record,
     State,
     check_limits,
-    fitting,
-    refuse_after_end,
-    report_dropped,
 )
+from django_sse.log.rules import fitting, refuse_after_end, report_dropped
 from django_sse.wire.cursor import NO_TAG, make_epoch, make_nonce, tag_of
 
 if TYPE_CHECKING:

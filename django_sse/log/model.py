@@ -13,18 +13,9 @@ from django.utils import timezone
 
 from django_sse import conf, constants
 from django_sse.log import batch, keys, locking, outbox, reads, sequencer, transactions, trimming
-from django_sse.log.base import (
-    Appended,
-    Entry,
-    EventLog,
-    Head,
-    Kind,
-    Outcome,
-    Page,
-    check_limits,
-    refuse_after_end,
-)
+from django_sse.log.base import Appended, Entry, EventLog, Head, Kind, Outcome, Page, check_limits
 from django_sse.log.orm import BATCH, DatabaseNow, channel_hash
+from django_sse.log.rules import refuse_after_end
 from django_sse.models import Channel, OutboxEvent, StoredEvent
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from django.db import connections
 
 from django_sse.log import transactions
-from django_sse.log.base import Head, Page, Record, fitting
+from django_sse.log.base import Head, Page, Record
 from django_sse.log.orm import BATCH, channel_hash
+from django_sse.log.rules import fitting
 from django_sse.log.statements import statements
 from django_sse.wire.cursor import MAX_SEQ, NO_TAG, tag_of
 

@@ -20,7 +20,7 @@ from django_sse import apublish, apublish_many, group_commit, publish, publish_m
 from django_sse.exceptions import LogUnavailable
 from django_sse.hub.orphans import Orphans
 from django_sse.log import get_log, sequencer
-from django_sse.log.base import ChannelLocked
+from django_sse.log.locking import ChannelLocked
 from django_sse.log.model import ModelLog
 from django_sse.log.orm import channel_hash
 from tests.appending import append_to
