@@ -203,6 +203,8 @@ class Hub:
         heads = await self.run(self.log.heads, [topic.channel for topic, *_ in before])
         for topic, generation, position in before:
             if topic.generation != generation:
+                # It started again with a head that may be older than what caused this comparison.
+                topic.look()
                 continue
             head = heads.get(topic.channel)
             if head is None and not topic.waiters:
@@ -223,14 +225,16 @@ class Hub:
         behind: Callable[[Topic, Head], object],
     ) -> None:
         """Compare a topic that had an empty epoch before the query for ``head``."""
-        if head is None or not is_empty(topic.epoch):
-            # There is still no row, or the topic got the row's epoch meanwhile.
+        if head is None:
             return
-        if head.floor:
-            await self.replaced(topic, generation)
-            return
-        topic.adopt(head.epoch, head.key)
-        self._take_head(topic, head, behind)
+        if is_empty(topic.epoch):
+            if head.floor:
+                await self.replaced(topic, generation)
+                return
+            topic.adopt(head.epoch, head.key)
+        # Otherwise this process has made the row meanwhile. Others may have published to it, too.
+        if head.epoch == topic.epoch:
+            self._take_head(topic, head, behind)
 
     def _take_head(self, topic: Topic, head: Head, behind: Callable[[Topic, Head], object]) -> None:
         if head.redactions != topic.redactions:

@@ -95,6 +95,26 @@ async def test_a_row_that_is_made_during_a_comparison_is_no_other_log(log: Watch
     assert (topic.generation, in_ring(topic)) == (0, ["1"])
 
 
+@pytest.mark.parametrize("joins", [False, True])
+async def test_a_row_that_is_made_during_a_comparison_hides_no_event_of_others(
+    log: WatchedLog, joins: bool
+) -> None:
+    topic = await get_hub().topic("a", Reader())
+    first = append("1")
+    commit_elsewhere("a", "2")
+    async with connected("a") as client:
+        await asyncio.to_thread(client.stream.settle)
+        with log.held("heads"):
+            work = client.opened() if joins else get_hub().check(topic)
+            comparing = asyncio.create_task(work)
+            await asked(log)
+            topic.deliver(first)
+        # No reset: the stream begins at the head that it was told.
+        await comparing
+    await read_up_to(topic, 2)
+    assert (topic.generation, in_ring(topic)) == (0, ["1", "2"])
+
+
 async def test_commits_that_arrive_in_the_other_order_are_all_there(log: WatchedLog) -> None:
     topic = await get_hub().topic("a", Reader())
     first, second = append("1"), append("2")

@@ -18,6 +18,7 @@ from tests.unit.hub.support import (
     HandNotifier,
     Reader,
     WatchedLog,
+    append,
     asked,
     commit,
     commit_elsewhere,
@@ -26,6 +27,7 @@ from tests.unit.hub.support import (
     in_ring,
     listening,
     numbers,
+    open_topic,
     read_up_to,
     texts,
 )
@@ -291,6 +293,22 @@ async def test_a_commit_during_the_comparison_is_no_rewind(log: WatchedLog) -> N
         await read_up_to(topic, 2)
     await checking
     assert topic.generation == 0
+
+
+async def test_a_comparison_that_another_log_overtakes_looks_at_that_log(log: WatchedLog) -> None:
+    hub, topic = get_hub(), await open_topic()
+    topic.deliver(append("1"))
+    log.clear()
+    append("2")
+    # It comes too late to compare the old log, but an event of the new one may have caused it.
+    with log.held("heads"):
+        comparing = asyncio.create_task(hub.check(topic))
+        await asked(log)
+        await topic.replaced(0)
+        append("3")
+    await comparing
+    await read_up_to(topic, 2)
+    assert (topic.generation, in_ring(topic)) == (1, ["3"])
 
 
 async def test_a_redaction_in_another_process_empties_the_ring(
