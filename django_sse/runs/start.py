@@ -77,7 +77,7 @@ async def _launch(
     with ExitStack() as place:
         place.callback(places.give_back)
         async with get_keeper().beginning() as lease:
-            task = await _begin(source, encoder, await creating(lease), on_error)
+            task = await _begin(source, encoder, await creating(lease), on_error, place)
         task.when_over(place.pop_all().close)
     return task
 
@@ -102,6 +102,7 @@ async def _begin(
     encoder: AnswerEncoder,
     run: Run,
     on_error: Callable[[BaseException], None],
+    place: ExitStack,
 ) -> RunTask:
     task = RunTask(run, encoder, on_error=on_error)
     keeper = get_keeper()
@@ -112,10 +113,14 @@ async def _begin(
         task.first.send_headers()
     except Exception:
         await task.ended()
-        # A call of the generator may still run in a thread, and nobody waits for it.
-        keeper.remove(task)
-        get_hub().forget(run.channel)
-        await _discard(run)
+        if task.has_stopped:
+            keeper.remove(task)
+            get_hub().forget(run.channel)
+            await _discard(run)
+        else:
+            # A call of the generator still runs in a thread. Nobody waits for it, but it counts,
+            # for its owner, too. The row stays, as that of a run that failed later does.
+            task.when_over(place.pop_all().close)
         raise
     return task
 

@@ -102,6 +102,11 @@ class RunTask:
             either = {self._generator_closed, self._writer}
             await asyncio.wait(either, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
 
+    @property
+    def has_stopped(self) -> bool:
+        """Whether nothing is left of its generator in any thread."""
+        return self._producer is None or self._producer.has_stopped
+
     def when_over(self, call: Callable[[], object]) -> None:
         """Call ``call`` on the loop when nothing of the run is left in any thread."""
         assert self._writer is not None

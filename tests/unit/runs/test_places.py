@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.http import Http404
 
 from django_sse.exceptions import Overloaded
@@ -65,6 +66,23 @@ async def test_a_run_that_never_was_leaves_its_place(configure: Overrides) -> No
             await begin(iter(["never"]))
     await over(await begin(tokens(1)))
     await eventually(lambda: places._taken == 0)
+
+
+@pytest.mark.options(RUNS_PER_PROCESS=1)
+async def test_a_run_that_never_was_counts_until_the_call_that_it_left_is_back() -> None:
+    async def impatient() -> AsyncIterator[str]:
+        async with asyncio.timeout(0.01):
+            await sync_to_async(go_on.wait)(TIMEOUT)
+        yield "never"
+
+    go_on = threading.Event()
+    with pytest.raises(TimeoutError):
+        await begin(impatient())
+    with pytest.raises(Overloaded):
+        await begin(tokens(1))
+    go_on.set()
+    await eventually(lambda: places._taken == 0)
+    await over(await begin(tokens(1)))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
