@@ -173,15 +173,26 @@ class Topic:
 
     def _take(self, appended: Appended) -> bool:
         """Add the events that the ring does not have; return False if they are of another log."""
-        first = appended.records[0].seq
-        if not self.ring.follows(first - 1, appended.before) or not self.ring.follows(
-            first, tag_of(appended.records[0].nonce)
-        ):
+        if not self._continue(appended.before, appended.records):
             # Another event has the same number: the log was rewound.
             self.spawn(self.replaced(self.generation))
             return False
         self._append(appended.records)
         return True
+
+    def _continue(self, before: str | None, records: Sequence[Record]) -> bool:
+        """Return whether ``records``, without holes, may be of the ring's log.
+
+        They are judged by the newest event that both have, which stands for all events up to it:
+        the ring may not know the first one. ``before`` is the tag of the event before them.
+        """
+        if not records:
+            return True
+        first = records[0].seq
+        seq = min(self.ring.tail, records[-1].seq)
+        if seq < first:
+            return self.ring.follows(first - 1, before)
+        return self.ring.follows(seq, tag_of(records[seq - first].nonce))
 
     @property
     def newest(self) -> tuple[int, str]:
@@ -254,10 +265,10 @@ class Topic:
             page = await self.read(after, limit)
             if generation != self.generation:
                 return
-            if not self.ring.follows(after, page.tag):
+            records = _after_the_last_hole(page.records)
+            if not self.ring.follows(after, page.tag) or not self._continue(None, records):
                 await self.replaced(generation)
                 return
-            records = _after_the_last_hole(page.records)
             if records and records[-1].seq > self.ring.tail:
                 if (before := records[0].seq - 1) > self.ring.tail:
                     self.ring.restart(before, page.tag if before == after else None)

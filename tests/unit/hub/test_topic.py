@@ -294,6 +294,37 @@ async def test_of_two_commits_that_tell_of_another_log_only_the_first_resets_and
     assert (topic.generation, in_ring(topic)) == (1, ["other 2", "other 3"])
 
 
+@pytest.mark.parametrize("in_memory", [0, 2])
+async def test_a_commit_that_overtakes_the_ring_of_a_rewound_log_is_of_another_log(
+    log: WatchedLog, in_memory: int
+) -> None:
+    append(*numbers(1, 8))
+    topic = await open_topic()
+    for number in range(in_memory):
+        topic.deliver(append(f"old {number}"))
+    log.restore("a", 5)
+    # Its first event has a number that the ring has not in memory.
+    topic.deliver(append(*numbers(6, 12)))
+    await eventually(lambda: topic.generation == 1)
+    assert (topic.reason, *topic.newest) == ("rewound", 12, log.position("a").tag)
+
+
+async def test_a_page_of_a_rewound_log_does_not_go_on_from_what_came_while_it_was_read(
+    log: WatchedLog,
+) -> None:
+    append("1")
+    topic = await open_topic()
+    late = append("2")
+    log.restore("a", 1)
+    append("other 2", "other 3")
+    with log.held():
+        topic.look()
+        await asked(log)
+        topic.deliver(late)
+    await eventually(lambda: topic.generation == 1)
+    assert topic.newest == (3, log.position("a").tag)
+
+
 @pytest.mark.options(GAP_WAIT=0.0)
 async def test_a_late_commit_of_the_old_log_does_not_rewind_the_new_one(log: WatchedLog) -> None:
     topic = await open_topic()
