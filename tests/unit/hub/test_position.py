@@ -201,6 +201,16 @@ def test_a_position_that_is_trimmed_while_it_is_judged_is_trimmed(ten: WatchedLo
     assert only(settle(ten, ["a"], before, "now")) == (10, "trimmed")
 
 
+@pytest.mark.parametrize(("tag", "reason"), [("", ""), ("tagtag", "rewound")])
+def test_a_position_that_becomes_the_floor_while_it_is_judged_misses_nothing(
+    ten: WatchedLog, tag: str, reason: str
+) -> None:
+    position = ten.position("a", 8)
+    ten.on_tag = lambda: ten.trim("a", count=2)
+    brought = str(position._replace(tag=tag or position.tag))
+    assert only(settle(ten, ["a"], brought, "now")) == (10 if reason else 8, reason)
+
+
 @pytest.mark.parametrize("since", [5, "moment"])
 def test_a_beginning_that_is_trimmed_while_it_is_looked_up_is_at_the_floor(
     ten: WatchedLog, since: Any
