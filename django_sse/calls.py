@@ -1,4 +1,4 @@
-"""What coroutines publish, on its way to the group commit and back: calls and their outcomes."""
+"""Calls: the events that coroutines publish through the group commit, and their outcomes."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class Call(NamedTuple):
 
 
 class Size:
-    """The size of a transaction, of which calls are added until it is full."""
+    """The size of a transaction, to which calls are added until it is full."""
 
     def __init__(self) -> None:
         self._channels: set[str] = set()
         self._events = self._characters = 0
 
     def fits(self, call: Call) -> bool:
-        """Add ``call``; return whether it fits. The first fits whatever its size."""
+        """Add ``call`` and return whether it fits. The first one always fits."""
         first = not self._events
         self._channels.update(entry.channel for entry in call.entries)
         self._events += len(call.entries)
@@ -74,5 +74,5 @@ def outcome_of(error: BaseException) -> Exception:
 
 
 def without_thread(error: Exception) -> LogUnavailable:
-    """Return the outcome of calls because no thread could be started."""
+    """Return the outcome of calls for which no thread could be started."""
     return LogUnavailable(f"The thread that writes to the log could not be started: {error}")

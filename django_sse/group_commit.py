@@ -7,7 +7,7 @@ without a timer.
 - Each channel's events are sequenced in the order of the calls, across all threads and event loops
   of the process.
 - A transaction takes only the calls whose channels no other transaction has locked. The others go
-  to the slow lane, and so does, while something of a channel waits there, all that follows it.
+  to the slow lane. Later calls on their channels follow them there, until none of them waits.
 - Once the call returns, its events are committed, are in this process's rings, and have been
   announced to the other processes.
 - If a caller is cancelled while its events wait for a transaction, they are not published. Events
@@ -50,7 +50,7 @@ class _Writer:
 
     def put(self, call: Call) -> None:
         with self._lock:
-            # If nothing is before it here, it needs no thread to get to the slow lane.
+            # If no call is before it here, it can go to the slow lane without a thread.
             behind = not self._busy and self._slow_lane.must_take(call)
             if not behind:
                 self._calls[call.outcome] = call
@@ -96,7 +96,7 @@ class _Writer:
         return _commit([call.entries for call in calls]) if calls else []
 
     def _take(self) -> list[Call]:
-        """Remove and return the calls for the next transaction; the slow lane may get some, too."""
+        """Remove and return the calls for the next transaction; some may go to the slow lane."""
         taken: list[Call] = []
         size = Size()
         while self._calls:
@@ -116,7 +116,7 @@ class _Writer:
         outcomes = list(zip(calls, found, strict=True))
         locked = [(call, error.channel) for call, error in outcomes if _is_locked(error)]
         told_later(each for each in outcomes if not _is_locked(each[1]))
-        # Before the next calls are taken, some of which belong behind these.
+        # Before the next calls are taken, because some of them must wait behind these.
         if locked:
             self._slow_lane.take(locked)
         with self._lock:

@@ -1,12 +1,12 @@
 """The slow lane of the group commit: calls for channels that other transactions have locked.
 
 - The calls of a channel are appended in their order. A call over several channels waits until it is
-  the first of each of them, and what follows it on any of them waits behind it.
-- No channel waits behind another. A few threads each wait for one channel, in the database's own
-  queue, so that each publisher to a busy channel has its turn. Channels that were not given free in
-  one such wait share a part of these threads, and take turns. Whichever thread gets its channel
-  then takes the calls of all other channels that are free, too; and from time to time all are tried
-  without waiting.
+  the first of each of them, and later calls on any of them wait behind it.
+- No channel waits for another. A few threads each wait for one channel, in the database's own
+  queue, so that each publisher to a busy channel gets its turn. Channels that stayed locked for a
+  whole wait are stuck: they take turns in some of these threads. A thread that gets its channel
+  also takes the calls of all other channels that are free. From time to time a thread tries all
+  channels without waiting.
 - After ``LOCK_WAIT`` seconds a call is refused with ``ChannelLocked``.
 """
 
@@ -33,18 +33,17 @@ if TYPE_CHECKING:
 
     from django_sse.log.base import Entry, Outcome
 
-# The threads that wait for a channel each: some for channels that are stuck, because one wait was
-# not enough, and others for the rest. A busy channel must not wait until the waits for those that
-# are stuck have ended.
+# The number of threads that wait for a channel each: some for busy channels, and others for stuck
+# ones. A busy channel must not wait until the waits for stuck channels have ended.
 _WAITERS = 2
 _WAITERS_FOR_STUCK = 2
-# Seconds that such a wait takes, and between two times that all are tried without waiting.
+# Seconds that such a wait takes, and seconds between two tries of all channels without waiting.
 _WAIT = 1.0
 _PAUSE = 0.1
 # Seconds after which a call has waited for long.
 _LONG = 0.2
-# Seconds for which a channel that was found locked is queued for without trying it first, and the
-# number of such channels.
+# Seconds for which calls queue for a channel that was found locked, without trying it first, and
+# the number of such channels.
 _BUSY = 1.0
 _REMEMBERED = 10_000
 
@@ -66,11 +65,11 @@ class SlowLane:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        # All, the oldest first; and those of each channel, in their order. Keyed by outcome: a
-        # cancelled call is removed without a search.
+        # All calls, the oldest first, and the calls of each channel in their order. Keyed by
+        # outcome, so that a cancelled call is removed without a search.
         self._calls: OrderedDict[asyncio.Future[Outcome], _Waiting] = OrderedDict()
         self._channels: dict[str, OrderedDict[asyncio.Future[Outcome], _Waiting]] = {}
-        # Whether a channel was waited for in vain, in the order of their turns.
+        # Whether each channel is stuck, in the order of their turns.
         self._turns: OrderedDict[str, bool] = OrderedDict()
         self._jobs: set[_Job] = set()
         # When channels were last found locked without waiting.
@@ -81,9 +80,9 @@ class SlowLane:
         )
 
     def must_take(self, call: Call) -> bool:
-        """Take ``call`` if something of one of its channels waits here, or was found locked.
+        """Take ``call`` if calls for one of its channels wait here, or if one was found locked.
 
-        Returns whether it did; ``go_on`` has to be called afterwards.
+        Returns whether it took the call. Then ``go_on`` has to be called.
         """
         # Only the group commit adds calls, so an empty lane stays empty until it does.
         if not self._channels and not self._locked_at:
@@ -96,7 +95,7 @@ class SlowLane:
         return False
 
     def _is_busy(self, channel: str) -> bool:
-        """Return whether ``channel`` was found locked a moment ago: it is queued for at once."""
+        """Return whether ``channel`` was found locked a moment ago, so that calls queue for it."""
         locked_at = self._locked_at.get(channel)
         if locked_at is None:
             return False
@@ -106,7 +105,7 @@ class SlowLane:
         return False
 
     def take(self, calls: Iterable[tuple[Call, str]]) -> None:
-        """Take calls, each with the locked channel that it met, in their order."""
+        """Take calls in their order, each with its channel that is locked."""
         now = time.monotonic()
         with self._lock:
             if len(self._locked_at) > _REMEMBERED:
@@ -147,7 +146,7 @@ class SlowLane:
     # -- jobs
 
     def go_on(self) -> None:
-        """Start what can be started."""
+        """Start the jobs that can be started."""
         while self._calls:
             with self._lock:
                 told: list[tuple[Call, Outcome]] = list(self._expired())
@@ -181,10 +180,11 @@ class SlowLane:
         long_ago = time.monotonic() - _LONG
         for channel in self._in_turn() if any(room.values()) else ():
             stuck = self._turns[channel]
-            # What a call over several channels lacks may be another one of them.
+            # A call over several channels may wait for another one of them.
             first = next(iter(self._channels[channel].values()))
             if not stuck and for_busy and first.since > long_ago:
-                # Whoever waits already takes it along. Two would halve the transactions.
+                # The thread that waits already takes this call, too. Two threads would write
+                # transactions of half the size.
                 continue
             if room[stuck] and first.locked not in awaited and self._is_ready(first):
                 self._turns.move_to_end(channel)
@@ -192,10 +192,11 @@ class SlowLane:
         return self._next_try()
 
     def _in_turn(self) -> list[str]:
-        """Return the channels in the order in which they are waited for.
+        """Return the channels in the order in which threads wait for them.
 
-        In all processes it is the same, so that they queue for the same one, and whoever gets it
-        finds the others free and takes them along. A call that has waited for long goes first.
+        The order is the same in all processes, so that they queue for the same channel. The process
+        that gets it finds the others free, and takes their calls, too. A call that has waited for
+        long goes first.
         """
         oldest = next(iter(self._calls.values()))
         stuck = [channel for channel, stuck in self._turns.items() if stuck]
@@ -205,7 +206,7 @@ class SlowLane:
         return [*oldest.channels, *busy, *stuck]
 
     def _next_try(self) -> _Job | None:
-        """Return the job that tries everything without waiting, from time to time."""
+        """Return the job that tries all channels without waiting, if it is time for one."""
         now = time.monotonic()
         if now - self._tried < _PAUSE or not all(job.channel for job in self._jobs):
             return None
@@ -217,10 +218,10 @@ class SlowLane:
         return job
 
     def claim(self, channel: str) -> list[_Waiting]:
-        """Return the calls for a transaction: those of ``channel``, which is locked, and others.
+        """Return the calls for a transaction that has locked ``channel``: its own, and others.
 
-        Without a channel it tries all. Otherwise it leaves out the ones that are stuck: a busy
-        channel's transactions are many, and must not try each of them each time.
+        If ``channel`` is empty, they are the calls of all channels. Otherwise those of stuck
+        channels are left out: a busy channel has many transactions, which must not all try them.
         """
         size = Size()
         claimed: list[_Waiting] = []
@@ -234,14 +235,14 @@ class SlowLane:
         return claimed
 
     def _is_ready(self, waiting: _Waiting) -> bool:
-        """Return whether a call is the first of all of its channels, and in no transaction."""
+        """Return whether a call is the first on all of its channels, and in no transaction."""
         queues = (self._channels[each].values() for each in waiting.channels)
         return not waiting.running and all(next(iter(queue)) is waiting for queue in queues)
 
     def _ready(self, channel: str, size: Size) -> list[_Waiting]:
         """Return the first calls of ``channel`` that can share a transaction.
 
-        They have the same channels, and are the first of each of them.
+        They have the same channels, and are the first on each of them.
         """
         ready: list[_Waiting] = []
         channels = next(iter(self._channels[channel].values())).channels
@@ -268,12 +269,12 @@ class SlowLane:
         with self._lock:
             self._jobs.discard(job)
             for waiting in self._channels.get(job.channel, {}).values():
-                # What the first call keeps waiting is stuck as well.
+                # The first call makes its other channels wait, too: they are stuck as well.
                 self._turns.update(dict.fromkeys(waiting.channels, True))
                 break
 
     def _end(self, job: _Job, outcome: Outcome) -> None:
-        """Tell the calls of ``job`` that it failed; if it had none yet, those it was for."""
+        """Give the calls of ``job`` its ``outcome``; if it had none yet, claim them first."""
         claimed = job.claimed or self.claim(job.channel)
         self._settle(job, claimed, [outcome] * len(claimed))
 
@@ -290,7 +291,7 @@ class SlowLane:
                     self._remove(waiting)
                 else:
                     waiting.locked = outcome.channel
-                    # Tried for as long as a wait for it takes.
+                    # The tries have lasted as long as a wait.
                     if waiting.since + _WAIT < time.monotonic():
                         self._turns.update(dict.fromkeys(waiting.channels, True))
             if job.channel in self._turns:
@@ -299,9 +300,9 @@ class SlowLane:
 
 
 class _Job:
-    """A transaction that waits for ``channel``, or, if that is empty, for nothing.
+    """A transaction that waits for ``channel``, or does not wait if that is empty.
 
-    It takes the calls when the wait is over: whatever is ready then shares the transaction.
+    It takes its calls when the wait is over, so that all calls that are ready then share it.
     """
 
     def __init__(self, lane: SlowLane, channel: str, stuck: bool = False) -> None:
