@@ -1,7 +1,7 @@
-"""A TCP proxy before a database that does to COMMITs what a standby that stalls does.
+"""A TCP proxy in front of a database that delays or drops COMMITs, as a stalled standby does.
 
-The client of a COMMIT that is chosen loses its connection at once. The server gets the COMMIT later
-or never, and has the transaction with all its locks until then.
+The client of a chosen COMMIT loses its connection at once. The server gets the COMMIT later or
+never, and keeps the transaction with all its locks until then.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ COMMITS = frozenset({b"Q\x00\x00\x00\x0bCOMMIT\x00", b"\x07\x00\x00\x00\x03COMMI
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What becomes of one COMMIT: after ``delay`` seconds the server gets it, or else a reset."""
+    """The fate of one COMMIT: after ``delay`` seconds the server gets it, or else a reset."""
 
     delay: float
     arrives: bool = True
@@ -71,5 +71,5 @@ class CommitProxy(Proxy):
                     return
             server.write(chunk)
             await server.drain()
-        # The server has everything, and carries it out before it sees that nobody is there.
+        # The server has everything, and carries it out before it sees that the client is gone.
         server.write_eof()

@@ -1,4 +1,4 @@
-"""A channel as a dump has it, and the restore that makes its log forget what came later."""
+"""A dump of a channel, and the restore that removes all later events from the log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from django_sse.models import Channel, StoredEvent
 
 
 class Copy:
-    """The rows of one channel, as they are when it is made."""
+    """The rows of one channel at the moment when the copy is made."""
 
     def __init__(self, log: EventLog, channel: str) -> None:
         self._log = log
@@ -31,7 +31,7 @@ class Copy:
         return channel.pk, serializers.serialize("json", [channel, *events])
 
     def restore(self) -> None:
-        """Put the rows back in the place of those that are there now."""
+        """Replace the channel's present rows by the copied ones."""
         if isinstance(self._log, MemoryLog):
             found = deepcopy(self._rows)
             self._log._channels[self._channel] = self._log._keys[found.key] = found

@@ -1,4 +1,4 @@
-"""Faults that all processes share, at random: nobody alive is taken for dead.
+"""Random faults that all processes share make none of them look dead.
 
 With `DJANGO_SSE_FULL=1` on both databases and for minutes.
 """
@@ -26,7 +26,7 @@ LEASE = 2.0
 OPTIONS = {"LEASE": LEASE, "UNWATCHED": 2 * LEASE, "GRACE": 0.0, "SAFETY_INTERVAL": 0.3}
 COUNT = 120
 ANSWER = f"/answer/?count={COUNT}&pause=0.05&name=whole"
-# Of a lease: between the moments at which two processes have the database again. All have one.
+# In leases: the longest time from when the first process has the database again to the last.
 APART = 0.4
 
 pytestmark = [
@@ -50,7 +50,7 @@ def sides(
 
 
 def befall(chance: random.Random, sides: Sequence[Side]) -> str:
-    """One fault, for up to three leases, that begins and ends for each at another moment."""
+    """Cause a fault of up to three leases that begins and ends at other moments for each side."""
     how = chance.choice(["refuses", "stalls", "stopped"])
     for going in (True, False):
         for side in chance.sample(sides, len(sides)):
@@ -65,7 +65,7 @@ def befall(chance: random.Random, sides: Sequence[Side]) -> str:
     return how
 
 
-def test_what_befalls_all_ends_no_living_run(sides: Sequence[Side]) -> None:
+def test_faults_of_all_processes_end_no_run_of_a_live_one(sides: Sequence[Side]) -> None:
     chance, client = random.Random(7), Client()
     befell = []
     for _ in range(ROUNDS):

@@ -1,4 +1,4 @@
-"""Five hundred runs whose COMMITs come up to five seconds late, and of which others end some."""
+"""Five hundred runs whose COMMITs come up to five seconds late. Another process ends some."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs whose COMMITs come late or never, or whose answers do, while another process ends some."""
+"""Runs whose COMMITs, or their answers, come late or never, while another process ends some."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.unit.hub.support import texts
 from tests.unit.log.support import as_default, everything, start_python
 from tests.unit.runs.support import atexts, begin, terminals, watching
 
-# Reads ids of runs and stops each, as a view does that is asked again where the log did not answer.
+# Reads ids of runs and stops each. Tries again while the log does not answer, as a client does.
 STOPPER = """
 from django_sse.runs import ends, store
 from django_sse.exceptions import LogUnavailable
@@ -41,7 +41,7 @@ for line in sys.stdin:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """How many runs there are, what each says, and how late the COMMITs come at most."""
+    """The number of runs, the tokens of each, and the longest delay of a COMMIT."""
 
     runs: int
     tokens: int
@@ -49,14 +49,14 @@ class Trouble:
     pause: float
     """Seconds between two tokens of a run, at most."""
     shares: tuple[float, float, float] = (0.15, 0.05, 0.05)
-    """Of all COMMITs: made late and lost for the client, never made, answered late."""
+    """The shares of COMMITs that are made late without an answer, never made, answered late."""
     readers: int = 3
-    """So many of the runs have a client."""
+    """The number of runs that have a client."""
     seed: int = 1
 
 
 def fate_of(chance: random.Random, trouble: Trouble) -> Fate | None:
-    """What becomes of the next COMMIT."""
+    """Return the fate of the next COMMIT."""
     which, delay = chance.random(), chance.uniform(0, trouble.latest)
     fates = Fate(delay), Fate(delay, arrives=False), Fate(delay, is_answered=True)
     for share, fate in zip(trouble.shares, fates, strict=True):
@@ -68,7 +68,7 @@ def fate_of(chance: random.Random, trouble: Trouble) -> Fate | None:
 
 @dataclass(slots=True)
 class Outcome:
-    """What was found at the end."""
+    """The result of a test."""
 
     states: Counter[str]
     fates: Counter[str]
@@ -86,7 +86,7 @@ async def answer(trouble: Trouble, number: int, go: asyncio.Event) -> AsyncItera
 
 @pytest.fixture
 def commits(database: str, transactional_db: None, live: None) -> Iterator[CommitProxy]:
-    """What all queries of the test go through."""
+    """The proxy through which all queries of the test go."""
     direct = connections["default"].settings_dict
     with (
         CommitProxy(int(direct["PORT"])) as proxy,
@@ -97,7 +97,7 @@ def commits(database: str, transactional_db: None, live: None) -> Iterator[Commi
 
 
 async def runs_in(trouble: Trouble, commits: CommitProxy) -> Outcome:
-    """Begin the runs, let everything happen to their COMMITs, and check each of them."""
+    """Begin the runs, disturb their COMMITs, and check each of them."""
     go = asyncio.Event()
     # Before the trouble: a run that cannot be begun is refused, which is another test.
     tasks = await asyncio.gather(
@@ -136,7 +136,7 @@ async def read(run: Run) -> list[str]:
 async def stop_some(
     stopper: subprocess.Popen[str], tasks: Sequence[RunTask], trouble: Trouble
 ) -> int:
-    """Have these runs ended by another process, some while they say something."""
+    """Let another process end these runs, some while they append events."""
     chance = random.Random(trouble.seed)
     assert stopper.stdin is not None
     for task in tasks:
@@ -148,7 +148,7 @@ async def stop_some(
 
 
 def check(run: Run, trouble: Trouble) -> tuple[str, int]:
-    """Each token is there once and in order, there is one end, and everybody says the same of it.
+    """Check that each token is there once and in order, with one end, and that the row agrees.
 
     Returns how it ended, and the number of tokens.
     """

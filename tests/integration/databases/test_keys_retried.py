@@ -1,4 +1,4 @@
-"""Publishers whose connections to the database are cut at any moment, and who try again."""
+"""Publishers that try again when their connections to the database are cut at any moment."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def until_published(key: str) -> tuple[str | None, int]:
             failed += 1
 
 
-def test_who_tries_again_with_the_key_publishes_once(
+def test_a_retry_with_the_key_publishes_once(
     model_log: ModelLog, proxied: Callable[[int], Proxy]
 ) -> None:
     config = connections.databases["default"]

@@ -1,4 +1,4 @@
-"""A channel's row that somebody does not let go costs its own publishers, and nobody else."""
+"""A channel whose row stays locked delays its own publishers, and no others."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ pytestmark = ON_A_DATABASE
 
 
 class Holder:
-    """Another client of the database, which has channels' rows locked; a thread with a connection
-    of its own."""
+    """Another client of the database that holds locks of channels' rows: a thread with its own
+    connection."""
 
     def __init__(self, *channels: str) -> None:
         self._thread = ThreadPoolExecutor(1)
@@ -68,7 +68,7 @@ class Holder:
         self._do(_roll_back)
 
     def leave(self) -> None:
-        # A server that only sees its client go lets the rows go a moment later.
+        # Without this the server would release the rows only a moment after the client is gone.
         self.roll_back()
         self._do(connections.close_all)
         self._thread.shutdown()
@@ -84,7 +84,7 @@ def _roll_back() -> None:
 
 @contextmanager
 def held(*channels: str) -> Iterator[Holder]:
-    """Somebody has the channels' rows locked, until it lets go or the block ends."""
+    """Another client has locked the channels' rows until it releases them or the block ends."""
     make(*channels)
     holder = Holder(*channels)
     try:
@@ -150,7 +150,7 @@ async def test_publishers_to_other_channels_go_on() -> None:
     assert (await read("b"), len(await read("a"))) == (["1"], 20)
 
 
-async def test_a_call_over_a_locked_channel_stops_the_other_channels_for_nobody_else() -> None:
+async def test_a_call_over_a_locked_channel_does_not_delay_others_on_its_other_channels() -> None:
     with held("b") as holder:
         stuck = asyncio.create_task(asyncio.to_thread(publish_many, [("a", "m"), ("b", "m")]))
         await asyncio.to_thread(until_somebody_waits_for_a_lock)
@@ -164,7 +164,7 @@ async def test_a_call_over_a_locked_channel_stops_the_other_channels_for_nobody_
     assert await read("b") == ["m"]
 
 
-async def test_a_channel_that_somebody_creates_and_does_not_commit_stops_no_other() -> None:
+async def test_a_channel_whose_creation_is_not_committed_delays_no_other() -> None:
     with held("a") as holder:
         holder.execute(
             "INSERT INTO django_sse_channel (name, name_hash, epoch, head, head_tag, floor, "
@@ -205,7 +205,7 @@ async def test_each_channel_keeps_the_order_of_the_calls(model_log: ModelLog) ->
         assert await read(name) == expected
 
 
-async def test_what_follows_a_call_over_several_channels_waits_behind_it() -> None:
+async def test_later_calls_wait_behind_a_call_over_several_channels() -> None:
     with held("b") as holder:
         tasks = await in_slow_lane(
             apublish("b", "1"), apublish_many([("a", "2"), ("b", "2")]), apublish("a", "3")
@@ -278,7 +278,7 @@ ENDS = {"commits": True, "rolls_back": False, "is_killed": False}
 
 
 @pytest.mark.parametrize("end", ENDS)
-async def test_nothing_is_lost_or_doubled_whatever_becomes_of_a_publisher_that_froze(
+async def test_a_publisher_that_froze_loses_and_doubles_nothing(
     model_log: ModelLog, end: str
 ) -> None:
     frozen, go_on = threading.Event(), threading.Event()
@@ -326,7 +326,7 @@ async def test_nothing_is_lost_or_doubled_whatever_becomes_of_a_publisher_that_f
 # -- many
 
 
-async def test_among_a_hundred_stuck_channels_one_that_is_given_free_goes_on() -> None:
+async def test_one_of_a_hundred_stuck_channels_goes_on_when_it_is_released() -> None:
     stuck = [f"stuck-{number}" for number in range(100)]
     with held(*stuck), held("b") as holder:
         tasks = [asyncio.create_task(apublish(name, "1")) for name in stuck]
@@ -393,7 +393,7 @@ def test_the_hooks_after_a_commit_do_not_wait_for_ever_and_leave_the_rest(
 # -- what is not a publish
 
 
-def test_a_locked_channel_is_redacted_and_trimmed_by_nobody_and_the_others_are(
+def test_a_locked_channel_is_not_redacted_or_trimmed_but_the_others_are(
     model_log: ModelLog, constants: Overrides
 ) -> None:
     constants(LOCK_WAIT=1.0)

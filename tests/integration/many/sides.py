@@ -1,4 +1,4 @@
-"""Servers that share one database, each with a way of its own to it, and what is asked of them."""
+"""Servers that share one database, each through its own proxy, and requests to them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.servers import HOST, Server
 
 
 class Side:
-    """A server with a way of its own to the database."""
+    """A server with its own proxy to the database."""
 
     def __init__(self, env: dict[str, str], proxied: Callable[[int], Proxy]) -> None:
         url = urlsplit(env["DJANGO_SSE_TEST_DATABASE_URL"])
@@ -38,7 +38,7 @@ class Side:
         self._proxy.restore()
 
     def begin(self, client: Client, path: str) -> str:
-        """The address of a run whose client saw its first tokens and left."""
+        """Begin a run whose client leaves after the first tokens; return its address."""
         stream, address = client.start(self.server, path)
         with stream:
             stream.take(3)
@@ -46,12 +46,12 @@ class Side:
 
 
 def go_by(seconds: float) -> None:
-    """Wait for a time, not for an event: what is tested is that it ends nothing."""
+    """Wait for a time, not for an event, because nothing must happen in it."""
     time.sleep(seconds)
 
 
 def state_of(client: Client, side: Side, address: str) -> str:
-    """The state of a run, as soon as the server has its database again."""
+    """Return the state of a run as soon as the server has its database again."""
     found: list[str] = []
 
     def answers() -> bool:
@@ -64,7 +64,7 @@ def state_of(client: Client, side: Side, address: str) -> str:
 
 
 def end_of(client: Client, side: Side, address: str) -> tuple[list[str], MessageEvent]:
-    """All tokens of a run, and its last event, when it has ended."""
+    """Return all tokens of a run, and its last event, when it has ended."""
     state = partial(client.status, side.server, address)
     eventually(lambda: state()["state"] != "running", state)
     with client.stream(side.server, address) as replay:

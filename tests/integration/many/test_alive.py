@@ -1,4 +1,4 @@
-"""Who is taken for dead: three servers, each with its own way to one database."""
+"""Which processes are taken for dead: three servers, each with its own proxy to one database."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def sides(
 
 
 @pytest.mark.parametrize("how", ["refuses", pytest.param("stalls", marks=in_full)])
-def test_after_an_outage_that_was_longer_than_a_lease_only_the_dead_are_dead(
+def test_after_an_outage_longer_than_a_lease_only_runs_of_dead_processes_end(
     how: str, sides: Sequence[Side], client: Client, notes: Notes
 ) -> None:
     *living, victim = sides
@@ -78,7 +78,7 @@ def test_after_an_outage_that_was_longer_than_a_lease_only_the_dead_are_dead(
     go_by(1.5 * LEASE)
     victim.server.kill()
     go_by(1.5 * LEASE)
-    # One is back before the other, and is asked for the other's run.
+    # One server is back before the other, and gets a request for the other's run.
     living[0].find_database()
     assert state_of(client, living[0], answers[1]) == "running"
     with client.stream(living[0].server, answers[1]) as stream:
@@ -97,10 +97,10 @@ def test_after_an_outage_that_was_longer_than_a_lease_only_the_dead_are_dead(
 
 
 @pytest.mark.parametrize("sides", [2], indirect=True)
-def test_who_was_stopped_with_all_the_others_ends_no_living_run(
+def test_processes_that_were_all_stopped_end_no_run_of_each_other(
     sides: Sequence[Side], client: Client, notes: Notes
 ) -> None:
-    """A suspended machine; of its processes the one that looks goes on first."""
+    """On a suspended machine, the process that looks at the leases goes on first."""
     runner, looks = sides
     address = runner.begin(client, f"/answer/?{ANSWER}&name=whole")
     with client.stream(looks.server, address) as stream:
@@ -117,7 +117,7 @@ def test_who_was_stopped_with_all_the_others_ends_no_living_run(
 
 
 @pytest.mark.parametrize("sides", [2], indirect=True)
-def test_who_runs_and_was_stopped_for_longer_than_a_lease_has_lost_its_runs_and_goes_on(
+def test_a_process_that_was_stopped_for_longer_than_a_lease_loses_its_runs_and_goes_on(
     sides: Sequence[Side], client: Client, notes: Notes
 ) -> None:
     runner, other = sides

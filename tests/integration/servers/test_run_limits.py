@@ -1,4 +1,4 @@
-"""A generator that never ends by itself, and whose client has left."""
+"""A generator that never ends by itself, and that has no client any more."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ OPTIONS = {"RUN_EVENTS": EVENTS}
 
 @on("uvicorn", "gunicorn-gthread")
 @pytest.mark.parametrize("view", ["endless", "sync_endless"])
-def test_it_stores_no_more_than_it_may(server: Server, notes: Notes, name: str, view: str) -> None:
+def test_it_stores_no_more_than_its_ceiling(
+    server: Server, notes: Notes, name: str, view: str
+) -> None:
     client = Client()
     with client.stream(server, f"/{view}/?name={name}") as stream:
         address = stream.header("Location")

@@ -63,5 +63,5 @@ def test_each_character_that_cannot_be_carried_is_replaced(value: Any, cleaned: 
         object(),
     ],
 )
-def test_whatever_has_none_is_the_same_object(value: Any) -> None:
+def test_a_value_without_such_a_character_is_the_same_object(value: Any) -> None:
     assert clean(value) is value

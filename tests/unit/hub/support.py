@@ -145,7 +145,7 @@ class WatchedLog(MemoryLog):
         return self._channels[channel].floor
 
     def position(self, channel: str, seq: int | None = None) -> Position:
-        """The position after an event, by default the newest, without counting the question."""
+        """The position after an event, by default the newest; the query is not counted."""
         (found,) = MemoryLog.open(self, [channel])
         if seq is None:
             return found.position

@@ -133,7 +133,7 @@ async def test_a_row_that_is_made_while_the_stream_joins_hides_no_event(log: Wat
             assert texts([await client.next()]) == ["1"]
 
 
-async def test_a_client_is_told_of_first_events_that_were_trimmed_before_it_got_them(
+async def test_a_client_is_reset_if_first_events_were_trimmed_before_it_got_them(
     log: WatchedLog, notifier: HandNotifier
 ) -> None:
     async with listening("a") as client:
@@ -173,7 +173,7 @@ async def test_its_position_is_good_while_no_event_was_trimmed(log: WatchedLog, 
     ],
 )
 @pytest.mark.parametrize("has_row", [True, False])
-async def test_its_position_is_refused_when_a_life_of_the_channel_fits_between(
+async def test_its_position_is_refused_if_a_row_may_have_come_and_gone_since(
     log: WatchedLog,
     configure: Overrides,
     days: float,
@@ -211,7 +211,7 @@ async def test_the_position_of_a_row_that_is_gone_is_unknown(log: WatchedLog) ->
         assert texts([await client.next()]) == ["live"]
 
 
-async def test_a_row_that_is_gone_under_a_client_is_told_once(
+async def test_a_client_gets_one_reset_when_the_row_is_removed(
     log: WatchedLog, notifier: HandNotifier
 ) -> None:
     async with listening("a", "b") as client:
@@ -225,7 +225,7 @@ async def test_a_row_that_is_gone_under_a_client_is_told_once(
         assert texts([await client.next()]) == ["live"]
 
 
-async def test_a_life_of_one_of_several_channels_between_two_connections_is_told(
+async def test_a_row_that_came_and_went_between_two_connections_resets_that_channel(
     log: WatchedLog,
 ) -> None:
     async with listening("a", "b") as client:

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("notifier")
 
 
 @pytest.mark.options(RING_EVENTS=1)
-async def test_all_who_wait_for_a_page_share_one_read(log: WatchedLog) -> None:
+async def test_all_readers_that_wait_for_a_page_share_one_read(log: WatchedLog) -> None:
     append(*numbers(1, 10))
     topic = await open_topic()
     with log.held():
@@ -55,7 +55,7 @@ async def test_a_hint_that_is_wrong_hides_nothing_for_long(hint: int) -> None:
 
 
 @pytest.mark.options(RING_BYTES=1 << 24)
-async def test_a_page_that_another_way_was_faster_than_is_not_the_end(log: WatchedLog) -> None:
+async def test_a_page_whose_events_were_delivered_meanwhile_is_not_the_end(log: WatchedLog) -> None:
     topic = await open_topic()
     first = append(*["x" * 100_000] * 10)
     append(*["y" * 100_000] * 10)

@@ -1,4 +1,4 @@
-"""Whatever happens to wake-ups costs time, never an event, and resets no client."""
+"""A lost, late, doubled or forged wake-up costs time, never an event, and resets no client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An append that is tried again is made once, or its caller learns what came in its place."""
+"""An append that is tried again is made once, or its caller learns why it cannot be."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def tried(log: EventLog, *groups: Any) -> tuple[list[Appended], Outcome]:
 
 
 def forget(log: EventLog, channel: str = "c") -> None:
-    """The channel's row goes, and its events."""
+    """Remove the channel's row and its events."""
     if isinstance(log, MemoryLog):
         found = log._channels.pop(channel)
         del log._keys[found.key]
@@ -56,7 +56,7 @@ def forget(log: EventLog, channel: str = "c") -> None:
 # -- on every log
 
 
-def test_where_it_expects_the_channel_it_is_appended(log: EventLog) -> None:
+def test_it_is_appended_at_the_position_that_it_expects(log: EventLog) -> None:
     position = begun(log, "one")
     first = attempt(position, "two", "three")
     _, ids = tried(log, first)
@@ -68,7 +68,7 @@ def test_where_it_expects_the_channel_it_is_appended(log: EventLog) -> None:
 
 
 @pytest.mark.parametrize("end", [False, True])
-def test_one_that_was_committed_is_not_made_again_and_is_told_again(
+def test_one_that_was_committed_is_not_appended_again_but_announced_again(
     log: EventLog, end: bool
 ) -> None:
     again = attempt(begun(log, "one"), "two", end=end)
@@ -77,7 +77,7 @@ def test_one_that_was_committed_is_not_made_again_and_is_told_again(
     # As the caller of it that got no answer.
     told, outcome = tried(log, again)
     assert outcome == ids
-    # Its first answer is lost, and perhaps nobody has told of its events.
+    # Its first answer was lost, so its events may not have been announced.
     assert [(each.position, stored(each.records)) for each in told] == [
         (each.position, stored(each.records)) for each in first
     ]
@@ -85,7 +85,7 @@ def test_one_that_was_committed_is_not_made_again_and_is_told_again(
     assert texts(log, "c") == before
 
 
-def test_not_even_behind_what_others_have_appended_since(log: EventLog) -> None:
+def test_nor_is_it_appended_again_after_events_of_others(log: EventLog) -> None:
     again = attempt(begun(log, "one"), "two")
     _, ids = tried(log, again)
     append_to(log, [entry("c", "other"), terminal("c", "aborted")])
@@ -161,7 +161,7 @@ def test_a_channel_that_is_gone_is_not_made_again(log: EventLog, beside: bool) -
     assert set(log.heads(["c", "new"])) == ({"new"} if beside else set())
 
 
-def test_nor_is_a_channel_of_that_name_the_same(log: EventLog) -> None:
+def test_a_later_channel_of_that_name_is_another(log: EventLog) -> None:
     late = attempt(Position("e" * 11, 0, NO_TAG), "one")
     begun(log, "other")
     assert isinstance(tried(log, late)[1], Rewound)
@@ -176,7 +176,7 @@ def test_what_others_append_in_the_same_transaction_counts(log: EventLog) -> Non
     _, outcomes = log.append_each([again, behind, again, late])
     assert outcomes[0] == outcomes[2]
     assert isinstance(outcomes[3], Rewound)
-    # And once more, as if nobody had got an answer.
+    # And once more, as if that answer had been lost, too.
     _, outcomes = log.append_each([again, late])
     assert isinstance(outcomes[0], list)
     assert isinstance(outcomes[1], Rewound)
@@ -198,7 +198,7 @@ def test_a_commit_without_an_answer_is_settled_by_the_next_try(
 ) -> None:
     again = attempt(begun(rows, "one"), "two")
     if moved:
-        # It comes first, so that the attempt is refused, which nobody learns of.
+        # It comes first, so that the attempt is refused, and that answer is lost.
         orphan(rows, entry("c", "deferred"))
     commit = connection._commit  # type: ignore[attr-defined]
 

@@ -1,4 +1,4 @@
-"""The empty epoch: which channel it tells, and how old it is."""
+"""The empty epoch: the channel that it identifies, and its age."""
 
 from __future__ import annotations
 

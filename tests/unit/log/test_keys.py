@@ -78,7 +78,7 @@ def test_a_key_belongs_to_its_channel(log: EventLog) -> None:
     assert publish("c", "4", key="K") == id_of("c", 2, log)
 
 
-def test_it_is_the_same_event_also_after_the_end_and_when_it_is_gone(log: EventLog) -> None:
+def test_it_is_the_same_event_after_the_end_and_after_it_was_removed(log: EventLog) -> None:
     trimmed, redacted = (publish("c", key, key=key) for key in ("trimmed", "redacted"))
     finish("c")
     log.trim("c", count=2)
@@ -213,7 +213,7 @@ def test_a_key_that_was_rolled_back_is_free(log: EventLog) -> None:
     assert texts(log, "c") == ["3"]
 
 
-def test_an_event_that_was_published_meanwhile_is_dropped_without_a_word(log: EventLog) -> None:
+def test_an_event_that_was_published_meanwhile_is_dropped_silently(log: EventLog) -> None:
     skip_unless_writers_overlap(log)
     with dropped() as heard, transaction.atomic():
         publish("c", "1", key="k")
@@ -320,7 +320,7 @@ def test_a_commit_whose_answer_is_lost_is_repeated_with_its_key(
     assert texts(rows, "c") == ["0", "1"]
 
 
-def test_a_channel_that_is_removed_takes_its_keys_along(rows: ModelLog) -> None:
+def test_removing_a_channel_removes_its_keys(rows: ModelLog) -> None:
     run = store.create("owner", lease=uuid4(), dialect="plain", while_connected=False)
     append_to(rows, [entry(run.channel, key="k")])
     publish("c", "1", key="k")
@@ -338,7 +338,7 @@ def test_a_key_of_a_channel_that_is_gone_is_new_in_the_next_one(rows: ModelLog) 
     assert publish("c", "4", key="k") == publish("c", "5", key="k") == id_of("c", 2)
 
 
-def test_without_a_key_there_is_no_statement_more(rows: ModelLog) -> None:
+def test_without_a_key_there_is_no_extra_statement(rows: ModelLog) -> None:
     def statements(call: Callable[[], Any]) -> list[str]:
         with CaptureQueriesContext(connection) as queries:
             call()

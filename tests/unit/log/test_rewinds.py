@@ -1,6 +1,6 @@
-"""A log that was put back by as many events as are published then: nobody is left in silence.
+"""A log that lost events and got as many others: each client that had lost events is reset.
 
-Numbers and times are the same in both logs. Only the tags tell them apart.
+Numbers and times are the same in both logs. Only the tags differ.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ NEVER = 3600.0
 
 @pytest.fixture
 def configure(settings: Any, request: pytest.FixtureRequest) -> Iterator[Overrides]:
-    """Changes settings and constants. By default nobody looks at the log unasked."""
+    """Changes settings and constants. By default the safety poll never runs."""
     base = {
         "HEARTBEAT": NEVER,
         "SAFETY_INTERVAL": NEVER,
@@ -58,7 +58,7 @@ def configure(settings: Any, request: pytest.FixtureRequest) -> Iterator[Overrid
 
 @pytest.fixture
 async def live(configure: Overrides, log: EventLog) -> AsyncIterator[None]:
-    """Afterwards the threads of the library have let go of the database."""
+    """At the end the library's threads have closed their connections."""
     yield
     configure()
     for thread in threading.enumerate():
@@ -74,12 +74,12 @@ def reason(event: MessageEvent) -> str:
 
 
 def others(count: int) -> list[str]:
-    """The data of what is published in the place of the last ``count`` events."""
+    """The data of the events that replace the last ``count`` events."""
     return [f"other {number}" for number in range(count)]
 
 
 async def say(*data: str) -> list[str]:
-    """Publish them, each by itself; return their ids."""
+    """Publish each of ``data`` by itself; return the ids."""
     return [await apublish("a", each) or "" for each in data]
 
 
@@ -100,7 +100,7 @@ async def rewrite(log: EventLog, copy: Copy, how: str, count: int) -> None:
 
 @pytest.fixture(params=["publish", "apublish", "another process"])
 def how(request: pytest.FixtureRequest, log: EventLog, configure: Overrides) -> str:
-    """Who publishes to the log that was put back."""
+    """The way in which the other events are published after the restore."""
     found: str = request.param
     if found == "another process":
         if isinstance(log, MemoryLog):
@@ -109,12 +109,12 @@ def how(request: pytest.FixtureRequest, log: EventLog, configure: Overrides) -> 
     return found
 
 
-# -- clients that are there
+# -- connected clients
 
 
 @pytest.mark.usefixtures("live")
 @pytest.mark.parametrize("count", COUNTS)
-async def test_who_is_there_is_told_once_and_goes_on_in_the_new_log(
+async def test_a_connected_client_is_reset_once_and_goes_on_in_the_new_log(
     log: EventLog, how: str, count: int
 ) -> None:
     await run(log.make, ["a"])
@@ -132,17 +132,17 @@ async def test_who_is_there_is_told_once_and_goes_on_in_the_new_log(
         for client in (first, second):
             events = await client.take_until("live")
             assert {event.type for event in events} == {"message"}
-            # It was told at one of the others, and has the rest.
+            # It got the reset at one of the other events, and gets the rest.
             assert texts(events) == [*others(count), "live"][-len(events) :]
             assert events[-1].last_event_id == last
-    # Who comes now finds nothing of the old log in memory.
+    # A new client finds nothing of the old log in memory.
     async with listening("a", since="earliest") as fresh:
         there = [*numbers(1, EVENTS - count), *others(count), "live"]
         assert texts(await fresh.take(len(there))) == there
 
 
 @pytest.mark.usefixtures("live")
-async def test_a_log_that_was_only_put_back_is_told_of_too(
+async def test_a_log_that_only_lost_events_resets_clients_too(
     log: EventLog, configure: Overrides
 ) -> None:
     configure(SAFETY_INTERVAL=0.05)
@@ -157,7 +157,7 @@ async def test_a_log_that_was_only_put_back_is_told_of_too(
 
 
 @pytest.mark.usefixtures("live")
-async def test_who_is_there_while_a_dump_is_loaded_notices_nothing(
+async def test_a_connected_client_notices_nothing_of_a_dump_that_is_loaded(
     log: EventLog, configure: Overrides
 ) -> None:
     configure(SAFETY_INTERVAL=0.01)
@@ -174,13 +174,13 @@ async def test_who_is_there_while_a_dump_is_loaded_notices_nothing(
         assert get_hub().topics["a"].generation == 0
 
 
-# -- clients that come back
+# -- clients that reconnect
 
 
 @pytest.mark.usefixtures("live")
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("alone", [True, False], ids=["alone", "beside a live client"])
-async def test_who_comes_back_to_what_is_gone_is_told_and_who_has_none_of_it_goes_on(
+async def test_a_client_that_reconnects_is_reset_only_if_it_had_lost_events(
     log: EventLog, how: str, count: int, alone: bool
 ) -> None:
     await run(log.make, ["a"])
@@ -213,7 +213,7 @@ async def test_who_comes_back_to_what_is_gone_is_told_and_who_has_none_of_it_goe
 @pytest.mark.usefixtures("live")
 @pytest.mark.parametrize("trimmed", [False, True])
 @pytest.mark.parametrize("again", [False, True], ids=["goes on", "ends again"])
-async def test_who_has_the_end_of_the_old_log_is_told_and_not_sent_away(
+async def test_a_client_at_a_lost_end_is_reset_and_gets_no_204(
     log: EventLog, again: bool, trimmed: bool
 ) -> None:
     await say("1")
@@ -245,7 +245,7 @@ async def test_who_has_the_end_of_the_old_log_is_told_and_not_sent_away(
     assert await stream.open() is not again
 
 
-# -- how positions are judged
+# -- comparing positions with the log
 
 
 def judged(log: EventLog, position: str) -> str:
@@ -267,7 +267,7 @@ def set_clock_of_all(log: EventLog) -> None:
 @pytest.mark.parametrize("kept", [EVENTS, 5, 3, 2, 1, 0], ids=lambda kept: f"{kept} kept")
 @pytest.mark.parametrize("same_clock", [False, True])
 @pytest.mark.parametrize("redacted", [0, 2, 9], ids=lambda seq: f"{seq or 'nothing'} redacted")
-def test_at_the_head_at_the_floor_and_between_old_positions_are_told_from_new_ones(
+def test_old_positions_differ_from_new_ones_at_the_head_at_the_floor_and_between(
     log: EventLog, kept: int, same_clock: bool, redacted: int
 ) -> None:
     count = 3
@@ -322,7 +322,7 @@ def remove(log: EventLog, channel: str) -> None:
 
 
 @pytest.mark.usefixtures("configure")
-def test_an_empty_position_is_good_for_one_life_of_its_channel(log: EventLog) -> None:
+def test_an_empty_position_is_honoured_for_one_row_of_its_channel(log: EventLog) -> None:
     def reasons(days: int) -> dict[int, str]:
         epoch = empty_epoch("a", log.minute() - days * 24 * 60)
         return settle(log, ["a", "b"], f"{epoch}-0-0.{b}", "now").resets
@@ -335,7 +335,7 @@ def test_an_empty_position_is_good_for_one_life_of_its_channel(log: EventLog) ->
     log.trim("a", count=0)
     assert reasons(days=6) == {0: "trimmed"}
     remove(log, "a")
-    publish("a", "of its second life")
+    publish("a", "of the second row")
     assert reasons(days=6) == {}
     assert reasons(days=8) == {0: "trimmed"}
 

@@ -390,7 +390,7 @@ def test_an_outbox_of_many_events_is_moved_whole_and_in_order(model_log: ModelLo
     (done,) = append_to(model_log, [entry("c", "last")])
     assert_dense(everything(model_log, "c"))
     assert texts(model_log, "c") == [*map(str, range(count)), "last"]
-    # In parts: the newest is told, whoever lacks the others reads them.
+    # In parts: only the newest is announced; readers that lack the others read them.
     assert everything(model_log, "c")[-4:] == stored(done.records)
     assert OutboxEvent.objects.count() == 0
 

@@ -309,7 +309,7 @@ def test_a_run_whose_process_lives_goes_on(settings: Any, monkeypatch: pytest.Mo
     assert list(leases.seen()) == [living.lease]
 
 
-def test_where_the_database_is_away_again_and_again_it_ends_nothing(
+def test_it_ends_nothing_if_the_database_is_away_repeatedly(
     settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_a_lease(settings, 0.2)

@@ -1,4 +1,4 @@
-"""Who is alive, on a clock that the test sets."""
+"""Which processes look alive to an observer, on a clock that the test sets."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Clock:
 
 @dataclass
 class Watched:
-    """An observer, its clock, and the values that it is shown."""
+    """An observer, its clock, and the values that it sees."""
 
     values: dict[str, object] = field(default_factory=lambda: {"key": 0})
     clock: Clock = field(default_factory=Clock)
@@ -35,7 +35,7 @@ class Watched:
         self.observer = Observer[str](self.clock)
 
     def goes_on(self, intervals: int) -> dict[str, float]:
-        """It writes and looks as it should; what it says at the end."""
+        """Let it write and look as it should; return its last result."""
         for _ in range(intervals):
             self.clock.now += INTERVAL
             self.observer.wrote(PAUSE * INTERVAL)
@@ -46,7 +46,7 @@ class Watched:
         return self.observer.unchanged(self.values, asked=self.clock.now)
 
 
-def test_a_value_that_does_not_change_is_silent_since_it_was_first_seen() -> None:
+def test_a_value_counts_as_unchanged_from_when_it_was_first_seen() -> None:
     watched = Watched()
     assert watched.goes_on(1) == {"key": 0.0}
     assert watched.goes_on(5) == {"key": 5.0}
@@ -84,7 +84,7 @@ def test_one_write_is_not_enough() -> None:
     assert watched.look() == {"key": 11.0}
 
 
-def test_after_a_failure_everybody_has_all_the_time_again() -> None:
+def test_after_a_failure_each_value_has_the_whole_time_again() -> None:
     watched = Watched()
     watched.goes_on(9)
     watched.observer.begin_anew()
@@ -100,10 +100,10 @@ def test_what_is_forgotten_is_observed_anew() -> None:
     assert watched.goes_on(1) == {"one": 0.0, "other": 3.0}
 
 
-def test_after_a_pause_of_its_own_everybody_has_all_the_time_again() -> None:
+def test_after_a_pause_of_its_own_each_value_has_the_whole_time_again() -> None:
     watched = Watched()
     watched.goes_on(9)
-    # Stopped, and the first that it does is to look, or to write.
+    # It was stopped, and then it looks first, or writes first.
     watched.clock.now += 1000.0
     assert watched.look() == {"key": 0.0}
     watched.goes_on(9)
@@ -124,11 +124,11 @@ def test_a_query_that_took_long_says_how_it_was_when_it_began() -> None:
 
 @dataclass(frozen=True)
 class Fault:
-    """It begins and lasts; then a query fails, or waits, or nobody runs (a suspended machine)."""
+    """A time in which queries fail or wait, or nothing runs (a suspended machine)."""
 
     begins: float
     seconds: float
-    kind: Literal["fails", "waits", "nobody"]
+    kind: Literal["fails", "waits", "nothing"]
 
     @property
     def ends(self) -> float:
@@ -139,7 +139,7 @@ class Fault:
 
 
 class Query(NamedTuple):
-    """When it began, the database was done, the process heard of it; whether it failed."""
+    """The times at which it began, the database was done, and the process got the answer."""
 
     asked: float
     done: float
@@ -149,7 +149,7 @@ class Query(NamedTuple):
 
 @dataclass(frozen=True)
 class Repeated:
-    """A task that repeats a query: when it begins, and how long the database takes."""
+    """A task that repeats a query: its first time, and the time that the database takes."""
 
     first: float
     takes: float
@@ -160,7 +160,7 @@ class Repeated:
             asked = done = _awake(now, faults)
             failed = False
             for fault in faults:
-                if done in fault and fault.kind != "nobody":
+                if done in fault and fault.kind != "nothing":
                     failed = fault.kind == "fails"
                     done = done if failed else fault.ends
             done += self.takes
@@ -170,7 +170,7 @@ class Repeated:
 
 
 def _awake(moment: float, faults: list[Fault]) -> float:
-    asleep = (each.ends for each in faults if each.kind == "nobody" and moment in each)
+    asleep = (each.ends for each in faults if each.kind == "nothing" and moment in each)
     return max([moment, *asleep])
 
 
@@ -178,20 +178,23 @@ FAULT = st.builds(
     Fault,
     begins=st.floats(4, 7),
     seconds=st.floats(0, 9),
-    kind=st.sampled_from(["fails", "waits", "nobody"]),
+    kind=st.sampled_from(["fails", "waits", "nothing"]),
 )
 FAULTS = st.lists(FAULT, max_size=2).map(lambda some: sorted(some, key=attrgetter("begins")))
-# A living process may be slow, too.
+# The renewals of a live process may be slow.
 RENEWING = st.builds(Repeated, first=st.floats(0, 1), takes=st.floats(0, 0.7))
 OBSERVING = st.builds(Repeated, first=st.floats(0, 1), takes=st.floats(0, 0.3))
 NEVER = 30.0
 END = 45.0
 
 
-def silences(
+def looks(
     faults: list[Fault], renewing: Repeated, writing: Repeated, looking: Repeated, dies: float
 ) -> list[tuple[float, float]]:
-    """What the looks say of a process that dies then: when, and how long it was silent."""
+    """Return, for each look, its time and for how long the value was unchanged.
+
+    The value is that of a process that ``dies`` at that time.
+    """
     renewals = [
         query.done
         for query in renewing.queries(END, faults)
@@ -215,19 +218,19 @@ def silences(
 
 
 # Suspended for as long as an observer that may pause longer would not notice.
-@example([Fault(5.2, 3.9, "nobody")], Repeated(0.1, 0.7), Repeated(0.7, 0.1), Repeated(0.1, 0.3))
+@example([Fault(5.2, 3.9, "nothing")], Repeated(0.1, 0.7), Repeated(0.7, 0.1), Repeated(0.1, 0.3))
 @given(FAULTS, RENEWING, OBSERVING, OBSERVING)
-def test_a_process_that_renews_is_never_silent_for_a_lease_whatever_befalls_all(
+def test_no_fault_of_all_processes_makes_one_that_renews_look_unchanged_for_a_lease(
     faults: list[Fault], renewing: Repeated, writing: Repeated, looking: Repeated
 ) -> None:
-    said = silences(faults, renewing, writing, looking, NEVER)
-    assert max(silence for at, silence in said if at < NEVER) <= LEASE
+    said = looks(faults, renewing, writing, looking, NEVER)
+    assert max(seconds for at, seconds in said if at < NEVER) <= LEASE
 
 
 @given(FAULTS, RENEWING, OBSERVING, OBSERVING, st.floats(0, 20))
 def test_one_that_died_is_found_within_two_leases_after_the_last_fault(
     faults: list[Fault], renewing: Repeated, writing: Repeated, looking: Repeated, dies: float
 ) -> None:
-    said = silences(faults, renewing, writing, looking, dies)
-    found = min(at for at, silence in said if silence > LEASE)
+    said = looks(faults, renewing, writing, looking, dies)
+    found = min(at for at, seconds in said if seconds > LEASE)
     assert dies < found <= max([dies, *(each.ends for each in faults)]) + 2 * LEASE

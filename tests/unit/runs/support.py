@@ -95,7 +95,7 @@ async def begin(
 
 
 async def over(task: RunTask) -> None:
-    """Returns when the run has its end and its generator has left."""
+    """Wait until the run has its end and its generator has stopped."""
     is_over = asyncio.Event()
     task.when_over(is_over.set)
     async with asyncio.timeout(TIMEOUT):
@@ -116,7 +116,7 @@ async def astate(run: Run) -> str:
 
 
 async def until(run: Run, state: str) -> None:
-    """Returns once the log says so."""
+    """Wait until the run's channel has this state."""
     async with asyncio.timeout(TIMEOUT):
         while await astate(run) != state:  # noqa: ASYNC110 - the log tells nobody here
             await asyncio.sleep(0.02)
@@ -156,7 +156,7 @@ def new_run(
     while_connected: bool = False,
     lease: UUID | None = None,
 ) -> Run:
-    """A run that nothing runs, by a lease of its own that nobody renews."""
+    """A run without a task, with its own lease that no process renews."""
     if lease is None:
         lease = uuid4()
         leases.register(lease)
@@ -167,12 +167,12 @@ anew_run = sync_to_async(new_run)
 
 
 def renew(run: Run) -> bool:
-    """What the process of ``run`` does for it."""
+    """Renew the lease of ``run``, as its process does."""
     return leases.renew(run.lease)
 
 
 def die(*runs: Run) -> None:
-    """End the runs as a process does that has seen their processes silent for too long."""
+    """End the runs as another process does when their leases have not changed for too long."""
     seen = leases.seen()
     for run in runs:
         if found := seen.get(run.lease):

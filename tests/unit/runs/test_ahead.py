@@ -1,4 +1,4 @@
-"""What a run has said and not appended."""
+"""The entries of a run that are not appended yet."""
 
 from __future__ import annotations
 

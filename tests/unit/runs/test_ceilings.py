@@ -1,4 +1,4 @@
-"""A run that meets a ceiling, in the process that has it."""
+"""A run that reaches a ceiling, in its own process."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BYTES = {"error": "The answer is larger than the server allows.", "code": "limit
 
 
 class Endless:
-    """A generator that never ends by itself, and notes that it was closed."""
+    """A generator that never ends by itself, and notes when it is closed."""
 
     def __init__(self, value: Any = "x") -> None:
         self.value = value

@@ -1,4 +1,4 @@
-"""A run's own channel, as the run has left it."""
+"""A run's own channel, in the run's process."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def test_closed_after_an_end_of_others_it_keeps_that(run: Run) -> None:
 
 
 async def test_closed_without_an_end_it_gets_one(run: Run) -> None:
-    """As if the log had been put back to before the end that somebody else gave it."""
+    """As if a restore had removed the end that another process gave it."""
     channel = OwnChannel(run)
     await channel.append([entry(run.channel, "one")])
     await channel.close(store.ended)

@@ -1,4 +1,4 @@
-"""Who renews the leases of a process's runs, and ends those of processes that died."""
+"""The keeper renews its lease and ends the runs of processes that died."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ from tests.unit.runs.support import (
 
 pytestmark = pytest.mark.usefixtures("live")
 
-# A lease of one second: whatever the machine does meanwhile, a look comes in each half of it.
+# A lease of one second: even on a busy machine a look comes in each half of it.
 OFTEN: dict[str, Any] = {"LEASE": 1.0, "UNWATCHED": 3600.0}
 
 
@@ -147,7 +147,7 @@ async def test_runs_that_cannot_be_ended_now_hide_no_other_and_are_ended_later(
 
 
 @pytest.mark.options(**OFTEN)
-async def test_a_lease_that_is_gone_before_a_run_begins_is_nobodys_loss(
+async def test_a_lease_that_is_gone_before_a_run_begins_interrupts_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """As in the tests of a project, whose loop outlives the transaction of each test."""
@@ -195,7 +195,7 @@ async def test_the_slot_of_a_run_that_was_stopped_before_its_process_died_is_fre
 
 
 @pytest.mark.options(**OFTEN)
-async def test_a_client_of_a_run_whose_process_dies_is_told() -> None:
+async def test_a_client_of_a_run_whose_process_dies_gets_its_end() -> None:
     run = await anew_run("user:9")
     async with watching(run) as client:
         await client.opened()
@@ -205,7 +205,7 @@ async def test_a_client_of_a_run_whose_process_dies_is_told() -> None:
 
 
 @pytest.mark.options(**OFTEN)
-async def test_of_a_client_that_does_not_stay_the_keeper_goes_on_until_it_knows() -> None:
+async def test_the_keeper_goes_on_looking_after_the_client_has_left() -> None:
     run = await anew_run("user:9")
     async with watching(run) as client:
         await client.opened()
@@ -249,10 +249,10 @@ async def test_without_runs_and_clients_it_stops_and_its_lease_is_gone() -> None
 
 
 @pytest.mark.options(**OFTEN)
-async def test_one_that_kept_nothing_for_a_while_asks_whether_its_lease_still_is() -> None:
+async def test_a_keeper_that_was_idle_checks_its_lease_before_a_run_begins() -> None:
     task = await begin(Answer().items())
     keeper = get_keeper()
-    # The process was stopped, and a request is the first that it hears of.
+    # The process was stopped, and a request comes before its keeper runs again.
     assert await database.run(leases.claim, task.run.lease, (await lease_of(task.run)).value)
     keeper._fresh_until = 0.0
     again = await begin(Answer().items())
@@ -300,7 +300,7 @@ async def test_one_that_begins_while_its_lease_is_lost_is_interrupted() -> None:
 @pytest.mark.options(**OFTEN)
 async def test_a_run_of_its_own_that_nothing_runs_is_ended() -> None:
     task = await begin(Answer().items())
-    # The commit of its row came after the error; or it was abandoned.
+    # Its row was committed after the error, or the run was abandoned.
     stray = await anew_run("user:2", lease=task.run.lease)
     await until(stray, "error")
     assert await astate(task.run) == ""
@@ -393,7 +393,7 @@ async def test_a_step_of_the_databases_clock_ends_nothing(step: timedelta) -> No
         await client.opened()
         await Run.objects.aupdate(created=F("created") + step)
         await Channel.objects.aupdate(created=F("created") + step)
-        # So long it takes to find one that died.
+        # This is as long as it takes to find a process that died.
         await until(lost, "error")
         assert [answer.notes for answer in answers] == [[], []]
     assert await astate(task.run) == await astate(connected.run) == ""
@@ -415,13 +415,13 @@ async def test_a_database_that_is_away_is_asked_again(
     configure(**OFTEN)
     await until(lost, "error")
     assert answer.notes == []
-    # Said once, not at each try.
+    # It is logged once, not at each try.
     assert caplog.text.count("cannot be kept") <= 2
 
 
 @pytest.mark.options(**OFTEN)
-async def test_while_nobody_can_write_nobody_is_taken_for_dead() -> None:
-    """SQLite's only lock is held: all wait for longer than a lease, and all can read."""
+async def test_while_no_process_can_write_none_is_taken_for_dead() -> None:
+    """SQLite's only lock is held, so that all writes wait for longer than a lease."""
     answer = Answer()
     task = await begin(answer.items())
     other, lost = await anew_run("user:2"), await anew_run("user:3")

@@ -1,4 +1,4 @@
-"""The rows of leases, on each database that is there."""
+"""The rows of leases, on each database."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def registered() -> UUID:
 
 
 @pytest.mark.options(LEASE=7.5)
-def test_a_lease_says_how_long_it_may_be_silent_and_has_another_value_at_each_renewal() -> None:
+def test_a_lease_says_how_long_it_may_stay_unchanged_and_each_renewal_changes_it() -> None:
     lease, other = registered(), registered()
     seen = [leases.seen()[lease]]
     for _ in range(3):
@@ -41,7 +41,7 @@ def test_a_lease_says_how_long_it_may_be_silent_and_has_another_value_at_each_re
     assert leases.seen()[other] == Seen(0, 7.5)
 
 
-def test_of_many_that_claim_it_one_has_it_and_it_is_never_renewed_again() -> None:
+def test_of_many_claims_one_succeeds_and_it_is_never_renewed_again() -> None:
     lease = registered()
     value = leases.seen()[lease].value
     assert sorted(in_threads(*[partial(leases.claim, lease, value)] * 8)) == [False] * 7 + [True]
@@ -71,13 +71,13 @@ def test_either_the_renewal_or_the_claim_comes_first() -> None:
         assert leases.renew(lease) == renewed
 
 
-def test_whoever_sees_that_it_is_over_may_finish_what_the_first_did_not() -> None:
+def test_any_process_may_end_the_runs_of_a_lease_that_is_over() -> None:
     lease = registered()
     assert leases.claim(lease, 0)
     assert leases.claim(lease, leases.seen()[lease].value)
 
 
-def test_its_row_stays_until_its_runs_have_left() -> None:
+def test_its_row_stays_until_its_runs_have_no_slots() -> None:
     run = new_run()
     leases.remove(run.lease)
     assert run.lease in leases.seen()
@@ -90,7 +90,7 @@ def test_its_row_stays_until_its_runs_have_left() -> None:
     assert Lease.objects.count() == 0
 
 
-def test_runs_whose_lease_has_no_row_are_seen_as_under_one_that_is_over() -> None:
+def test_a_lease_without_a_row_counts_as_over_while_its_runs_have_slots() -> None:
     lease = uuid4()
     runs = [new_run(f"user:{number}", lease=lease) for number in range(2)]
     assert leases.seen() == {lease: Seen(None, 0.0)}

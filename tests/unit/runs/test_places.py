@@ -1,4 +1,4 @@
-"""The places of a process for runs."""
+"""The places for runs in a process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("live")
 
 
 @pytest.mark.options(RUNS_PER_PROCESS=2)
-async def test_one_more_than_the_process_may_have_is_refused_whoever_asks() -> None:
+async def test_one_more_than_the_process_may_have_is_refused_to_any_owner() -> None:
     answers = [Answer() for _ in range(4)]
     tasks = [await begin(answers[n].items(), owner=f"user:{n}") for n in range(2)]
     with pytest.raises(Overloaded, match="2 runs, as many as RUNS_PER_PROCESS"):

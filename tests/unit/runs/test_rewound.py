@@ -1,4 +1,4 @@
-"""A run whose log is put back under it: one end that says so, and nothing that looks whole."""
+"""A run whose log is rewound gets one end as interrupted, and never looks complete."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def change(request: pytest.FixtureRequest) -> Change:
 
 @pytest.fixture(params=["at once", "at the next event", "at the end of its loop"])
 def noticed(request: pytest.FixtureRequest) -> str:
-    """By whoever looks at the log, while the generator is silent, or by the run itself."""
+    """When the run notices: while its generator is idle, at its next event, or at its end."""
     found: str = request.param
     return found
 
@@ -82,7 +82,7 @@ def noticed(request: pytest.FixtureRequest) -> str:
 async def interrupted(
     log: EventLog, change: Change, noticed: str, dialect: str | None = None
 ) -> tuple[RunTask, Answer, list[Event]]:
-    """A run whose log was changed under it, and what a client got that was there."""
+    """Return a run whose log was changed, its generator, and the events that a client got."""
     answer = Answer()
     task = await begin(answer.items(), dialect=dialect)
     async with watching(task.run) as client:
@@ -106,7 +106,7 @@ async def interrupted(
 
 
 async def said(task: RunTask, answer: Answer, count: int, log: EventLog) -> Copy:
-    """Let it say so many events; return the log as it is then."""
+    """Let it append ``count`` events in all; return a copy of the log."""
     await eventually(lambda: task._channel.position.seq)
     answer.go_on(count - task._channel.position.seq)
     await eventually(lambda: task._channel.position.seq == count)
@@ -122,7 +122,7 @@ async def stored(run: Run) -> Run:
 async def rest(client: Client, noticed: str) -> list[Any]:
     if noticed == "at once":
         return await client.rest()
-    # Nothing but the run itself looks at the log, and that does not tell of a channel that is gone.
+    # Only the run itself reads the log here, and it does not announce that a channel is gone.
     with suppress(TimeoutError):
         async with asyncio.timeout(0.1):
             return await client.rest()
@@ -178,7 +178,7 @@ async def test_in_a_dialect_their_answer_breaks_off(
 
 
 async def test_what_others_write_to_its_channel_ends_it_too(log: EventLog) -> None:
-    """No part of the library does that, and the answer would have what the run has not said."""
+    """No part of the library does that. The answer would contain events that are not the run's."""
     answer = Answer()
     task = await begin(answer.items(2))
     await said(task, answer, 1, log)

@@ -83,7 +83,7 @@ async def test_it_is_raised_also_if_the_run_cannot_be_removed(
     with pytest.raises(ValueError, match="no model"):
         await begin(failing())
     assert "COMMIT is lost" in caplog.text
-    # It takes nobody's place.
+    # It takes no place.
     (run,) = [run async for run in Run.objects.all()]
     assert (run.ended is not None, run.slot) == (True, None)
 
@@ -101,7 +101,7 @@ async def test_a_first_value_that_the_log_refuses_is_raised_after_all_that_is_do
         try:
             yield "x" * 2000
         finally:
-            # The run's end is in the log before the generator has left.
+            # The run's end is in the log before the generator has stopped.
             (topic,) = get_hub().topics.values()
             await eventually(lambda: topic.terminal)
 

@@ -148,7 +148,7 @@ def test_each_owner_has_places_of_its_own() -> None:
 
 
 @pytest.mark.options(RUNS_PER_OWNER=2)
-def test_a_run_keeps_its_place_until_its_generator_has_left() -> None:
+def test_a_run_keeps_its_slot_until_its_generator_has_stopped() -> None:
     first, second = create(), create()
     assert not store.stopping("user:1")
     store.ended([first.pk])

@@ -166,7 +166,7 @@ async def test_of_a_trimmed_run_nothing_more_is_given_to_who_lacks_that_part() -
     await trim(run, 4)
     for position in (None, await at(run, 3), "nonsense"):
         assert not await settles(run, position)
-    # The floor is 7: who has that lacks nothing.
+    # The floor is 7: a client that has event 7 lacks nothing.
     async with watching(run, await at(run, 7)) as client:
         await client.opened()
         assert texts(await client.rest()) == ["token 7", "token 8", "token 9", "[DONE]"]
