@@ -1,19 +1,19 @@
-"""A channel's row that is locked, and one that many want: what it costs, and whom.
+"""The cost of a channel whose row is locked, and of one to which many publish.
 
     python -m benchmarks.locked [--pairs 5] [--seconds 4] [--against CHECKOUT] [--only postgres]
 
 Two measurements on PostgreSQL and MariaDB, in interleaved pairs:
 
 - **held**: a process publishes with `apublish` from 50 callers, each to its own channel ten times a
-  second, while a stranger's transaction has locked the row of one more channel, to which the same
-  process publishes, too. Printed is the 99th percentile of the others' latency, with the row locked
-  and without.
+  second, while another transaction has locked the row of one more channel, to which the same
+  process publishes, too. Printed is the 99th percentile of the other channels' latency, with the row
+  locked and without.
 - **hot**: four processes publish to one channel as fast as they can, with `apublish` from eight
   callers each, or with `publish` from one thread each; or (**shared**) with `apublish` from 50
   callers each to 50 channels, which all processes publish to. Printed are the publishes a second of
   all of them, and the slowest call; with `--against`, of another checkout of this repository, too.
 
-The databases are made for the occasion, where `tests.databases` says.
+The benchmark makes its own databases, where `tests.databases` says.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def serve(config: str, kind: str, seconds: str) -> None:
 def run(
     config: dict[str, Any], checkout: str, kind: str, processes: int, seconds: float
 ) -> list[dict[str, float]]:
-    """What each of several processes found, which began together."""
+    """Return the results of several processes that began together."""
     command = [sys.executable, __file__, "--serve", json.dumps(config), kind, str(seconds)]
     env = {**os.environ, "PYTHONPATH": checkout}
     pipe = subprocess.PIPE

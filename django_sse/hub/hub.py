@@ -203,7 +203,7 @@ class Hub:
         heads = await self.run(self.log.heads, [topic.channel for topic, *_ in before])
         for topic, generation, position in before:
             if topic.generation != generation:
-                # It started again with a head that may be older than what caused this comparison.
+                # It started again, perhaps from a head older than the event that caused this call.
                 topic.look()
                 continue
             head = heads.get(topic.channel)
@@ -232,7 +232,7 @@ class Hub:
                 await self.replaced(topic, generation)
                 return
             topic.adopt(head.epoch, head.key)
-        # Otherwise this process has made the row meanwhile. Others may have published to it, too.
+        # Otherwise this process has made the row meanwhile. Others may have published there, too.
         if head.epoch == topic.epoch:
             self._take_head(topic, head, behind)
 

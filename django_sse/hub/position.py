@@ -178,7 +178,7 @@ def _refused(log: EventLog, head: Head, position: Position) -> str:
         return "trimmed"
     tag = _tag(log, head, position.seq)
     if tag is None:
-        # It was trimmed meanwhile. Perhaps it is the new floor: then nothing after it is gone.
+        # The event was trimmed meanwhile. If it is the new floor, no event after it is gone.
         (trimmed,) = log.open([head.channel])
         tag = trimmed.tag(position.seq) if trimmed.epoch == head.epoch else None
     if tag is None:

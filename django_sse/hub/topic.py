@@ -183,8 +183,8 @@ class Topic:
     def _continue(self, before: str | None, records: Sequence[Record]) -> bool:
         """Return whether ``records``, without holes, may be of the ring's log.
 
-        They are judged by the newest event that both have, which stands for all events up to it:
-        the ring may not know the first one. ``before`` is the tag of the event before them.
+        Compares the newest event that both have, because the ring may not know the first one. If
+        that event agrees, so do all before it. ``before`` is the tag of the event before them.
         """
         if not records:
             return True

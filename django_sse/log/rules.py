@@ -1,4 +1,4 @@
-"""What every log does in the same way: rules about pages and ends."""
+"""Rules that all logs share, about pages and ends."""
 
 from __future__ import annotations
 

@@ -60,16 +60,16 @@ class Observer(Generic[K]):
         """Note that a write has succeeded, and that the next comes ``within`` so many seconds."""
         now = self.clock()
         if now > self._due:
-            self.begin_anew()
+            self.start_again()
         self._writes += 1
         self._due = now + within
 
-    def begin_anew(self) -> None:
+    def start_again(self) -> None:
         """Forget all observations: the database could not be written, or not be read."""
         self._seen.clear()
 
     def forget(self, key: K) -> None:
-        """Observe ``key`` anew."""
+        """Start to observe ``key`` again."""
         self._seen.pop(key, None)
 
     def unchanged(self, values: Mapping[K, object], *, asked: float) -> dict[K, float]:
@@ -79,7 +79,7 @@ class Observer(Generic[K]):
         """
         now = self.clock()
         if now > self._due:
-            self.begin_anew()
+            self.start_again()
             return dict.fromkeys(values, 0.0)
         seen, self._seen = self._seen, {}
         for key, value in values.items():

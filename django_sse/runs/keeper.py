@@ -140,15 +140,15 @@ class Keeper:
             try:
                 await work()
             except Exception as error:
-                self._begin_anew(error, log=not failed)
+                self._start_again(error, log=not failed)
                 failed = True
             else:
                 failed = False
 
-    def _begin_anew(self, error: Exception, *, log: bool) -> None:
+    def _start_again(self, error: Exception, *, log: bool) -> None:
         # The other processes may not have reached the database either: give them time to renew.
         for observer in self._observers:
-            observer.begin_anew()
+            observer.start_again()
         if self.loop.time() < self._stays_until:
             self.stay()
         if log:

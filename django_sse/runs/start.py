@@ -118,8 +118,8 @@ async def _begin(
             get_hub().forget(run.channel)
             await _discard(run)
         else:
-            # A call of the generator still runs in a thread. Nobody waits for it, but it counts,
-            # for its owner, too. The row stays, as that of a run that failed later does.
+            # A call of the generator still runs in a thread. Nothing waits for it here, but the run
+            # counts for the process and the owner until then. So its row stays.
             task.when_over(place.pop_all().close)
         raise
     return task

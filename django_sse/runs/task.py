@@ -104,7 +104,7 @@ class RunTask:
 
     @property
     def has_stopped(self) -> bool:
-        """Whether nothing is left of its generator in any thread."""
+        """Whether its generator has stopped, in every thread."""
         return self._producer is None or self._producer.has_stopped
 
     def when_over(self, call: Callable[[], object]) -> None:

@@ -785,7 +785,7 @@ def test_the_last_of_several_events_is_the_end() -> None:
 
 
 def test_an_attempt_is_judged_at_once_also_in_a_transaction() -> None:
-    """A run in a project's test is in the test's transaction, and must know where it is."""
+    """A run in a project's test is in the test's transaction, and must know its position."""
     publish("c", "one")
     (head,) = get_log().open(["c"])
     attempt = Attempt([make_entry("c", Event("two"))], head.position)

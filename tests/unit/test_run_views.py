@@ -133,7 +133,7 @@ async def test_of_a_run_whose_process_died_it_says_error(client: AsyncClient) ->
     await client.post("/short/")
     mine = await Run.objects.aget()
     dead = await anew_run(mine.owner)
-    # It does not decide that itself: it has the process look for it, for long enough.
+    # The view does not decide that itself: it makes the process look for long enough.
     assert (await status(client, dead.pk))["state"] == "running"
     await until(dead, "error")
     assert (await status(client, dead.pk))["state"] == "error"

@@ -99,7 +99,7 @@ def commits(database: str, transactional_db: None, live: None) -> Iterator[Commi
 async def runs_in(trouble: Trouble, commits: CommitProxy) -> Outcome:
     """Begin the runs, disturb their COMMITs, and check each of them."""
     go = asyncio.Event()
-    # Before the trouble: a run that cannot be begun is refused, which is another test.
+    # Before the faults: a run that cannot begin is refused, which another test shows.
     tasks = await asyncio.gather(
         *[
             begin(answer(trouble, number, go), owner=f"user:{number}")
@@ -121,7 +121,7 @@ async def runs_in(trouble: Trouble, commits: CommitProxy) -> Outcome:
     commits.fate = lambda: None
     for task, got in zip(tasks, await asyncio.gather(*readers), strict=False):
         assert got == await atexts(task.run)
-    # In one call: each call has a connection of its own.
+    # In one call, because each call opens its own connection.
     checked = await database.run(lambda: [check(task.run, trouble) for task in tasks])
     states = Counter(state for state, _ in checked)
     return Outcome(states, commits.fates, sum(tokens for _, tokens in checked), seconds)

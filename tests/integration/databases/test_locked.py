@@ -336,7 +336,7 @@ async def test_one_of_a_hundred_stuck_channels_goes_on_when_it_is_released() -> 
         holder.commit()
         assert await task
         assert waiting() == 100
-        # And a busy one is not kept by them.
+        # And they do not delay a busy one.
         for number in range(5):
             with held("b") as holder:
                 (task,) = await in_slow_lane(apublish("b", str(number)))
@@ -379,7 +379,7 @@ def test_the_hooks_after_a_commit_do_not_wait_for_ever_and_leave_the_rest(
                 publish("a", str(number))
 
     with held("b", "c") as holder:
-        # Each of its hooks on its own would wait long enough for this to fail.
+        # If each of its hooks waited by itself, this would fail.
         elsewhere(commit)
         assert len(elsewhere(partial(texts, model_log, "a"))) == 20
         assert sorted(model_log.orphans()) == ["b", "c"]

@@ -386,12 +386,12 @@ async def asked(log: WatchedLog) -> None:
 
 
 async def open_topic(reader: Reader | None = None) -> Topic:
-    """The live side of channel "a", which has a row, as a stream joins it."""
+    """The topic of channel "a", which has a row, when a stream joins it."""
     get_log().make(["a"])
     return await get_hub().topic("a", reader or Reader())
 
 
 def append(*data: str) -> Appended:
-    """A commit of this process that is on its way to the topic."""
+    """Events that this process has committed, on their way to the topic."""
     (appended,) = commit_elsewhere("a", *data)
     return appended

@@ -149,7 +149,7 @@ async def test_a_client_is_reset_if_first_events_were_trimmed_before_it_got_them
 
 
 def empty_position(log: WatchedLog, channel: str, days: float = 0.0) -> str:
-    """The position of a client that was told so many days ago that the channel is empty."""
+    """The position of a client that connected to the empty channel so many days ago."""
     return f"{empty_epoch(channel, log.minute() - int(days * DAY))}-0-0"
 
 

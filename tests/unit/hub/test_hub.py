@@ -300,7 +300,7 @@ async def test_a_comparison_that_another_log_overtakes_looks_at_that_log(log: Wa
     topic.deliver(append("1"))
     log.clear()
     append("2")
-    # It comes too late to compare the old log, but an event of the new one may have caused it.
+    # Too late to compare with the old log, but an event of the new log may have caused it.
     with log.held("heads"):
         comparing = asyncio.create_task(hub.check(topic))
         await asked(log)

@@ -47,7 +47,7 @@ def restored(log: WatchedLog) -> None:
 
 
 def rewritten(log: WatchedLog) -> None:
-    """From a copy that ends before the position 5, and then as many others were published."""
+    """Restore a copy that ends before position 5, and publish as many other events."""
     head = log.position("a").seq
     log.rewrite("a", head - 3, *numbers(4, head))
 

@@ -216,7 +216,7 @@ def test_an_event_with_another_tag_is_of_another_log() -> None:
         assert ring.follows(seq, tag(seq))
         assert ring.follows(seq, None)
         assert not ring.follows(seq, tag(100))
-    # What the ring does not know it cannot deny.
+    # The ring cannot refuse a position that it does not know.
     assert ring.follows(9, tag(100))
     assert ring.follows(13, tag(100))
 

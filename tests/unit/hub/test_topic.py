@@ -284,7 +284,7 @@ async def test_of_two_commits_that_tell_of_another_log_only_the_first_resets_and
     (head,) = log.open(["a"])
     topic.deliver(first)
     topic.deliver(append("other 2"))
-    # The first commit's question was answered before the second commit's was asked.
+    # The query for the first commit was answered before the one for the second.
     topic.restart(head, "rewound")
     await eventually(lambda: topic.ring.tail == 2)
     assert in_ring(topic) == ["other 2"]
@@ -303,7 +303,7 @@ async def test_a_commit_that_overtakes_the_ring_of_a_rewound_log_is_of_another_l
     for number in range(in_memory):
         topic.deliver(append(f"old {number}"))
     log.restore("a", 5)
-    # Its first event has a number that the ring has not in memory.
+    # The ring does not have its first event.
     topic.deliver(append(*numbers(6, 12)))
     await eventually(lambda: topic.generation == 1)
     assert (topic.reason, *topic.newest) == ("rewound", 12, log.position("a").tag)

@@ -74,7 +74,7 @@ def test_one_that_was_committed_is_not_appended_again_but_announced_again(
     again = attempt(begun(log, "one"), "two", end=end)
     first, ids = tried(log, again)
     before = texts(log, "c")
-    # As the caller of it that got no answer.
+    # Its caller got no answer.
     told, outcome = tried(log, again)
     assert outcome == ids
     # Its first answer was lost, so its events may not have been announced.

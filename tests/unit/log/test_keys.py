@@ -309,7 +309,7 @@ def test_a_commit_whose_answer_is_lost_is_repeated_with_its_key(
             its = cursor.fetchone()
             commit()
             elsewhere(partial(execute, end, its))
-            # The driver says what it says of a connection that is gone.
+            # The driver's error for a lost connection.
             cursor.execute(session)
 
     with monkeypatch.context() as patch:
@@ -332,7 +332,7 @@ def test_removing_a_channel_removes_its_keys(rows: ModelLog) -> None:
 def test_a_key_of_a_channel_that_is_gone_is_new_in_the_next_one(rows: ModelLog) -> None:
     publish("c", "1", key="k")
     publish("c", "2", key="l")
-    # As a publish leaves it that overlaps with the removal.
+    # As if a publish overlapped with the removal.
     Channel.objects.all()._raw_delete("default")
     assert publish("c", "3", key="l") == id_of("c", 1)
     assert publish("c", "4", key="k") == publish("c", "5", key="k") == id_of("c", 2)

@@ -286,14 +286,14 @@ def test_a_run_that_has_lost_its_process_is_ended(settings: Any) -> None:
     assert store.state(dead)[0] == ""
     assert run("sse_trim").startswith("Watching for up to 0.5 s which processes")
     assert store.state(dead)[0] == "error"
-    # Nothing is left that it would have to watch.
+    # No lease is left to watch.
     assert run("sse_trim") == "0 events removed.\n"
     assert len(left(dead.channel)) == 2
     assert not Lease.objects.exists()
 
 
 def test_a_run_whose_process_lives_goes_on(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The process renews while the command waits for it; then the command does not wait longer."""
+    """The process renews while the command waits, which then does not wait any longer."""
     with_a_lease(settings, 3600.0)
     living = a_run(ended=None)
     waited: list[float] = []
@@ -314,7 +314,7 @@ def test_it_ends_nothing_if_the_database_is_away_repeatedly(
 ) -> None:
     with_a_lease(settings, 0.2)
     silent = a_run(ended=None)
-    # Each of its own writes is later than the one before promised.
+    # Each of its own writes comes later than the one before announced.
     monkeypatch.setattr(lost, "longest_pause", lambda: 0.0)
     assert "too often to find out" in complaints("sse_trim")
     assert store.state(silent)[0] == ""

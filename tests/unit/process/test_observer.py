@@ -87,12 +87,12 @@ def test_one_write_is_not_enough() -> None:
 def test_after_a_failure_each_value_has_the_whole_time_again() -> None:
     watched = Watched()
     watched.goes_on(9)
-    watched.observer.begin_anew()
+    watched.observer.start_again()
     assert watched.goes_on(1) == {"key": 0.0}
     assert watched.goes_on(2) == {"key": 2.0}
 
 
-def test_what_is_forgotten_is_observed_anew() -> None:
+def test_a_key_that_was_forgotten_is_observed_again() -> None:
     watched = Watched({"one": 1, "other": 1})
     watched.goes_on(3)
     watched.observer.forget("one")
@@ -210,14 +210,14 @@ def looks(
     steps: list[tuple[Query, Callable[[Query], None]]] = []
     for task, step in ((writing, lambda _: observer.wrote(PAUSE * INTERVAL)), (looking, look)):
         for query in task.queries(END, faults):
-            steps.append((query, (lambda _: observer.begin_anew()) if query.failed else step))
+            steps.append((query, (lambda _: observer.start_again()) if query.failed else step))
     for query, step in sorted(steps, key=lambda each: each[0].heard):
         clock.now = query.heard
         step(query)
     return said
 
 
-# Suspended for as long as an observer that may pause longer would not notice.
+# An observer that may pause for longer would not notice this suspension.
 @example([Fault(5.2, 3.9, "nothing")], Repeated(0.1, 0.7), Repeated(0.7, 0.1), Repeated(0.1, 0.3))
 @given(FAULTS, RENEWING, OBSERVING, OBSERVING)
 def test_no_fault_of_all_processes_makes_one_that_renews_look_unchanged_for_a_lease(

@@ -179,7 +179,7 @@ def test_an_end_counts_what_the_run_says_meanwhile(
 
     monkeypatch.setattr(store, "heads", heads_and_a_word)
     assert ends.stop(run) is True
-    # One that never pauses is ended all the same.
+    # A run that never pauses is ended all the same.
     assert said(run)[-1][1] == f"aborted after {min(words, 2)}"
     assert len(terminals(everything(get_log(), run.channel))) == 1
     assert how(run) == ("aborted", True)
@@ -221,7 +221,7 @@ def test_a_run_whose_channel_is_gone_is_over_without_one() -> None:
     die(run, other)
     assert how(run) == how(other) == ("error", True)
     assert get_log().heads([run.channel]) == {}
-    # Nor is a channel of the same name its own.
+    # Another channel of the same name is not the run's.
     append_to(get_log(), [entry(run.channel, "of somebody else")])
     assert ends.stop(run) is False
     assert how(run) == ("error", True)

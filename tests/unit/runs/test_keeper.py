@@ -93,7 +93,7 @@ async def test_runs_of_a_dead_process_are_ended_by_one_that_has_runs(
         (last,) = await arecords(run)
         assert json.loads(last.data) == INTERRUPTED
     assert await astate(task.run) == ""
-    # The log says so after the clients know, and the lease is gone with its runs.
+    # The row is marked after the clients got the end, and then the lease is removed.
     await eventually(lambda: caplog.text.count("Ended runs whose process had died: 1.") == 2)
     async with asyncio.timeout(TIMEOUT):
         while set(await database.run(leases.seen)) != {task.run.lease}:  # noqa: ASYNC110
@@ -121,7 +121,7 @@ async def test_a_process_that_asks_for_more_time_has_it() -> None:
 
 
 class StuckLog(ModelLog):
-    """Somebody holds some channels."""
+    """Another transaction has locked some channels."""
 
     stuck: frozenset[str] = frozenset()
 

@@ -42,7 +42,7 @@ pytestmark = [
     pytest.mark.options(SAFETY_INTERVAL=3600.0),
 ]
 
-# Events of which the log has forgotten the last two when it is put back.
+# The number of events, of which the restore removes the last two.
 BEFORE = 4
 GONE = 2
 

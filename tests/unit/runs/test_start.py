@@ -315,7 +315,7 @@ async def test_the_next_answer_waits_a_moment_for_the_one_that_was_stopped(
         assert refused.wait(TIMEOUT)
 
     def stopping(owner: str) -> bool:
-        # The next one has found no slot.
+        # The next start has found no slot.
         found = look(owner)
         refused.set()
         return found
@@ -334,7 +334,7 @@ async def test_the_dead_count_until_it_is_known_that_they_are() -> None:
     dead = await anew_run(OWNER)
     with pytest.raises(TooManyRuns):
         await begin(tokens(1))
-    # From now on somebody looks whether it is alive.
+    # From now on the keeper looks whether its process is alive.
     await until(dead, "error")
     task = await begin(tokens(1))
     await over(task)

@@ -224,7 +224,7 @@ def test_those_of_a_lease_that_have_not_left_are_under_way(
     runs = [new_run(f"user:{number}", lease=lease) for number in range(5)]
     create("user:9")
     store.stopped([runs[0].pk])
-    # One whose generator is still there.
+    # A run whose generator still runs.
     store.ended([runs[1].pk])
     left = {run.pk for run in runs[1:]}
     assert set(store.under_way(lease)) == left

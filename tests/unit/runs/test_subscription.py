@@ -398,7 +398,7 @@ async def test_told_to_stop_before_the_first_event_a_client_gets_a_position(
 
 
 async def rewrite(run: Run) -> None:
-    """The log is put back to its beginning, and the same texts are published again."""
+    """Restore the log's beginning, and publish the same texts again."""
     nonce = make_nonce()
 
     def write() -> None:
