@@ -6,8 +6,8 @@ Two measurements on PostgreSQL and MariaDB, in interleaved pairs:
 
 - **held**: a process publishes with `apublish` from 50 callers, each to its own channel ten times a
   second, while another transaction has locked the row of one more channel, to which the same
-  process publishes, too. Printed is the 99th percentile of the other channels' latency, with the row
-  locked and without.
+  process publishes, too. Printed is the 99th percentile of the other channels' latency, with and
+  without that lock.
 - **hot**: four processes publish to one channel as fast as they can, with `apublish` from eight
   callers each, or with `publish` from one thread each; or (**shared**) with `apublish` from 50
   callers each to 50 channels, which all processes publish to. Printed are the publishes a second of
