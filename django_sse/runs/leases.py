@@ -1,4 +1,4 @@
-"""The rows of leases: each event loop with runs, or with clients of runs, keeps one alive.
+"""The rows of leases: each event loop with runs, or with clients of runs, renews one.
 
 All functions use the log's database, are synchronous, and raise ``LogUnavailable``. Each change is
 one statement that commits by itself: a host that vanishes holds no lock on a lease.
