@@ -9,13 +9,15 @@ from uuid import uuid4
 
 from django_sse import conf
 from django_sse.exceptions import LogUnavailable
+from django_sse.log.locking import ChannelLocked
 from django_sse.process.observer import PAUSE, RENEWALS, Observer
 from django_sse.runs import ends, leases, store
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from uuid import UUID
 
+    from django_sse.models import Run
     from django_sse.runs.leases import Seen
 
 logger = logging.getLogger("django_sse")
@@ -54,18 +56,31 @@ def end_lost(lease: UUID, value: int | None) -> int:
     count, failure = 0, None
     for runs in store.some_under_way(lease):
         try:
-            ends.interrupt(runs)
+            ended = _interrupt(runs)
         except LogUnavailable as error:
-            # The lease is over and does not change, so a process ends the others later.
             failure = error
         else:
-            count += len(runs)
+            count += ended
     if count:
         logger.warning("Ended runs whose process had died: %d.", count)
     if failure is not None:
         raise failure
+    # Unless runs are left: then a process finds the lease again, which is over and does not change.
     leases.remove(lease)
     return count
+
+
+def _interrupt(runs: Sequence[Run]) -> int:
+    """Interrupt ``runs``; return how many, or 0 if the channel of one is locked.
+
+    That is no failure of the database, so it must not delay the runs of other processes.
+    """
+    try:
+        ends.interrupt(runs)
+    except ChannelLocked as error:
+        logger.warning("A run whose process died is left for the next time: %s", error)
+        return 0
+    return len(runs)
 
 
 def end_stray(run_id: UUID) -> None:
@@ -73,7 +88,7 @@ def end_stray(run_id: UUID) -> None:
     run = store.find(run_id)
     if run is not None and run.slot is not None:
         logger.warning("The run %s was left without an end: ended as interrupted.", run_id)
-        ends.interrupt([run])
+        _interrupt([run])
 
 
 def end_all_lost() -> bool:

@@ -23,6 +23,7 @@ from django_sse.log import get_log, sequencer
 from django_sse.log.locking import ChannelLocked
 from django_sse.log.model import ModelLog
 from django_sse.log.orm import channel_hash
+from django_sse.runs import store
 from tests.appending import append_to
 from tests.options import Overrides
 from tests.unit.hub.support import eventually
@@ -38,6 +39,7 @@ from tests.unit.log.support import (
     texts,
     until_somebody_waits_for_a_lock,
 )
+from tests.unit.runs.support import die, new_run
 
 pytestmark = ON_A_DATABASE
 
@@ -428,3 +430,12 @@ def test_no_publisher_to_busy_channels_starves(model_log: ModelLog) -> None:
     in_threads(*[partial(write, names) for names in [*counts, "a", "b"]])
     for name in "ab":
         assert_dense(everything(model_log, name))
+
+
+def test_a_dead_process_whose_run_is_locked_does_not_delay_the_end_of_another() -> None:
+    stuck, other = new_run("user:1"), new_run("user:2")
+    with held(stuck.channel):
+        die(stuck, other)
+        assert [store.state(run)[0] for run in (stuck, other)] == ["", "error"]
+    die(stuck)
+    assert store.state(stuck)[0] == "error"

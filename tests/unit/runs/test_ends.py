@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,7 @@ from django_sse.dialects.plain import PLAIN, Plain, PlainEncoder
 from django_sse.exceptions import LogUnavailable
 from django_sse.log import get_log
 from django_sse.log.base import Head, State
+from django_sse.log.locking import ChannelLocked
 from django_sse.models import Channel, Run
 from django_sse.runs import ends, store
 from django_sse.wire import Event
@@ -200,7 +202,14 @@ def test_a_run_whose_process_died_ends_as_interrupted() -> None:
 def test_whoever_finds_it_it_ends_once() -> None:
     run = create()
     say(run, "one")
-    in_threads(*[partial(ends.interrupt, [run])] * 8, *[partial(die, run)] * 4)
+
+    def interrupt() -> None:
+        # Another of these threads has the channel.
+        with suppress(ChannelLocked):
+            ends.interrupt([run])
+
+    in_threads(*[interrupt] * 8, *[partial(die, run)] * 4)
+    die(run)
     records = everything(get_log(), run.channel)
     assert [record.seq for record in records] == [1, 2]
     assert terminals(records) == [records[1]]
