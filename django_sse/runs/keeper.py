@@ -63,8 +63,8 @@ class Keeper:
         self._beginning += 1
         try:
             self._ensure_keeping()
-            if not self.tasks or self.loop.time() > self._fresh_until:
-                # The lease was not needed, or not renewed, for a while: it may be over.
+            if self.lease is None or not self.tasks or self.loop.time() > self._fresh_until:
+                # There is none, or it was not needed, or not renewed, for a while: it may be over.
                 await self._renew()
             assert self.lease is not None
             yield self.lease

@@ -297,6 +297,14 @@ async def test_one_that_begins_while_its_lease_is_lost_is_interrupted() -> None:
     assert await astate(run) == "error"
 
 
+async def test_a_run_that_begins_between_two_leases_waits_for_the_second() -> None:
+    first = await begin(Answer().items())
+    # The run that this interrupts is not over yet, and the next lease is not registered.
+    get_keeper()._taken_for_dead()
+    second = await begin(Answer().items())
+    assert second.run.lease == get_keeper().lease != first.run.lease
+
+
 @pytest.mark.options(**OFTEN)
 async def test_a_run_of_its_own_that_nothing_runs_is_ended() -> None:
     task = await begin(Answer().items())
