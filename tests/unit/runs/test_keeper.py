@@ -415,8 +415,10 @@ async def test_a_database_that_is_away_is_asked_again(
 ) -> None:
     configure(**OFTEN)
     answer = Answer()
-    await begin(answer.items())
+    task = await begin(answer.items())
     lost = await anew_run("user:9")
+    # An error other than ``LogUnavailable`` would end a run that is still writing.
+    await eventually(lambda: task._channel.position.seq == 1)
     # No such database, for a while.
     settings.DJANGO_SSE = {**settings.DJANGO_SSE, "DATABASE": "nowhere"}
     await eventually(lambda: "cannot be kept" in caplog.text)
