@@ -19,7 +19,7 @@ from django_sse.log import get_log
 from django_sse.log.entries import validate_channel
 from django_sse.process import database
 from django_sse.streams.ends import COMPLETE, UNAVAILABLE, last_frames
-from django_sse.streams.state import PARKED
+from django_sse.streams.state import OPEN, PARKED
 from django_sse.streams.stream import Stream
 from django_sse.wire.cursor import MAX_CHANNELS
 from django_sse.wire.encoder import dumps, encode, encode_body, with_id
@@ -102,12 +102,12 @@ class ChannelStream(Stream):
         self._live = hub
         self.attach()
         try:
-            await self._join(hub)
+            await self._while_open(self._join(hub))
         except LogUnavailable as error:
             logger.warning("A stream of %s is sent away: %s", ", ".join(self.channels), error)
             self.drain(UNAVAILABLE)
             return
-        if self.closed:
+        if self.state is not OPEN:
             return
         self._opening = self._reset_frame() + self._open_frame()
         if self._settled is not None and self._settled.finished:

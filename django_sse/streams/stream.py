@@ -36,7 +36,8 @@ from django_sse.streams.state import (
 from django_sse.wire.encoder import HEARTBEAT
 
 if TYPE_CHECKING:
-    from typing import Self
+    from collections.abc import Coroutine
+    from typing import Any, Self
 
     from django_sse.streams.driver import Driver
     from django_sse.streams.ends import Ending
@@ -102,6 +103,19 @@ class Stream(ABC):
             await self._waiter
         finally:
             self._waiter = None
+
+    async def _while_open(self, work: Coroutine[Any, Any, None]) -> None:
+        """Await ``work``, but not after the stream's end, which must not wait for anything."""
+        assert self._loop is not None
+        task = self._loop.create_task(work)
+        task.add_done_callback(lambda _: self.wake())
+        try:
+            while self.state is OPEN and not task.done():
+                await Stream._wait(self)
+            if task.done():
+                task.result()
+        finally:
+            task.cancel()
 
     @abstractmethod
     def _end(self) -> None:

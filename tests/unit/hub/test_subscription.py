@@ -487,14 +487,22 @@ async def test_a_replay_goes_on_after_the_log_was_away(log: WatchedLog) -> None:
         assert texts(await client.take(970)) == numbers(31, 1000)
 
 
-@pytest.fixture
+@pytest.fixture(params=["begins", "replays"])
 async def waiting(
-    log: WatchedLog, configure: Overrides, caplog: pytest.LogCaptureFixture
+    log: WatchedLog,
+    configure: Overrides,
+    caplog: pytest.LogCaptureFixture,
+    request: pytest.FixtureRequest,
 ) -> AsyncIterator[Waiting]:
     """A client, and its read that waits for a log that is away."""
     configure(RING_EVENTS=10)
     commit_elsewhere("a", *numbers(1, 1000))
-    async with listening("a", since="earliest") as client:
+    async with listening("a"), connected("a", since="earliest") as client:
+        if request.param == "replays":
+            await client.opened()
+        else:
+            commit_elsewhere("a", "that the others do not know of")
+            await asyncio.to_thread(client.stream.settle)
         log.away = True
         reading = asyncio.create_task(client.rest())
         await eventually(lambda: "wait for the log" in caplog.text)
@@ -519,7 +527,7 @@ async def test_a_client_that_leaves_while_it_waits_for_the_log_leaves_nothing_be
     client, reading = waiting
     reading.cancel()
     await asyncio.wait([reading])
-    assert get_pulse().streams == set()
+    assert client.stream not in get_pulse().streams | get_hub().topics["a"].waiters
     assert client.stream._fetching is None or client.stream._fetching.cancelling()
 
 
