@@ -11,7 +11,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.http import Http404
 
-from django_sse.exceptions import Overloaded
+from django_sse.exceptions import Overloaded, TooManyRuns
 from django_sse.models import Run
 from django_sse.runs import places
 from tests.options import Overrides
@@ -68,17 +68,20 @@ async def test_a_run_that_never_was_leaves_its_place(configure: Overrides) -> No
     await eventually(lambda: places._taken == 0)
 
 
-@pytest.mark.options(RUNS_PER_PROCESS=1)
-async def test_a_run_that_never_was_counts_until_the_call_that_it_left_is_back() -> None:
+@pytest.mark.parametrize("ceiling", ["RUNS_PER_PROCESS", "RUNS_PER_OWNER"])
+async def test_a_run_that_never_was_counts_until_the_call_that_it_left_is_back(
+    ceiling: str, configure: Overrides
+) -> None:
     async def impatient() -> AsyncIterator[str]:
         async with asyncio.timeout(0.01):
             await sync_to_async(go_on.wait)(TIMEOUT)
         yield "never"
 
+    configure(**{ceiling: 1})
     go_on = threading.Event()
     with pytest.raises(TimeoutError):
         await begin(impatient())
-    with pytest.raises(Overloaded):
+    with pytest.raises((Overloaded, TooManyRuns)):
         await begin(tokens(1))
     go_on.set()
     await eventually(lambda: places._taken == 0)
