@@ -165,7 +165,8 @@ def _refused_empty(log: EventLog, head: Head, cursor: Cursor) -> str:
     if minute is None:
         return "unknown"
     age = conf.current().RETENTION.AGE
-    if head.floor or (age is not None and (log.minute() - minute) * 60 >= age):
+    # A whole minute more, since both minutes are rounded down.
+    if head.floor or (age is not None and (log.minute() - minute + 1) * 60 > age):
         return "trimmed"
     return ""
 
