@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import connections
 
 from django_sse.log import transactions
-from django_sse.log.base import Head, Page, Record
+from django_sse.log.base import Head, Page, new_record
 from django_sse.log.orm import BATCH, channel_hash
 from django_sse.log.rules import fitting
 from django_sse.log.statements import statements
@@ -71,7 +71,7 @@ def _page(alias: str, events: str, sizes: str, where: list[int], limit: int) -> 
         limit = fitting(size for (size,) in _rows(alias, sizes, [*where, limit]))
     # One more, for the event before them: its tag shows whether they follow the reader's position.
     rows = _rows(alias, events, [after, *where, limit + 1])
-    records = [Record(*row) for row in rows]
+    records = [new_record(row) for row in rows]
     tag = None if after else NO_TAG
     if records and records[0].seq == after:
         tag = tag_of(records.pop(0).nonce)
