@@ -279,14 +279,19 @@ class Topic:
                 # The page was cut at its maximum size, and its events were delivered meanwhile.
                 self._hint, self._look_again = max(self._hint, hint), True
             elif known > self.ring.tail:
-                # Either the events were trimmed, or their log was replaced before this topic read
-                # them. Only the head shows which.
-                self._known = self.ring.tail
-                if is_empty(self.epoch):
-                    await self._hub.check(self)
-                else:
-                    await self._hub.check(self, Topic.jump)
-                self._rounds.wake()
+                await self._find_missing()
+
+    async def _find_missing(self) -> None:
+        """Ask for the head, because events that were known are not in the log.
+
+        Either they were trimmed, or their log was replaced before this topic read them.
+        """
+        self._known = self.ring.tail
+        if is_empty(self.epoch):
+            await self._hub.check(self)
+        else:
+            await self._hub.check(self, Topic.jump)
+        self._rounds.wake()
 
     async def read(self, after: int, limit: int) -> Page:
         """Return one page, retrying as long as the database does not respond."""

@@ -149,10 +149,9 @@ def _end(
         there = [run for run in left if run.pk in heads]
         if not there:
             break
-        groups: list[Sequence[Entry]] = [_last(run, heads[run.pk], ending) for run in there]
-        if turn == _TRIES - 1:
-            # These runs append faster than this can end them: end them at whatever position.
-            groups = [list(group) for group in groups]
+        # A run that appends faster than this can end it is ended at whatever position.
+        last = turn == _TRIES - 1
+        groups = [_last(run, heads[run.pk], ending, anywhere=last) for run in there]
         appended, outcomes = append_all(groups)
         announce(appended)
         left = []
@@ -164,6 +163,6 @@ def _end(
     return ends
 
 
-def _last(run: Run, head: Head, ending: Ending) -> Attempt:
+def _last(run: Run, head: Head, ending: Ending, *, anywhere: bool) -> Sequence[Entry]:
     entries = last_entries(run.channel, ending.state, last_events(run, head.head, ending))
-    return Attempt(entries, head.position)
+    return entries if anywhere else Attempt(entries, head.position)
