@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django_sse import constants
-from django_sse.hub.ring import Frame, encode_record
+from django_sse.hub.ring import Frame, encode_records
 from django_sse.log.base import Page
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Pages:
                 # The events are large: the page reached its maximum size before the ring's start.
                 step = len(records)
                 continue
-            frames = [encode_record(topic.epoch, each) for each in records]
+            frames = encode_records(topic.epoch, records)
             if not ring.prepend(page.tag, frames):
                 await topic.replaced(generation)
                 return
@@ -142,7 +142,7 @@ class Pages:
             return Frames(page.tag, [])
         if records[0].seq != cursor + 1 or records[-1].seq - cursor != len(records):
             raise Hole
-        frames = Frames(page.tag, [encode_record(epoch, record) for record in records])
+        frames = Frames(page.tag, encode_records(epoch, records))
         if generation == topic.generation:
             self._recent[cursor] = frames
             while len(self._recent) > _RECENT_PAGES:

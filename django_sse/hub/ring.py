@@ -50,19 +50,27 @@ def _id_line(epoch: str) -> bytes:
     return with_id(epoch, b"").rstrip(b"\n")
 
 
-def encode_record(epoch: str, record: Record) -> Frame:
-    """Return the frame of a record of the log."""
-    tag = tag_of(record.nonce)
-    if record.kind == REDACTED:
-        return Frame(record.seq, tag, b"", 0, terminal=False)
-    try:
-        body = encode_body(record.type or None, record.data)
-    except InvalidEvent:
-        # publish() did not write this event. Skip it: raising would block the channel for good.
-        logger.exception("Event %d of epoch %s cannot be sent: skipped.", record.seq, epoch)
-        return Frame(record.seq, tag, b"", 0, record.kind == TERMINAL)
-    data = b"%b-%d-%b\n%b" % (_id_line(epoch), record.seq, tag.encode(), body)
-    return _new_frame((record.seq, tag, data, len(data) - len(body), record.kind == TERMINAL))
+def encode_records(epoch: str, records: Iterable[Record]) -> list[Frame]:
+    """Return the frames of records of the log."""
+    frames: list[Frame] = []
+    id_line, nonce, tag = _id_line(epoch), -1, b""
+    for seq, type, data, kind, its_nonce in records:
+        if its_nonce != nonce:
+            # The events of one transaction have the same nonce.
+            nonce, text = its_nonce, tag_of(its_nonce)
+            tag = text.encode()
+        frame, size = b"", 0
+        if kind != REDACTED:
+            try:
+                body = encode_body(type or None, data)
+            except InvalidEvent:
+                # publish() did not write this event. Skip it: raising would block the channel.
+                logger.exception("Event %d of epoch %s cannot be sent: skipped.", seq, epoch)
+            else:
+                frame = b"%b-%d-%b\n%b" % (id_line, seq, tag, body)
+                size = len(frame) - len(body)
+        frames.append(_new_frame((seq, text, frame, size, kind == TERMINAL)))
+    return frames
 
 
 def join_frames(frames: Iterable[Frame], limit: int) -> tuple[bytes, Frame | None]:

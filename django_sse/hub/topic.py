@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from django_sse import conf, constants
 from django_sse.exceptions import LogUnavailable
 from django_sse.hub.pages import Pages, read_after
-from django_sse.hub.ring import Ring, encode_record
+from django_sse.hub.ring import Ring, encode_records
 from django_sse.hub.rounds import Rounds
 from django_sse.wire.cursor import is_empty, tag_of
 
@@ -215,7 +215,7 @@ class Topic:
 
     def _append(self, records: Sequence[Record]) -> None:
         tail = self.ring.tail
-        frames = [encode_record(self.epoch, record) for record in records if record.seq > tail]
+        frames = encode_records(self.epoch, [each for each in records if each.seq > tail])
         if not frames:
             return
         self.ring.append(frames)

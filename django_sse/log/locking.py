@@ -94,6 +94,14 @@ def sets_session(connection: BaseDatabaseWrapper, seconds: float = LOCK_STEP) ->
     return seconds != LOCK_STEP or not getattr(connection, "mysql_is_mariadb", False)
 
 
+def waits_in_first(connection: BaseDatabaseWrapper) -> bool:
+    """Return whether a transaction for one channel waits for it at once: it has no other lock.
+
+    SQLite has no locks of rows to wait for.
+    """
+    return connection.features.has_select_for_update and not sets_session(connection)
+
+
 @contextmanager
 def _session_bounded(connection: BaseDatabaseWrapper, seconds: int) -> Iterator[None]:
     if connection.in_atomic_block or not sets_session(connection, seconds):

@@ -130,8 +130,7 @@ def sequence(
     nevertheless be committed.
     """
     work = _Work(alias, list(names), take, before_commit, never_make, waits=bool(wait))
-    if wait and len(work.names) == 1 and not locking.sets_session(connections[alias]):
-        # It has no other lock, so it may wait in its first transaction.
+    if wait and len(work.names) == 1 and locking.waits_in_first(connections[alias]):
         (first,) = work.names
     return _carry_out(work, first, time.monotonic() + wait)
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_sse.hub.ring import Frame, Ring, encode_record, join_frames
+from django_sse.hub.ring import Frame, Ring, encode_records, join_frames
 from django_sse.log.base import Kind, Record
 from django_sse.wire import Decoder, make_epoch
 from django_sse.wire.cursor import NO_TAG, tag_of
@@ -23,6 +23,11 @@ def frame(seq: int, size: int = 10) -> Frame:
 def tag(seq: int) -> str:
     """The tag of the event ``seq`` here: no two events have the same."""
     return tag_of(seq) if seq else NO_TAG
+
+
+def encoded(record: Record) -> Frame:
+    (made,) = encode_records(EPOCH, [record])
+    return made
 
 
 def frames(first: int, last: int, size: int = 10) -> list[Frame]:
@@ -48,7 +53,7 @@ def ring_of(*, tail: int = 0, max_bytes: int = 1 << 20, max_events: int = 1000) 
 
 
 def test_a_record_becomes_a_frame_that_a_client_reads_back() -> None:
-    made = encode_record(EPOCH, Record(7, "tick", "one\ntwo", Kind.EVENT, NONCE))
+    made = encoded(Record(7, "tick", "one\ntwo", Kind.EVENT, NONCE))
     (event,) = Decoder().feed(made.data)
     assert (event.type, event.data, event.last_event_id) == (
         "tick",
@@ -59,17 +64,26 @@ def test_a_record_becomes_a_frame_that_a_client_reads_back() -> None:
 
 
 def test_the_body_is_the_frame_without_its_id() -> None:
-    made = encode_record(EPOCH, Record(7, "", "text", Kind.EVENT, NONCE))
+    made = encoded(Record(7, "", "text", Kind.EVENT, NONCE))
     assert made.body == b"data: text\n\n"
     assert made.data == f"id: {EPOCH}-7-{tag_of(NONCE)}\n".encode() + made.body
 
 
+def test_events_of_several_transactions_have_their_own_tags() -> None:
+    nonces = [NONCE, NONCE, NONCE + 1, NONCE]
+    records = [Record(seq, "", "text", Kind.EVENT, each) for seq, each in enumerate(nonces, 1)]
+    made = encode_records(EPOCH, records)
+    assert [each.tag for each in made] == [tag_of(nonce) for nonce in nonces]
+    ids = [event.last_event_id for each in made for event in Decoder().feed(each.data)]
+    assert ids == [f"{EPOCH}-{seq}-{tag_of(each)}" for seq, each in enumerate(nonces, 1)]
+
+
 def test_a_terminal_record_is_a_terminal_frame() -> None:
-    assert encode_record(EPOCH, Record(7, "close", "[DONE]", Kind.TERMINAL, NONCE)).terminal
+    assert encoded(Record(7, "close", "[DONE]", Kind.TERMINAL, NONCE)).terminal
 
 
 def test_a_redacted_record_is_an_empty_frame() -> None:
-    made = encode_record(EPOCH, Record(7, "", "", Kind.REDACTED, NONCE))
+    made = encoded(Record(7, "", "", Kind.REDACTED, NONCE))
     assert (made.seq, made.tag, made.data, made.body) == (7, tag_of(NONCE), b"", b"")
 
 
