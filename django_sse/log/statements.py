@@ -55,12 +55,18 @@ class _Table:
         quote = connection.ops.quote_name
         self._name = quote(model._meta.db_table)
         self._columns = {f.name: quote(f.column or "") for f in model._meta.concrete_fields}
+        # Every publish asks for the same few.
+        self._written: dict[str, str] = {}
 
     def __str__(self) -> str:
         return self._name
 
     def __getitem__(self, fields: str) -> str:
-        return ", ".join(self._columns[each] for each in fields.split())
+        written = self._written.get(fields)
+        if written is None:
+            written = ", ".join(self._columns[each] for each in fields.split())
+            self._written[fields] = written
+        return written
 
     def insert(self, fields: str) -> str:
         places = ", ".join(["%s"] * len(fields.split()))
