@@ -87,24 +87,16 @@ def bound(cursor: CursorWrapper, seconds: float = LOCK_STEP) -> None:
         cursor.execute(f"SET LOCAL lock_timeout = {seconds * 1000:.0f}")
 
 
-def sets_session(connection: BaseDatabaseWrapper, seconds: float = LOCK_STEP) -> bool:
+def _sets_session(connection: BaseDatabaseWrapper, seconds: float) -> bool:
     """Return whether ``bounded`` has to set a variable of the session, with three statements."""
     if connection.vendor != "mysql":
         return False
     return seconds != LOCK_STEP or not getattr(connection, "mysql_is_mariadb", False)
 
 
-def waits_in_first(connection: BaseDatabaseWrapper) -> bool:
-    """Return whether a transaction for one channel waits for it at once: it has no other lock.
-
-    SQLite has no locks of rows to wait for.
-    """
-    return connection.features.has_select_for_update and not sets_session(connection)
-
-
 @contextmanager
 def _session_bounded(connection: BaseDatabaseWrapper, seconds: int) -> Iterator[None]:
-    if connection.in_atomic_block or not sets_session(connection, seconds):
+    if connection.in_atomic_block or not _sets_session(connection, seconds):
         yield
         return
     with connection.cursor() as cursor:

@@ -10,7 +10,7 @@ from django_sse.log import transactions
 from django_sse.log.base import Head, Page, new_record
 from django_sse.log.orm import BATCH, channel_hash
 from django_sse.log.rules import fitting
-from django_sse.log.statements import Statements, statements
+from django_sse.log.statements import statements
 from django_sse.wire.cursor import MAX_SEQ, NO_TAG, tag_of
 
 if TYPE_CHECKING:
@@ -18,11 +18,6 @@ if TYPE_CHECKING:
 
 # A page of up to this many events, as most wake-ups bring, is read without measuring it first.
 _FEW = 8
-
-
-def _statements(alias: str) -> Statements:
-    # The first time in a process Django asks MySQL for its version, so the database may fail here.
-    return transactions.run(alias, lambda: statements(connections[alias]))
 
 
 def _rows(alias: str, sql: str, params: Sequence[Any]) -> list[Any]:
@@ -40,26 +35,26 @@ def heads(alias: str, names: Iterable[str]) -> dict[str, Head]:
     found: dict[str, Head] = {}
     for start in range(0, len(hashes), BATCH):
         some = hashes[start : start + BATCH]
-        for row in _rows(alias, _statements(alias).heads(len(some)), some):
+        for row in _rows(alias, statements(connections[alias]).heads(len(some)), some):
             found[row[0]] = Head(*row)
     return found
 
 
 def tag(alias: str, key: int, seq: int) -> str | None:
     """Implement ``EventLog.tag``."""
-    rows = _rows(alias, _statements(alias).nonce, [key, seq])
+    rows = _rows(alias, statements(connections[alias]).nonce, [key, seq])
     return tag_of(rows[0][0]) if rows else None
 
 
 def minute(alias: str) -> int:
     """Implement ``EventLog.minute``."""
-    ((seconds,),) = _rows(alias, _statements(alias).clock, [])
+    ((seconds,),) = _rows(alias, statements(connections[alias]).clock, [])
     return int(seconds) // 60
 
 
 def page(alias: str, key: int, after: int, limit: int) -> Page:
     """Implement ``EventLog.read``."""
-    written = _statements(alias)
+    written = statements(connections[alias])
     # Try with an upper bound first: without table statistics PostgreSQL reads and sorts all later
     # events (a page out of 100,000 took 125 ms instead of 4).
     near = [key, after, min(after + limit, MAX_SEQ)]

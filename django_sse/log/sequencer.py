@@ -130,14 +130,10 @@ def sequence(
     nevertheless be committed.
     """
     work = _Work(alias, list(names), take, before_commit, never_make, waits=bool(wait))
-    if wait and len(work.names) == 1 and transactions.run(alias, partial(_waits_in_first, alias)):
+    if wait and len(work.names) == 1 and statements(connections[alias]).waits_at_once:
+        # It has no other lock, so it may wait in its first transaction.
         (first,) = work.names
     return _carry_out(work, first, time.monotonic() + wait)
-
-
-def _waits_in_first(alias: str) -> bool:
-    # Django may ask MySQL for its version first, so the database may fail here.
-    return locking.waits_in_first(connections[alias])
 
 
 def sequence_queued(

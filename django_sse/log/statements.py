@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from django.db.models.functions import Length
 
+from django_sse.log import transactions
 from django_sse.log.base import KEY_AGE
 from django_sse.log.orm import DatabaseNow, utc_offset
 from django_sse.models import Channel, EventKey, OutboxEvent, StoredEvent
@@ -32,11 +33,13 @@ _written: dict[tuple[str, str, int], Statements] = {}
 def statements(connection: BaseDatabaseWrapper) -> Statements:
     """Return the statements for the database engine and the time zone of ``connection``.
 
-    Some of them have the zone's offset from UTC, which changes in spring and in autumn.
+    Some of them have the zone's offset from UTC, which changes in spring and in autumn. Raises
+    ``LogUnavailable``.
     """
     key = (connection.settings_dict["ENGINE"], connection.timezone_name, utc_offset(connection))
     if key not in _written:
-        _written[key] = Statements(connection)
+        # Django asks MySQL for its version, so the database may fail here.
+        _written[key] = transactions.run(connection.alias, lambda: Statements(connection))
     return _written[key]
 
 
@@ -184,15 +187,21 @@ class Statements:
     def _write_locks(self, connection: BaseDatabaseWrapper) -> None:
         self._for_update = self._skip_locked = self._by_hash = ""
         self.has_own_wait = False
-        if connection.features.has_select_for_update:
+        is_mysql = connection.vendor == "mysql"
+        is_mariadb = is_mysql and bool(getattr(connection, "mysql_is_mariadb", False))
+        has_rows_to_lock = connection.features.has_select_for_update
+        self.waits_at_once = has_rows_to_lock and (is_mariadb or not is_mysql)
+        """Whether the first statement of a transaction may wait for a row: not on SQLite, which has
+        no rows to lock, nor on MySQL, where the session has to be set before (``locking``)."""
+        if has_rows_to_lock:
             no_key = connection.features.has_select_for_no_key_update
             self._for_update = connection.ops.for_update_sql(no_key=no_key)
         if self.skips_locked:
             self._skip_locked = connection.ops.for_update_sql(no_key=no_key, skip_locked=True)
-            self.has_own_wait = bool(getattr(connection, "mysql_is_mariadb", False))
+            self.has_own_wait = is_mariadb
             if self.has_own_wait:
                 self._for_update += f" WAIT {LOCK_STEP}"
-        if connection.vendor == "mysql":
+        if is_mysql:
             # In a small table InnoDB reads all rows and locks each for a moment, so that other
             # writers would skip it. The unique index of a column has the column's name.
             self._by_hash = f"FORCE INDEX ({self._channel['name_hash']}) "

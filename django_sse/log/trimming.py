@@ -51,8 +51,8 @@ def trim(alias: str, head: Head, floor: int) -> int:
                 lower.update(floor=floor, floor_tag=tag)
 
         locking.patiently(alias, head.channel, raise_floor)
-    (committed,) = transactions.run(alias, lambda: list(channel.values_list("floor"))) or [(0,)]
-    return _delete(alias, head.key, min(floor, *committed))
+    committed = transactions.run(alias, channel.values_list("floor", flat=True).first) or 0
+    return _delete(alias, head.key, min(floor, committed))
 
 
 def _delete(alias: str, key: int, floor: int) -> int:
