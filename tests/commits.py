@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from tests.proxy import CHUNK, HOST, Proxy, close
 
-# What psycopg and PyMySQL send, each in a chunk of its own: both wait for every answer.
+# The COMMIT messages of psycopg and PyMySQL. Each is one chunk, since both wait for every answer.
 COMMITS = frozenset({b"Q\x00\x00\x00\x0bCOMMIT\x00", b"\x07\x00\x00\x00\x03COMMIT"})
 
 

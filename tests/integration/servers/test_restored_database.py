@@ -25,7 +25,7 @@ def copy_database(source: Path, target: Path) -> None:
 
 
 class Disk:
-    """What a power cut leaves on the disk with ``synchronous=NORMAL``: not the newest commits.
+    """A disk that loses the newest commits in a power cut, as with ``synchronous=NORMAL``.
 
     It keeps the file open, so that the write-ahead log holds all commits since.
     """

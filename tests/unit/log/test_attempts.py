@@ -39,7 +39,7 @@ def attempt(position: Position, *data: str, end: bool = False) -> Attempt:
 
 
 def tried(log: EventLog, *groups: Any) -> tuple[list[Appended], Outcome]:
-    """What was sequenced, and the outcome of the last of the groups."""
+    """The events that were sequenced, and the outcome of the last of the groups."""
     appended, outcomes = log.append_each(groups)
     return appended, outcomes[-1]
 
