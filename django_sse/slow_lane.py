@@ -37,14 +37,15 @@ if TYPE_CHECKING:
 # ones. A busy channel must not wait until the waits for stuck channels have ended.
 _WAITERS = 2
 _WAITERS_FOR_STUCK = 2
-# Seconds that such a wait takes, and seconds between two tries of all channels without waiting.
+# Seconds that such a wait takes, and seconds after which a thread tries all channels without waiting
+# if none has had its lock and taken the calls of all channels along.
 _WAIT = 1.0
 _PAUSE = 0.1
 # Seconds after which a call has waited for long.
 _LONG = 0.2
 # Seconds for which calls queue for a channel that was found locked, without trying it first, and
-# the number of such channels.
-_BUSY = 1.0
+# the number of such channels. A try needs the thread of the group commit, and its connection.
+_BUSY = 5.0
 _REMEMBERED = 10_000
 
 
@@ -228,6 +229,8 @@ class SlowLane:
         with self._lock:
             own = [channel] if channel in self._channels else []
             others = [each for each, stuck in self._turns.items() if not (channel and stuck)]
+            if len(others) == len(self._turns):
+                self._tried = time.monotonic()
             for each in [*own, *others]:
                 for waiting in self._ready(each, size):
                     waiting.running = True

@@ -68,9 +68,11 @@ class DatabaseExecutor(Executor):
         self._max_workers = max_workers
         self._name = name
         self._work: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        # The threads that wait for work, the longest first. The last one gets it: its data is still
+        # in the processor's caches, and the others may become idle.
+        self._waiting: list[threading.Condition] = []
         self._threads = 0
-        self._waiting = 0
         self._shutdown = False
         self.over: Future[None] = Future()
         """Done when no call is under way after ``shutdown``."""
@@ -82,12 +84,12 @@ class DatabaseExecutor(Executor):
         then forgotten.
         """
         future: Future[T] = Future()
-        with self._changed:
+        with self._lock:
             if self._shutdown:
                 raise RuntimeError("cannot schedule new futures after shutdown")
             self._work.append((future, lambda: fn(*args, **kwargs)))
-            if self._waiting >= len(self._work):
-                self._changed.notify()
+            if self._waiting:
+                self._waiting.pop().notify()
             elif self._threads < self._max_workers:
                 self._start()
         return future
@@ -107,12 +109,13 @@ class DatabaseExecutor(Executor):
 
         ``wait`` is ignored: the end of a stream must not wait for a query.
         """
-        with self._changed:
+        with self._lock:
             self._shutdown = True
             if cancel_futures:
                 for future, _ in self._work:
                     future.cancel()
-            self._changed.notify_all()
+            for waiting in self._waiting:
+                waiting.notify()
         self._tell_if_over()
 
     def _run(self) -> None:
@@ -127,8 +130,8 @@ class DatabaseExecutor(Executor):
             self._tell_if_over()
 
     def _tell_if_over(self) -> None:
-        with self._changed:
-            busy = self._work or self._threads > self._waiting
+        with self._lock:
+            busy = self._work or self._threads > len(self._waiting)
             if self._shutdown and not busy and not self.over.done():
                 self.over.set_result(None)
 
@@ -145,27 +148,34 @@ class DatabaseExecutor(Executor):
                 del item, future, call
 
     def _next(self, live: _LiveCursors) -> tuple[Future[Any], Callable[[], Any]] | None:
-        with self._changed:
+        with self._lock:
             while not self._work:
                 if self._shutdown:
                     break
                 idle = max(self._idle, constants.THREAD_IDLE)
-                self._waiting += 1
-                told = self._changed.wait(idle)
-                self._waiting -= 1
-                if not told and not self._work and not live:
+                if not self._wait(idle) and not self._work and not live:
                     break
             else:
                 return self._work.popleft()
             self._threads -= 1
             return None
 
+    def _wait(self, seconds: float) -> bool:
+        """Wait until there is work for this thread, or a shutdown; return whether there is work."""
+        woken = threading.Condition(self._lock)
+        self._waiting.append(woken)
+        woken.wait(seconds)
+        if woken not in self._waiting:
+            return True
+        self._waiting.remove(woken)
+        return False
+
     def _lose(self, error: BaseException) -> bool:
         """End this thread with ``error``, and fail the calls that no other thread will take.
 
         Returns whether there was such a call.
         """
-        with self._changed:
+        with self._lock:
             self._threads -= 1
             lost = [] if self._threads else list(self._work)
             if lost:

@@ -135,6 +135,20 @@ def test_a_thread_that_waits_is_used_before_another_is_started(stay_idle: None) 
     assert_ends(first)
 
 
+def test_calls_one_after_the_other_are_run_by_one_thread(stay_idle: None) -> None:
+    executor = DatabaseExecutor(2)
+    both = threading.Barrier(2)
+    wait([executor.submit(both.wait, TIMEOUT) for _ in range(2)], TIMEOUT)
+    threads = set()
+    for _ in range(10):
+        threads.add(executor.submit(threading.current_thread).result(TIMEOUT))
+        # The thread waits again once it has run its call.
+        while len(executor._waiting) < 2:
+            time.sleep(0.001)
+    assert len(threads) == 1
+    executor.shutdown()
+
+
 def test_calls_from_many_threads_at_once_are_all_run() -> None:
     executor = DatabaseExecutor(4)
     futures: list[Future[int]] = []
