@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 # ones. A busy channel must not wait until the waits for stuck channels have ended.
 _WAITERS = 2
 _WAITERS_FOR_STUCK = 2
-# Seconds that such a wait takes, and seconds after which a thread tries all channels without waiting
-# if none has had its lock and taken the calls of all channels along.
+# Seconds that such a wait takes, and seconds after which a thread tries all channels without
+# waiting, if no thread has had its lock and taken the calls of all channels along.
 _WAIT = 1.0
 _PAUSE = 0.1
 # Seconds after which a call has waited for long.
