@@ -9,6 +9,7 @@ from typing import Any, get_type_hints
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
 from django.db import connections
 
 from django_sse import conf, constants
@@ -122,11 +123,23 @@ def _check_complete(kind: type[Notifier], options: Mapping[str, Any]) -> None:
 
 # One for each configuration that was in force: settings change in tests only.
 _made: list[tuple[str, Mapping[str, Any], Notifier]] = []
+# What the last answer was made of, and the answer: each publish asks, and nothing has changed.
+_last: tuple[conf.Settings, str, object, Notifier] | None = None
 
 
 def get_notifier() -> Notifier:
     """The notifier in force; a process has one instance for each configuration."""
-    settings = conf.current()
+    global _last  # noqa: PLW0603 - one a process
+    settings, log, last = conf.current(), constants.LOG, _last
+    database = connections.databases.get(settings.DATABASE)
+    if last and last[0] is settings and last[1] is log and last[2] is database:
+        return last[3]
+    notifier = _find(settings)
+    _last = settings, log, database, notifier
+    return notifier
+
+
+def _find(settings: conf.Settings) -> Notifier:
     path, options = notifier_path(settings), settings.NOTIFIER.OPTIONS
     for made_path, made_options, notifier in _made:
         if made_path == path and made_options == options:
@@ -136,6 +149,16 @@ def get_notifier() -> Notifier:
     return notifier
 
 
+def _forget(**kwargs: Any) -> None:
+    """Any setting may have changed, ``CHANNEL_LAYERS`` for one."""
+    global _last  # noqa: PLW0603
+    _last = None
+
+
+setting_changed.connect(_forget, dispatch_uid="django_sse.notifiers")
+
+
 @in_forked_child(Order.NOTIFIER)
 def _forget_after_fork() -> None:
+    _forget()
     _made.clear()
