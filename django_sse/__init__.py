@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         publish_many,
         redact,
     )
-    from django_sse.runs.owners import owner_of
+    from django_sse.runs.owners import aowner_of, owner_of
     from django_sse.views import ChannelStreamView
     from django_sse.wire.event import Event
 
@@ -48,7 +48,7 @@ _MODULES = {
         "publish_many",
         "redact",
     ),
-    "django_sse.runs.owners": ("owner_of",),
+    "django_sse.runs.owners": ("aowner_of", "owner_of"),
     "django_sse.views": ("ChannelStreamView",),
     "django_sse.wire.event": ("Event",),
 }
@@ -63,6 +63,7 @@ __all__ = [
     "Subscription",
     "acursor",
     "afinish",
+    "aowner_of",
     "apublish",
     "apublish_many",
     "aredact",

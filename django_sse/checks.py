@@ -22,7 +22,8 @@ Errors
 ``django_sse.E012``  NOTIFIER ``channel_layer``, and its ``alias`` is not in ``CHANNEL_LAYERS`` or
                      cannot be imported
 ``django_sse.E013``  libpq does not understand the ``dsn`` of NOTIFIER ``postgres``
-``django_sse.E014``  ``RUNS["ACCESS"]`` cannot be imported, or is not callable
+``django_sse.E014``  ``RUNS["ACCESS"]`` or ``RUNS["OWNER"]`` cannot be imported, is not callable,
+                     or does not take its arguments
 ==================== ===============================================================================
 
 Warnings
@@ -54,7 +55,7 @@ from django_sse.log import get_log
 from django_sse.log.model import ModelLog
 from django_sse.notifiers import get_notifier
 from django_sse.notifiers.payload import ENVIRONMENT
-from django_sse.runs.owners import access_hook
+from django_sse.runs.owners import access_hook, owner_hook
 from django_sse.wire.event import MAX_RETRY
 
 TAG = "django_sse"
@@ -161,6 +162,7 @@ def _backends() -> Iterator[CheckMessage]:
         (get_notifier, "Notifiers are in docs/notifiers.md, OPTIONS in docs/settings.md.", "E006"),
         (conf.json_encoder, "It needs the dotted path of a class.", "E007"),
         (access_hook, "It needs the dotted path of a function.", "E014"),
+        (owner_hook, "It needs the dotted path of a function.", "E014"),
     ):
         if error := _raised(check):
             yield Error(str(error), hint=hint, id=f"django_sse.{id}")

@@ -128,10 +128,15 @@ class Runs:
     """A run of a ``resumable="while_connected"`` view is cancelled after this long without a
     client."""
 
+    OWNER: str | None = None
+    """Dotted path of ``def owner(request) -> str | None``, sync or async: who owns the runs that a
+    request starts, for API keys and tokens. Where it returns None, or is None, the owner is the
+    request's user, else its session."""
+
     ACCESS: str | None = None
-    """Dotted path of ``def may_access(request, run) -> bool``, sync or async: whether a request by
-    somebody other than the owner may read and stop a run. Only True is yes; a response is sent as
-    it is. None: nobody else may."""
+    """Dotted path of ``def may_access(request, run, action) -> bool``, sync or async: whether a
+    request by somebody other than the owner may ``"read"`` or ``"stop"`` a run. Only True is yes; a
+    response is sent as it is. None: nobody else may."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

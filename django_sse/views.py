@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.http import Http404, JsonResponse
+from django.utils.decorators import method_decorator
 from django.views import View
+from django.views.decorators.csrf import csrf_exempt
 
 from django_sse.exceptions import ImmediateHttpResponse, LogUnavailable
 from django_sse.http import event_stream
 from django_sse.http.answers import come_back_later
+from django_sse.http.foreign import csrf_failure, foreign, has_scripts_authorization
 from django_sse.http.resumable import run_response, run_url
 from django_sse.hub.subscription import Subscription, subscribe
 from django_sse.process import database
@@ -19,7 +23,7 @@ from django_sse.process.place import Place
 from django_sse.runs import ends, store
 from django_sse.runs.hooks import allows, ask
 from django_sse.runs.keeper import stay
-from django_sse.runs.owners import may_access
+from django_sse.runs.owners import may_access, named_owner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     from django_sse.http import EventStreamResponse
     from django_sse.hub.position import Since
     from django_sse.models import Run
+    from django_sse.runs.owners import Action
 
 __all__ = ["ChannelStreamView", "RunEventsView", "RunStatusView", "RunStopView"]
 
@@ -83,10 +88,10 @@ class ChannelStreamView(View):
         return subscribe(*channels, since=self.since)
 
 
-async def _found(request: HttpRequest, run_id: UUID) -> Run:
-    """Return the run. Raises ``Http404`` where there is none or the request may not see it."""
+async def _found(request: HttpRequest, run_id: UUID, action: Action = "read") -> Run:
+    """Return the run. Raises ``Http404`` where there is none, or it is not for the request."""
     run = await database.run(store.find, run_id)
-    if run is None or not await may_access(request, run):
+    if run is None or not await may_access(request, run, action):
         raise Http404("There is no such run.")
     return run
 
@@ -105,10 +110,25 @@ class RunEventsView(View):
         return run_response(request, await _found(request, run_id))
 
 
+async def _forged(request: HttpRequest) -> HttpResponseBase | None:
+    """Return the answer to a request that a page of another site may have made, or None.
+
+    A request needs no CSRF token if ``OWNER`` knows it and nothing that a browser adds by itself
+    can be the reason: it has no cookies, or an ``Authorization`` that only a script can add.
+    """
+    is_scripts = has_scripts_authorization(request) or not request.COOKIES
+    if is_scripts and await named_owner(request) is not None:
+        return foreign(request)
+    return await sync_to_async(csrf_failure)(request)
+
+
+# The view itself decides who needs a CSRF token.
+@method_decorator(csrf_exempt, name="dispatch")
 class RunStopView(View):
     """``POST``: end the run as aborted and cancel its generator, in whatever process that runs.
 
-    Answers ``{"stopped": true}``, or false when the run had ended before.
+    Answers ``{"stopped": true}``, or false when the run had ended before. Needs a CSRF token,
+    except from a client without cookies that ``OWNER`` knows.
     """
 
     http_method_names = ("post", "options")
@@ -116,7 +136,9 @@ class RunStopView(View):
     async def post(self, request: HttpRequest, run_id: UUID) -> HttpResponseBase:
         """The stop."""
         try:
-            run = await _found(request, run_id)
+            if refused := await _forged(request):
+                return refused
+            run = await _found(request, run_id, "stop")
             return JsonResponse({"stopped": await database.write(ends.stop, run)})
         except ImmediateHttpResponse as error:
             return error.response

@@ -6,14 +6,21 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 
-from asgiref.sync import sync_to_async
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_POST, require_safe
 
-from django_sse import Subscription, cursor, event_stream, owner_of, publish, subscribe
+from django_sse import (
+    Subscription,
+    aowner_of,
+    cursor,
+    event_stream,
+    owner_of,
+    publish,
+    subscribe,
+)
 from django_sse.relay import relay
 
 from ..errors import submitted, text_field
@@ -69,7 +76,7 @@ async def answers(request: HttpRequest) -> HttpResponseBase:
     """A question, answered by the stream of a run that any window can join."""
     fields = submitted(request)
     asked = Exchange(
-        owner=await sync_to_async(owner_of)(request),
+        owner=await aowner_of(request),
         question=text_field(fields, "prompt", MAX_PROMPT),
         process=os.getpid(),
     )
@@ -101,7 +108,7 @@ def forget(request: HttpRequest) -> HttpResponse:
 @require_POST
 async def kill(request: HttpRequest, pk: int) -> HttpResponse:
     """Kill the process that runs an answer; the demo only, and only where others take over."""
-    owner = await sync_to_async(owner_of)(request)
+    owner = await aowner_of(request)
     asked = await Exchange.objects.filter(owner=owner, pk=pk).afirst()
     if asked is None:
         raise Http404("There is no such answer in this conversation.")

@@ -25,6 +25,7 @@ from django_sse.http.answers import (
     refuse,
     too_many_runs,
 )
+from django_sse.http.foreign import unreadable
 from django_sse.http.response import EventStreamResponse
 from django_sse.process.testcase import in_transaction
 from django_sse.servers import signals
@@ -58,11 +59,12 @@ class Endpoint:
         """Return the response for what the view returned; a stream is not open yet."""
         if isinstance(result, HttpResponseBase) and not isinstance(result, EventStreamResponse):
             return result
-        if request.method == "HEAD":
+        refused = head(request) if request.method == "HEAD" else unreadable(request)
+        if refused is not None:
             close = getattr(result, "close", None)
             if close is not None:
                 close()
-            return head(request)
+            return refused
         if isinstance(result, EventStreamResponse):
             return result
         return EventStreamResponse(result, request=request, dialect=self.dialect)

@@ -8,7 +8,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from asgiref.sync import async_to_sync, sync_to_async
+from asgiref.sync import async_to_sync
 from django.core.exceptions import ImproperlyConfigured
 from django.http.response import HttpResponseBase
 from django.urls import NoReverseMatch, reverse
@@ -17,6 +17,7 @@ from django_sse.exceptions import LogUnavailable
 from django_sse.http import ahead
 from django_sse.http.answers import head, no_content
 from django_sse.http.endpoint import Endpoint, request_among
+from django_sse.http.foreign import foreign_start
 from django_sse.http.headers import last_event_id, reconnects
 from django_sse.http.response import (
     EventStreamResponse,
@@ -28,7 +29,7 @@ from django_sse.process import database
 from django_sse.process.place import Place
 from django_sse.process.testcase import in_transaction
 from django_sse.runs import ends
-from django_sse.runs.owners import may_access, owner_of
+from django_sse.runs.owners import aowner_of, may_access, owner_of
 from django_sse.runs.start import find_by_position, start
 from django_sse.runs.stream import RunStream
 from django_sse.servers import signals
@@ -86,13 +87,14 @@ class ResumableEndpoint(Endpoint):
         try:
             if (position := last_event_id(request)) is not None:
                 return await self._resume(request, position)
-            self._prepare(request)
+            if refused := self._prepare(request):
+                return refused
             result = self.view(*args, **kwargs)
             if inspect.isawaitable(result):
                 result = await result
             if isinstance(result, HttpResponseBase):
                 return result
-            owner = await sync_to_async(owner_of)(request)
+            owner = await aowner_of(request)
             return await self._begun(request, await self._start(request, result, owner))
         except Exception as error:
             return self.failed(request, error)
@@ -104,7 +106,8 @@ class ResumableEndpoint(Endpoint):
         try:
             if (position := last_event_id(request)) is not None:
                 return async_to_sync(self._resume)(request, position)
-            self._prepare(request)
+            if refused := self._prepare(request):
+                return refused
             result = self.view(*args, **kwargs)
             if isinstance(result, HttpResponseBase):
                 return result
@@ -116,8 +119,13 @@ class ResumableEndpoint(Endpoint):
 
     # -- a new run
 
-    def _prepare(self, request: HttpRequest) -> None:
-        """Check, before the view runs, that its generator can outlive ``request``."""
+    def _prepare(self, request: HttpRequest) -> HttpResponseBase | None:
+        """Check, before the view runs, that its generator can outlive ``request``.
+
+        Returns the answer to a page that must not start a run.
+        """
+        if refused := foreign_start(request):
+            return refused
         if in_transaction():
             raise ImproperlyConfigured(
                 "A resumable view cannot run inside a transaction. Its generator runs in another "
@@ -130,6 +138,7 @@ class ResumableEndpoint(Endpoint):
         # Read the body now: Django closes its source with the request, and a client that sends only
         # half of it must stop its own request, not the loop.
         is_still_read(request)
+        return None
 
     async def _start(self, request: HttpRequest, source: Any, owner: str) -> Run:
         if isinstance(source, Handle):
@@ -156,7 +165,7 @@ class ResumableEndpoint(Endpoint):
 
     async def _resume(self, request: HttpRequest, position: str) -> HttpResponseBase:
         run = await database.run(find_by_position, position)
-        if run is None or not await may_access(request, run):
+        if run is None or not await may_access(request, run, "read"):
             # The run is gone or belongs to somebody else. A new one would cost the answer again.
             return no_content()
         return await self._opened(request, run)

@@ -247,11 +247,18 @@ def test_a_database_that_never_says_when_it_commits_is_an_error(found: Any) -> N
 
 
 @pytest.mark.parametrize("name", ["no.such.module.hook", "nothing", "django_sse.conf.NAME"])
-def test_a_hook_that_is_none_is_an_error(found: Any, name: str) -> None:
-    [message] = found(ACCESS=name)
+@pytest.mark.parametrize("setting", ["ACCESS", "OWNER"])
+def test_a_hook_that_is_none_is_an_error(found: Any, setting: str, name: str) -> None:
+    [message] = found(**{setting: name})
     assert message.id == "django_sse.E014"
-    assert '["RUNS"]["ACCESS"]' in message.msg and name in message.msg
-    assert ids(found(ACCESS="operator.eq")) == []
+    assert f'["RUNS"]["{setting}"]' in message.msg and name in message.msg
+    assert ids(found(**{setting: "builtins.max"})) == []
+
+
+@pytest.mark.parametrize("setting", ["ACCESS", "OWNER"])
+def test_a_hook_that_does_not_take_its_arguments_is_an_error(found: Any, setting: str) -> None:
+    [message] = found(**{setting: "operator.eq"})
+    assert message.id == "django_sse.E014" and "(request" in message.msg
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,7 @@ def written(place: str) -> str:
         ("DATABASE", None, "str"),
         ("NOTIFIER.BACKEND", 1, "str"),
         ("RUNS.ACCESS", 1, "str or None"),
+        ("RUNS.OWNER", 1, "str or None"),
         ("RETENTION.AGE", "a week", "float or None or int"),
         ("RETENTION.COUNT", 1.5, "int or None"),
     ],

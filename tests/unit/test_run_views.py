@@ -49,15 +49,15 @@ async def long(request: HttpRequest) -> AsyncIterator[str]:
         left.append("long")
 
 
-def let_friends_in(request: HttpRequest, run: Run) -> bool:
+def let_friends_in(request: HttpRequest, run: Run, action: str) -> bool:
     return request.GET.get("password") == "friend"
 
 
-def send_to_log_in(request: HttpRequest, run: Run) -> Any:
+def send_to_log_in(request: HttpRequest, run: Run, action: str) -> Any:
     return HttpResponseRedirect("/login/")
 
 
-def say_yes(request: HttpRequest, run: Run) -> Any:
+def say_yes(request: HttpRequest, run: Run, action: str) -> Any:
     return "yes"
 
 

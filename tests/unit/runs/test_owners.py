@@ -29,39 +29,39 @@ def request_of(user: Any = None, session: Any = None) -> Any:
     return request
 
 
-def share(request: HttpRequest, run: Run) -> bool:
+def share(request: HttpRequest, run: Run, action: str) -> bool:
     return request.GET.get("team") == "red" and run.owner.startswith("user:")
 
 
-async def ashare(request: HttpRequest, run: Run) -> bool:
-    return share(request, run)
+async def ashare(request: HttpRequest, run: Run, action: str) -> bool:
+    return share(request, run, action)
 
 
-def decorated(request: HttpRequest, run: Run) -> Any:
+def decorated(request: HttpRequest, run: Run, action: str) -> Any:
     """A coroutine function under a decorator that knows nothing of such."""
-    return ashare(request, run)
+    return ashare(request, run, action)
 
 
 class Sharing:
-    async def __call__(self, request: HttpRequest, run: Run) -> bool:
-        return share(request, run)
+    async def __call__(self, request: HttpRequest, run: Run, action: str) -> bool:
+        return share(request, run, action)
 
 
 sharing = Sharing()
 
 
-def ask_the_database(request: HttpRequest, run: Run) -> bool:
+def ask_the_database(request: HttpRequest, run: Run, action: str) -> bool:
     return User.objects.filter(username="anna").exists()
 
 
 said: list[Any] = [None]
 
 
-def say_something(request: HttpRequest, run: Run) -> Any:
+def say_something(request: HttpRequest, run: Run, action: str) -> Any:
     return said[0]
 
 
-async def asay_something(request: HttpRequest, run: Run) -> Any:
+async def asay_something(request: HttpRequest, run: Run, action: str) -> Any:
     return said[0]
 
 
@@ -130,19 +130,19 @@ async def test_the_owner_has_it_and_nobody_else() -> None:
     anna = await User.objects.acreate(username="anna")
     ben = await User.objects.acreate(username="ben")
     run = Run(owner=owner_of(request_of(anna)))
-    assert await may_access(request_of(anna), run)
+    assert await may_access(request_of(anna), run, "read")
     for other in (request_of(ben), request_of(), asgi_request()):
-        assert not await may_access(other, run)
+        assert not await may_access(other, run, "read")
 
 
 async def test_a_session_has_its_own_and_no_other() -> None:
     request = request_of()
     run = Run(owner=owner_of(request))
-    assert await may_access(request, run)
-    assert not await may_access(request_of(), run)
+    assert await may_access(request, run, "read")
+    assert not await may_access(request_of(), run, "read")
     other = request_of()
     owner_of(other)
-    assert not await may_access(other, run)
+    assert not await may_access(other, run, "read")
 
 
 async def test_who_logs_in_keeps_what_was_begun_before() -> None:
@@ -157,7 +157,7 @@ async def test_who_logs_in_keeps_what_was_begun_before() -> None:
     anna = await User.objects.acreate(username="anna")
     request = request_of()
     run = await sync_to_async(log_in)()
-    assert await may_access(request, run)
+    assert await may_access(request, run, "read")
     # What she begins from now on is hers, in other sessions, too.
     assert await sync_to_async(owner_of)(request) == f"user:{anna.pk}"
 
@@ -169,14 +169,14 @@ async def test_who_logs_out_has_nothing_any_more() -> None:
     await sync_to_async(login)(request, anna, "django.contrib.auth.backends.ModelBackend")
     after = Run(owner=await sync_to_async(owner_of)(request))
     await sync_to_async(logout)(request)
-    assert not await may_access(request, before)
-    assert not await may_access(request, after)
+    assert not await may_access(request, before, "read")
+    assert not await may_access(request, after, "read")
 
 
 @pytest.mark.parametrize("owner", ["", "user:", "session:", "session:None", "user:None"])
 async def test_nobody_is_the_owner_of_what_has_none(owner: str) -> None:
-    assert not await may_access(request_of(), Run(owner=owner))
-    assert not await may_access(asgi_request(), Run(owner=owner))
+    assert not await may_access(request_of(), Run(owner=owner), "read")
+    assert not await may_access(asgi_request(), Run(owner=owner), "read")
 
 
 # -- whom else the project lets in
@@ -186,29 +186,29 @@ async def test_nobody_is_the_owner_of_what_has_none(owner: str) -> None:
 async def test_the_project_may_let_others_in(configure: Any, name: str) -> None:
     configure(ACCESS=f"{__name__}.{name}")
     run = Run(owner="user:1")
-    assert await may_access(asgi_request(path="/?team=red"), run)
-    assert not await may_access(asgi_request(path="/?team=blue"), run)
-    assert not await may_access(asgi_request(path="/?team=red"), Run(owner="session:1"))
+    assert await may_access(asgi_request(path="/?team=red"), run, "read")
+    assert not await may_access(asgi_request(path="/?team=blue"), run, "read")
+    assert not await may_access(asgi_request(path="/?team=red"), Run(owner="session:1"), "read")
 
 
 async def test_a_sync_hook_may_use_the_database(configure: Any) -> None:
     configure(ACCESS=f"{__name__}.ask_the_database")
-    assert not await may_access(request_of(), Run(owner="user:1"))
+    assert not await may_access(request_of(), Run(owner="user:1"), "read")
     await User.objects.acreate(username="anna")
-    assert await may_access(request_of(), Run(owner="user:1"))
+    assert await may_access(request_of(), Run(owner="user:1"), "read")
 
 
 @pytest.mark.options(ACCESS="no.such.thing")
 async def test_the_owner_is_not_asked_for() -> None:
     request = request_of()
-    assert await may_access(request, Run(owner=owner_of(request)))
+    assert await may_access(request, Run(owner=owner_of(request)), "read")
 
 
 @pytest.mark.parametrize("name", ["say_something", "asay_something"])
 async def test_only_true_is_yes(configure: Any, name: str) -> None:
     configure(ACCESS=f"{__name__}.{name}")
     for said[0], allowed in ((True, True), (False, False), (None, False)):
-        assert await may_access(request_of(), Run(owner="user:1")) is allowed
+        assert await may_access(request_of(), Run(owner="user:1"), "read") is allowed
 
 
 @pytest.mark.parametrize("name", ["say_something", "asay_something"])
@@ -216,7 +216,7 @@ async def test_a_response_is_no_yes_but_the_answer(configure: Any, name: str) ->
     configure(ACCESS=f"{__name__}.{name}")
     said[0] = HttpResponseForbidden()
     with pytest.raises(ImmediateHttpResponse) as caught:
-        await may_access(request_of(), Run(owner="user:1"))
+        await may_access(request_of(), Run(owner="user:1"), "read")
     assert caught.value.response is said[0]
 
 
@@ -228,7 +228,7 @@ async def test_anything_else_is_an_error_that_names_the_hook(
     configure(ACCESS=f"{__name__}.{name}")
     said[0] = what
     with pytest.raises(TypeError, match=rf'"ACCESS".*{name}.*{type(what).__name__}.*True'):
-        await may_access(request_of(), Run(owner="user:1"))
+        await may_access(request_of(), Run(owner="user:1"), "read")
 
 
 @pytest.mark.parametrize("path", ["no.such.thing", f"{__name__}.missing", "nothing"])
@@ -237,13 +237,13 @@ async def test_a_hook_that_is_not_there_is_named_with_its_setting(
 ) -> None:
     configure(ACCESS=path)
     with pytest.raises(ImproperlyConfigured, match=rf'"ACCESS".*{path}'):
-        await may_access(request_of(), Run(owner="user:1"))
+        await may_access(request_of(), Run(owner="user:1"), "read")
 
 
 async def test_a_hook_that_cannot_be_called_is_named_with_its_setting(configure: Any) -> None:
     configure(ACCESS=f"{__name__}.NOT_CALLABLE")
     with pytest.raises(ImproperlyConfigured, match=r'"ACCESS".*NOT_CALLABLE.*not callable'):
-        await may_access(request_of(), Run(owner="user:1"))
+        await may_access(request_of(), Run(owner="user:1"), "read")
 
 
 @pytest.mark.django_db
