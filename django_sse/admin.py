@@ -19,6 +19,8 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from django_sse import conf
+from django_sse.internal_channels import shown
+from django_sse.log.orm import channel_hash
 from django_sse.models import Channel, Run, StoredEvent
 
 if TYPE_CHECKING:
@@ -79,13 +81,13 @@ class ReadOnlyAdmin(ModelAdmin):
 class ChannelAdmin(ReadOnlyAdmin):
     """Channels, newest first."""
 
-    list_display = ("name", "events", "head", "state", "epoch", "created")
+    list_display = ("shown_name", "events", "head", "state", "epoch", "created")
     list_filter = ("state",)
     search_fields = ("name",)
     ordering = ("-pk",)
     sortable_by = ()
     fields = (
-        "name",
+        "shown_name",
         "events",
         "head",
         "floor",
@@ -94,7 +96,12 @@ class ChannelAdmin(ReadOnlyAdmin):
         "redactions",
         "created",
     )
-    readonly_fields = ("events",)
+    readonly_fields = ("shown_name", "events")
+
+    @admin.display(description=_("name"))
+    def shown_name(self, channel: Channel) -> str:
+        """Return the name, also of an internal channel."""
+        return shown(channel.name)
 
     @admin.display(description=_("stored events"))
     def events(self, channel: Channel) -> str:
@@ -158,4 +165,5 @@ class RunAdmin(ReadOnlyAdmin):
     @admin.display(description=_("channel"))
     def channel_link(self, run: Run) -> str:
         """Return a link to the run's channel."""
-        return self.link("channel_changelist", run.channel, query=f"?q={run.channel}")
+        query = f"?name_hash={channel_hash(run.channel)}"
+        return self.link("channel_changelist", shown(run.channel), query=query)

@@ -11,6 +11,7 @@ from typing import ClassVar
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from django_sse.internal_channels import internal_channel, shown
 from django_sse.wire.cursor import EPOCH_LENGTH, NO_TAG, TAG_LENGTH, Position, tag_of
 
 __all__ = ["OWNER_LENGTH", "Channel", "Run", "State", "StoredEvent"]
@@ -75,7 +76,7 @@ class Channel(models.Model):
         verbose_name_plural = _("channels")
 
     def __str__(self) -> str:
-        return self.name
+        return shown(self.name)
 
 
 class StoredEvent(models.Model):
@@ -140,7 +141,7 @@ class OutboxEvent(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.name
+        return shown(self.name)
 
 
 class EventKey(models.Model):
@@ -167,7 +168,6 @@ class EventKey(models.Model):
         return self.key_hash
 
 
-RUN_PREFIX = "run:"
 OWNER_LENGTH = 100
 DIALECT_LENGTH = 200
 
@@ -224,7 +224,7 @@ class Run(models.Model):
     @property
     def channel(self) -> str:
         """The name of the channel with its events."""
-        return f"{RUN_PREFIX}{self.id}"
+        return internal_channel("run", self.id)
 
 
 class Lease(models.Model):

@@ -42,7 +42,7 @@ class ChannelStream(Stream):
     """
 
     internal: ClassVar[bool] = False
-    """Whether it may read the library's own channels."""
+    """Whether it may read internal channels."""
 
     def __init__(
         self,
@@ -104,7 +104,8 @@ class ChannelStream(Stream):
         try:
             await self._while_open(self._join(hub))
         except LogUnavailable as error:
-            logger.warning("A stream of %s is sent away: %s", ", ".join(self.channels), error)
+            channels = ", ".join(map(repr, self.channels))
+            logger.warning("A stream of %s is sent away: %s", channels, error)
             self.drain(UNAVAILABLE)
             return
         if self.state is not OPEN:

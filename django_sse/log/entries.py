@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Any, Final
+from typing import Any
 
 from django_sse import conf
 from django_sse.exceptions import EventTooLarge, InvalidChannel, InvalidEvent, InvalidKey
+from django_sse.internal_channels import is_internal
 from django_sse.log.base import Entry, Kind, State, new_entry
-from django_sse.models import NAME_LENGTH, RUN_PREFIX, TYPE_LENGTH
+from django_sse.models import NAME_LENGTH, TYPE_LENGTH
 from django_sse.wire.encoder import data_text
 from django_sse.wire.event import Event, check_data
 
@@ -17,21 +18,13 @@ KEY_LENGTH = 200
 _EVENT, _OPEN = int(Kind.EVENT), State.OPEN.value
 # C0, DEL and C1, and surrogates, which no database can store as UTF-8.
 _REFUSED_IN_NAMES = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-# The prefixes of the library's own channels, and what to use instead. A view may build a channel's
-# name from a client's input, and a client that knows such a name must not read or write there.
-_INTERNAL: Final = {
-    RUN_PREFIX: (
-        "a run's channel. Only the run's generator may write to it. To read or stop the run, use "
-        "the views in django_sse.urls, which check its owner"
-    ),
-}
 
 
 def validate_channel(name: object, *, internal: bool = False) -> str:
     """Return ``name``. Raises ``InvalidChannel`` if it is not a valid channel name.
 
-    ``internal`` also allows the library's own channels. It is for the library itself, operators'
-    commands and tests, never for a name that may come from a request.
+    ``internal`` also allows the names of internal channels. It is for the library itself,
+    operators' commands and tests, never for a name that may come from a request.
     """
     if not isinstance(name, str):
         raise InvalidChannel(f"A channel's name must be a str, not {type(name).__name__}.")
@@ -41,22 +34,17 @@ def validate_channel(name: object, *, internal: bool = False) -> str:
         raise InvalidChannel(
             f"A channel's name must have at most {NAME_LENGTH} characters, not {len(name)}."
         )
-    if _REFUSED_IN_NAMES.search(name):
+    if is_internal(name) and not internal:
+        raise InvalidChannel(
+            f"{name!r} is not a channel of yours: names that begin with U+001F are the library's "
+            "own. To read or stop a run, use the views in django_sse.urls, which check its owner. "
+            "Give your channel a name without control characters."
+        )
+    if _REFUSED_IN_NAMES.search(name, 1 if is_internal(name) else 0):
         raise InvalidChannel(
             f"A channel's name must not have control characters or surrogates: {name!r}."
         )
-    if not internal:
-        _refuse_internal(name)
     return name
-
-
-def _refuse_internal(name: str) -> None:
-    for prefix, what in _INTERNAL.items():
-        if name.startswith(prefix):
-            raise InvalidChannel(
-                f"{name!r} is {what}. Names that begin with {prefix!r} are reserved: "
-                "give your channel another name."
-            )
 
 
 def as_event(data: Any, event: str | None = None) -> Event:

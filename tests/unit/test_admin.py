@@ -17,6 +17,7 @@ from django.urls import path, reverse
 
 from django_sse import Event, finish, publish, publish_many, redact
 from django_sse.admin import EXCERPT, BoundedPaginator, ChannelAdmin, StoredEventAdmin
+from django_sse.internal_channels import shown
 from django_sse.models import Channel, StoredEvent
 from tests.unit.runs.support import new_run
 
@@ -154,9 +155,13 @@ def test_a_run_is_listed_and_leads_to_its_channel(operator: Client) -> None:
     run = new_run("user:7", dialect="openai-chat")
     response = operator.get(page("run_changelist"))
     (row,) = rows(response)
-    assert row[:4] == [str(run.pk), run.channel, "user:7", "openai-chat"]
-    (channels,) = [href for href in links(response) if run.channel in href]
-    assert [row[0] for row in rows(operator.get(channels))] == [run.channel]
+    assert row[:4] == [str(run.pk), shown(run.channel), "user:7", "openai-chat"]
+    (channels,) = [href for href in links(response) if "?name_hash=" in href]
+    listed = operator.get(channels)
+    assert [row[0] for row in rows(listed)] == [shown(run.channel)]
+    (channel,) = [href for href in links(listed) if "/channel/" in href and "/change/" in href]
+    for each in (response, listed, operator.get(channel)):
+        assert "\x1f" not in each.content.decode()
 
 
 def test_channels_are_found_by_name(operator: Client) -> None:

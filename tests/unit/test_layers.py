@@ -26,6 +26,7 @@ LAYERS = (
     "constants",
     "conf",
     "sqlite",
+    "internal_channels",
     "models",
     # What a process has once: everything above may register with it.
     "process",

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from django.apps import apps
@@ -10,6 +10,7 @@ from django.test import TestCase
 from django.utils import timezone
 
 from django_sse.apps import DjangoSSEConfig
+from django_sse.internal_channels import is_internal
 from django_sse.models import (
     DIALECT_LENGTH,
     NAME_LENGTH,
@@ -160,8 +161,15 @@ def test_rows_are_told_by_what_a_reader_knows_them_by() -> None:
 
 def test_a_run_has_a_channel_of_its_own() -> None:
     run = Run()
-    assert run.channel == f"run:{run.pk}"
+    assert is_internal(run.channel)
+    assert str(run.pk) in run.channel
     assert len(run.channel) <= NAME_LENGTH
+
+
+def test_an_internal_name_is_shown_without_its_control_character() -> None:
+    channel = Run(pk=UUID(int=7)).channel
+    for row in (Channel(name=channel), OutboxEvent(name=channel)):
+        assert str(row) == f"\N{SYMBOL FOR UNIT SEPARATOR}run:{UUID(int=7)}"
 
 
 def test_an_open_channel_has_no_state_and_is_false() -> None:

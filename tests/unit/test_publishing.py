@@ -41,11 +41,12 @@ from django_sse.exceptions import (
 )
 from django_sse.hub import registry
 from django_sse.hub.channel_stream import ChannelStream
+from django_sse.internal_channels import internal_channel
 from django_sse.log import get_log
 from django_sse.log.attempts import Attempt
 from django_sse.log.base import Entry, Kind, State
 from django_sse.log.entries import make_entry
-from django_sse.models import Channel, OutboxEvent, StoredEvent
+from django_sse.models import Channel, OutboxEvent, Run, StoredEvent
 from django_sse.notifiers import get_notifier
 from django_sse.publishing import _publish, append, last_entries
 from django_sse.testing import apublished, published
@@ -176,7 +177,7 @@ BAD = [
     ("a\0b", "x", None, InvalidChannel),
     ("\ud800", "x", None, InvalidChannel),
     (7, "x", None, InvalidChannel),
-    ("run:7", "x", None, InvalidChannel),
+    (internal_channel("run", 7), "x", None, InvalidChannel),
     ("c", "x", "a\nb", InvalidEvent),
     ("c", "x", "a\rb", InvalidEvent),
     ("c", "x", "a\0b", InvalidEvent),
@@ -215,7 +216,7 @@ def test_bad_input_is_named_at_the_publisher_and_writes_nothing(
     assert not OutboxEvent.objects.exists()
 
 
-RUN = f"run:{UUID(int=7)}"
+RUN = Run(pk=UUID(int=7)).channel
 
 
 @pytest.mark.parametrize(
@@ -664,7 +665,7 @@ def test_a_cursor_asks_nothing_of_the_callers_transaction() -> None:
         ([], InvalidCursor),
         ([""], InvalidChannel),
         (["a\n"], InvalidChannel),
-        (["a", "run:7"], InvalidChannel),
+        (["a", internal_channel("run", 7)], InvalidChannel),
         (["a", "a"], InvalidCursor),
         ([str(number) for number in range(33)], InvalidCursor),
     ],

@@ -19,6 +19,7 @@ from django_sse import ChannelStreamView, Event, apublish, event_stream, publish
 from django_sse.hub import registry
 from django_sse.log import get_log
 from django_sse.log.base import Entry
+from django_sse.models import Run
 from django_sse.testing import aread, memory_log
 from tests.appending import append_to
 from tests.looking import eventually
@@ -220,7 +221,7 @@ async def test_anything_else_is_an_error_that_names_the_hook(
 async def test_the_run_of_somebody_is_no_channel_for_a_view(
     client: AsyncClient, view: str, method: str
 ) -> None:
-    run = f"run:{uuid4()}"
+    run = Run(pk=uuid4()).channel
     append_to(get_log(), [Entry(run, "", "secret")])
     response = await getattr(client, method)(f"/{view}/{run}/")
     assert (response.status_code, response.streaming) == (404, False)

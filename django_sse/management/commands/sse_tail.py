@@ -1,4 +1,4 @@
-"""``manage.py sse_tail CHANNEL [CHANNEL...] [--since ...] [--json]``."""
+"""``manage.py sse_tail [CHANNEL...] [--run ID] [--since ...] [--json]``."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from argparse import ArgumentTypeError
 from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from django.conf import settings
+from django.core.management.base import CommandError
 from django.utils import timezone
 
 from django_sse.exceptions import LogUnavailable
 from django_sse.hub.channel_stream import ChannelStream
+from django_sse.internal_channels import shown
 from django_sse.management.base import EventStreamCommand
 from django_sse.process.request_thread import close_connections
+from django_sse.runs import store
 from django_sse.wire.cursor import Cursor
 from django_sse.wire.decoder import Decoder, MessageEvent
 from django_sse.wire.encoder import encode
@@ -26,6 +30,8 @@ from django_sse.wire.errors import InvalidCursor
 from django_sse.wire.event import Event
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from django.core.management.base import CommandParser, OutputWrapper
 
     from django_sse.hub.position import Since
@@ -42,7 +48,14 @@ class Command(EventStreamCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("channels", nargs="+", metavar="CHANNEL", help="A channel's name.")
+        parser.add_argument("channels", nargs="*", metavar="CHANNEL", help="A channel's name.")
+        parser.add_argument(
+            "--run",
+            action="append",
+            dest="runs",
+            metavar="ID",
+            help="A run's id: print the events of that run. You can give this several times.",
+        )
         parser.add_argument(
             "--since",
             type=parse_since,
@@ -57,7 +70,9 @@ class Command(EventStreamCommand):
         )
 
     def work(self, options: dict[str, Any]) -> None:
-        names = dict.fromkeys(options["channels"])
+        names = dict.fromkeys([*options["channels"], *_channels_of(options["runs"] or ())])
+        if not names:
+            raise CommandError("Name a channel, or give the id of a run with --run.")
         # One stream for each channel: a frame of a shared stream does not tell its channel.
         streams: list[ChannelStream] = [_Tail(name, since=options["since"]) for name in names]
         # If the log is unavailable here, the command fails; later it waits for the log.
@@ -80,8 +95,23 @@ class Command(EventStreamCommand):
         return False
 
 
+def _channels_of(runs: Iterable[str | UUID]) -> list[str]:
+    """Return the channels of the runs with these ids. Raises ``CommandError``."""
+    found = {each: store.find(_parse_id(each)) for each in runs}
+    if missing := [str(each) for each, run in found.items() if run is None]:
+        raise CommandError(f"There is no run {', '.join(missing)}.")
+    return [run.channel for run in found.values() if run is not None]
+
+
+def _parse_id(text: str | UUID) -> UUID:
+    try:
+        return UUID(str(text))
+    except ValueError:
+        raise CommandError(f"{text!r} is not the id of a run: use a UUID.") from None
+
+
 class _Tail(ChannelStream):
-    """A stream that may read runs as well: an operator has access to the log anyway."""
+    """A stream that may read internal channels: an operator has access to the log anyway."""
 
     internal = True
 
@@ -115,7 +145,7 @@ class _Printer:
         type = None if event.type == "message" else event.type
         frame = encode(Event(event.data, event=type, id=event.last_event_id)).decode()
         # A comment line keeps the output a valid event stream.
-        comment = f": {channel}\n" if self._names else ""
+        comment = f": {shown(channel)}\n" if self._names else ""
         return comment + frame
 
 

@@ -539,7 +539,7 @@ async def test_an_over_long_position_is_a_bad_request(client: AsyncClient) -> No
 async def test_a_run_of_which_a_part_was_trimmed_has_nothing_more(client: AsyncClient) -> None:
     response = await client.get("/answer/?count=9")
     events = await aread(response)
-    channel = f"run:{run_of(response)}"
+    channel = Run(pk=run_of(response)).channel
     await database.run(lambda: get_log().trim(channel, count=3))
     early = {"Last-Event-ID": events[2].last_event_id}
     assert (await client.get("/answer/", headers=early)).status_code == 204

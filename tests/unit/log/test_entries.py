@@ -22,8 +22,10 @@ from django_sse.exceptions import (
     InvalidKey,
     WireError,
 )
+from django_sse.internal_channels import internal_channel, is_internal
 from django_sse.log.base import Entry, Kind, State
 from django_sse.log.entries import KEY_LENGTH, as_event, key_hash, make_entry, validate_channel
+from django_sse.models import Run
 from django_sse.wire.decoder import Decoder
 from django_sse.wire.encoder import encode_body
 from django_sse.wire.event import Event
@@ -81,24 +83,29 @@ def test_a_lone_surrogate_in_a_name_is_refused_and_can_be_told() -> None:
     assert str(caught.value).encode()
 
 
-@pytest.mark.parametrize("name", ["run:", "run:7", f"run:{uuid.UUID(int=7)}"])
-def test_a_name_of_the_librarys_own_channels_is_refused_and_told_what_to_do(name: str) -> None:
-    with pytest.raises(InvalidChannel, match=r"django_sse\.urls.*'run:'.*another name"):
+@pytest.mark.parametrize("name", [Run(pk=uuid.UUID(int=7)).channel, internal_channel("new", "")])
+def test_an_internal_name_is_refused_with_the_way_to_a_run(name: str) -> None:
+    with pytest.raises(
+        InvalidChannel, match=r"U\+001F.*django_sse\.urls.*without control"
+    ) as caught:
         validate_channel(name)
-    with pytest.raises(InvalidChannel, match="another name"):
+    assert name[0] not in str(caught.value)
+    with pytest.raises(InvalidChannel, match=r"django_sse\.urls"):
         make_entry(name, Event("x"))
     assert validate_channel(name, internal=True) == name
 
 
-@pytest.mark.parametrize("name", ["run", "run-7", "Run:7", "a run:7", " run:7", "runs:7"])
-def test_names_that_only_look_like_them_are_everybodys(name: str) -> None:
+@pytest.mark.parametrize("name", ["run:7", "\N{SYMBOL FOR UNIT SEPARATOR}run:7", "\u2028run:7"])
+def test_a_name_that_looks_like_an_internal_one_is_everybodys(name: str) -> None:
     assert validate_channel(name) == name
+    assert not is_internal(name)
 
 
-def test_a_name_of_the_librarys_own_keeps_the_other_rules() -> None:
-    for name in ("run:\n", "run:" + "x" * 200):
+def test_an_internal_name_keeps_the_other_rules() -> None:
+    name = internal_channel("run", 7)
+    for wrong in (f"{name}\n", f"{name}{name}", f" {name}", name + "x" * 200):
         with pytest.raises(InvalidChannel, match=r"control|200"):
-            validate_channel(name, internal=True)
+            validate_channel(wrong, internal=True)
 
 
 def test_a_refused_name_is_a_value_error_of_ours() -> None:

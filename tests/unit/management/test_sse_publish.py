@@ -9,6 +9,7 @@ from django.core.management.base import CommandError
 from django.db import transaction
 
 from django_sse import cursor, finish
+from django_sse.internal_channels import internal_channel
 from django_sse.testing import published
 from tests.unit.management.support import run, run_process
 
@@ -45,10 +46,11 @@ def test_json_is_sent_compactly_and_stays_json(text: str, data: str) -> None:
 
 
 def test_nothing_is_published_into_a_run() -> None:
-    with pytest.raises(CommandError, match="another name"):
-        run("sse_publish", "run:7", "forged")
+    channel = internal_channel("run", 7)
+    with pytest.raises(CommandError, match=r"django_sse\.urls"):
+        run("sse_publish", channel, "forged")
 
-    assert published("run:7") == []
+    assert published(channel) == []
 
 
 def test_data_that_looks_like_json_stays_text_without_the_option() -> None:

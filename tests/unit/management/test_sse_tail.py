@@ -6,6 +6,7 @@ import signal
 import subprocess
 from argparse import ArgumentTypeError
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 from django.core.management.base import CommandError
@@ -22,6 +23,7 @@ from django_sse.wire.decoder import Decoder
 from tests.appending import append_to
 from tests.positions import id_of
 from tests.unit.management.support import TIMEOUT, complaints, process, run, run_process
+from tests.unit.runs.support import new_run
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -55,12 +57,34 @@ def test_events_are_printed_as_the_frames_that_clients_get() -> None:
     )
 
 
-def test_an_operator_may_read_a_run() -> None:
-    append_to(get_log(), [Entry("run:7", "", "said"), Entry("run:7", "close", "x", 1, "done")])
+def test_an_operator_reads_a_run_by_its_id() -> None:
+    runs = [new_run(), new_run()]
+    for each in runs:
+        close = Entry(each.channel, "close", "x", 1, "done")
+        append_to(get_log(), [Entry(each.channel, "", str(each.pk)), close])
+    first, second = map(str, (each.pk for each in runs))
 
-    out = run("sse_tail", "run:7", "--since", "earliest")
+    out = run("sse_tail", "--run", first, "--since", "earliest")
+    both = run("sse_tail", "--run", first, "--run", second, "--since", "earliest")
 
-    assert decoded(out) == [("message", "said"), ("close", "x")]
+    assert decoded(out) == [("message", first), ("close", "x")]
+    assert f": \N{SYMBOL FOR UNIT SEPARATOR}run:{second}\n" in both
+    assert {data for _, data in decoded(both)} == {first, second, "x"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ([], "Name a channel, or .* --run"),
+        (["--run", "7"], "'7' is not the id of a run"),
+        (["--run", str(UUID(int=7))], f"There is no run {UUID(int=7)}"),
+    ],
+)
+def test_without_a_channel_or_a_run_it_says_what_is_missing(
+    arguments: list[str], match: str
+) -> None:
+    with pytest.raises(CommandError, match=match):
+        run("sse_tail", *arguments)
 
 
 def test_events_are_printed_as_lines_of_json() -> None:

@@ -14,6 +14,7 @@ from django.core.checks import CheckMessage
 
 from django_sse.log import get_log
 from django_sse.log.base import Entry
+from django_sse.models import Run
 from django_sse.notifiers import Notifier, Wakeup, get_notifier, outage
 from django_sse.process import database
 from django_sse.wire import make_epoch
@@ -124,6 +125,16 @@ async def test_a_commit_is_heard(distant: Notifier) -> None:
     async with listening(distant) as ear:
         start = len(ear.heard)
         wakeup = await commit("1")
+        distant.notify([wakeup])
+        await ear.hears_of(wakeup, start)
+
+
+async def test_an_internal_channel_is_heard_of_by_its_name(distant: Notifier) -> None:
+    async with listening(distant) as ear:
+        start = len(ear.heard)
+        name = Run().channel
+        (appended,) = await database.write(append_to, get_log(), [Entry(name, "", "1")])
+        wakeup = Wakeup(name, *appended.position)
         distant.notify([wakeup])
         await ear.hears_of(wakeup, start)
 
