@@ -18,10 +18,10 @@ from django_sse.dialects import Dialect
 from django_sse.dialects.plain import DONE, Plain
 from django_sse.http import ahead
 from django_sse.http.headers import CONTENT_TYPE, last_event_id, stream_headers
-from django_sse.process.background import get_background_loop
+from django_sse.http.wsgi import SyncBody
 from django_sse.process.place import Place, may_leave_thread
-from django_sse.process.request_thread import close_connections, close_request_connections
-from django_sse.servers import signals
+from django_sse.process.request_thread import close_request_connections
+from django_sse.servers import detect, signals
 from django_sse.signals import stream_failed
 from django_sse.streams.ends import TERMINAL_ID
 from django_sse.streams.generator import GeneratorStream
@@ -32,6 +32,7 @@ from django_sse.streams.stream import Stream
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
+    from django_sse.servers.base import Connection
     from django_sse.wire.event import Event
 
 logger = logging.getLogger("django_sse")
@@ -191,7 +192,17 @@ class EventStreamResponse(StreamingHttpResponse):
             return iter(async_to_sync(ahead.ReadAhead.of)(aiter(self)))
         if not self.is_async:
             return super().__iter__()
-        return _SyncBody(aiter(self))
+        return SyncBody(aiter(self), self.stream, self._connection)
+
+    @functools.cached_property
+    def _connection(self) -> Connection:
+        """The client's connection, under WSGI; known only where the response has its request."""
+        return detect.wsgi_connection(getattr(self._request, "environ", {}))
+
+    def close(self) -> None:
+        """See ``HttpResponseBase``; a WSGI server calls this when the body is sent."""
+        super().close()
+        self._connection.release()
 
     def getvalue(self) -> bytes:
         """The whole body, for tests of a stream that ends."""
@@ -233,26 +244,3 @@ def report_failure(request: HttpRequest | None, error: BaseException) -> None:
     path = request.path if request is not None else "?"
     logger.error("The event stream of %s failed.", path, exc_info=error)
     stream_failed.send_robust(EventStreamResponse, exception=error, request=request)
-
-
-class _SyncBody:
-    """A body that is iterated on the background loop, a chunk whenever the server asks for one."""
-
-    def __init__(self, body: AsyncIterator[bytes]) -> None:
-        self._body = body
-        self._started = False
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        if not self._started:
-            self._started = True
-            close_connections()
-        chunk = get_background_loop().submit(self._step()).result()
-        if chunk is None:
-            raise StopIteration
-        return chunk
-
-    async def _step(self) -> bytes | None:
-        return await anext(self._body, None)

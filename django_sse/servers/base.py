@@ -72,6 +72,14 @@ class Connection:
         """Take back what was put into the server, because the body ends."""
         self._limit_silence(0)
 
+    sees_leave = False
+    """Whether ``left`` can tell. An ASGI server says by ``http.disconnect`` that a client has left;
+    WSGI has nothing that says so."""
+
+    def left(self) -> bool:
+        """Whether the client has closed the connection, at least its own side of it."""
+        return False
+
     def drop(self) -> None:
         """Drop the connection, or on HTTP/2 the stream, with what it still has to send."""
 

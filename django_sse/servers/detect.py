@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from django_sse.servers.base import Connection, Server
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from django_sse.servers.base import Receive, Send
 
 _SERVERS = frozenset({"daphne", "gunicorn", "hypercorn", "uvicorn"})
@@ -27,6 +29,15 @@ def connection(send: Send, receive: Receive | None = None) -> Connection:
         return Connection()
     found: Connection | None = import_module(f"{__package__}.{package}").connection(send, receive)
     return Connection() if found is None else found
+
+
+def wsgi_connection(environ: Mapping[str, Any]) -> Connection:
+    """Return the connection of a WSGI request. Of servers that do not show it nothing is known."""
+    if "gunicorn.socket" not in environ:
+        return Connection()
+    from django_sse.servers.gunicorn import wsgi_connection
+
+    return wsgi_connection(environ) or Connection()
 
 
 def _package(send: Any) -> str:

@@ -1,4 +1,6 @@
-"""gunicorn: its own ASGI worker, and how each of its workers stops.
+"""gunicorn: the connections of its ASGI worker and of its WSGI workers, and how each worker stops.
+
+Its WSGI workers put the client's socket into the environment of a request, as ``gunicorn.socket``.
 
 Private names (27.0):
 
@@ -10,12 +12,19 @@ Private names (27.0):
 
 from __future__ import annotations
 
+import select
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from django_sse.servers.base import Server, TransportConnection
+from django_sse.servers.base import Connection, Server, TransportConnection
 
 if TYPE_CHECKING:
-    from django_sse.servers.base import Connection, Receive, Send
+    from django_sse.servers.base import Receive, Send
+
+# The client has closed its side (Linux). The kernel reports a reset without being asked.
+_LEFT = getattr(select, "POLLRDHUP", 0)
 
 
 class GunicornConnection(TransportConnection):
@@ -26,6 +35,34 @@ class GunicornConnection(TransportConnection):
         super().__init__(owner)
         worker = getattr(owner, "worker", None)
         self.server = None if worker is None else GunicornWorker(worker)
+
+
+class GunicornSocket(Connection):
+    """Of the WSGI workers; their ``send`` is a blocking ``sendall`` in a thread of the server."""
+
+    drops = True
+    sees_leave = hasattr(select, "poll")
+
+    def __init__(self, client: socket.socket) -> None:
+        self._client = client
+
+    def left(self) -> bool:
+        # Not by reading: the client may have sent its next request already, and TLS has records.
+        poll = select.poll()
+        descriptor = self._client.fileno()
+        if descriptor < 0:
+            return True
+        poll.register(descriptor, _LEFT)
+        return bool(poll.poll(0))
+
+    def drop(self) -> None:
+        # It wakes a thread that is blocked in ``sendall``. Not the method of an ``SSLSocket``: that
+        # would make the thread go on in plain text.
+        with suppress(OSError):
+            socket.socket.shutdown(self._client, socket.SHUT_RDWR)
+
+    def _socket(self) -> Any:
+        return self._client
 
 
 class GunicornWorker(Server):
@@ -43,3 +80,9 @@ def connection(send: Send, receive: Receive | None) -> Connection | None:
     protocol = getattr(getattr(receive, "__self__", None), "protocol", None)
     known = getattr(send, "__module__", None) == "gunicorn.asgi.protocol"
     return GunicornConnection(protocol) if known and hasattr(protocol, "transport") else None
+
+
+def wsgi_connection(environ: Mapping[str, Any]) -> Connection | None:
+    """Return the connection of the request with this ``environ``, if it has its socket."""
+    client = environ.get("gunicorn.socket")
+    return GunicornSocket(client) if isinstance(client, socket.socket) else None
