@@ -17,6 +17,7 @@
     ├── ChannelFinished                     a publish after the channel's terminal event
     ├── PublishNotAllowed                   the wrong thread or transaction state, and the way out
     ├── LogUnavailable                      the log's database did not answer
+    │   └── ChannelLocked                   another transaction has locked the channel's row
     ├── Overloaded                          this process has reached one of its limits
     ├── TooManyRuns                         this owner has as many runs in progress as allowed
     ├── StreamError                         a generator raises it: its text is for the client
@@ -51,6 +52,7 @@ _TOKEN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 
 __all__ = [
     "ChannelFinished",
+    "ChannelLocked",
     "DataNotSerializable",
     "DecodeError",
     "EventStreamError",
@@ -118,6 +120,18 @@ class PublishNotAllowed(EventStreamError):
 
 class LogUnavailable(EventStreamError):
     """The log could not be read or written; ``__cause__`` is the database's own error."""
+
+
+class ChannelLocked(LogUnavailable):
+    """Nothing was written: another transaction has locked the row of ``channel`` (its name)."""
+
+    def __init__(self, channel: str) -> None:
+        super().__init__(
+            f"The channel {channel!r} is locked by another transaction, so nothing was written "
+            'to it. The section "Locks" of docs/operations.md says how to find that transaction, '
+            "and which time-outs end one whose client is gone."
+        )
+        self.channel = channel
 
 
 class Overloaded(EventStreamError):

@@ -24,9 +24,9 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeGuard
 
 from django_sse.calls import Call, Size, outcome_of, told_later, without_thread
+from django_sse.exceptions import ChannelLocked
 from django_sse.hub.registry import announce, deliver
 from django_sse.log import get_log
-from django_sse.log.locking import ChannelLocked
 from django_sse.process.database import DatabaseExecutor
 from django_sse.process.lifecycle import Order, in_forked_child
 from django_sse.slow_lane import SlowLane

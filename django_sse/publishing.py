@@ -97,7 +97,7 @@ def publish_many(
 
 def _entries(events: Iterable[tuple[str, Any]], keys: Iterable[str | None] | None) -> list[Entry]:
     if keys is None:
-        return [make_entry(channel, as_event(data)) for channel, data in events]
+        return [make_entry(channel, as_event(data)) for channel, data in map(_pair, events)]
     if isinstance(keys, str):
         raise InvalidKey("keys must be a list with a key or None for each event, not a str.")
     events, keys = list(events), list(keys)
@@ -108,8 +108,19 @@ def _entries(events: Iterable[tuple[str, Any]], keys: Iterable[str | None] | Non
         )
     return [
         make_entry(channel, as_event(data), key=key)
-        for (channel, data), key in zip(events, keys, strict=True)
+        for (channel, data), key in zip(map(_pair, events), keys, strict=True)
     ]
+
+
+def _pair(event: object) -> tuple[str, Any]:
+    """Return ``event``, which must be a channel and its data. Raises ``TypeError``."""
+    if isinstance(event, tuple | list) and len(event) == 2:
+        channel, data = event
+        return channel, data
+    raise TypeError(
+        f"publish_many takes pairs of a channel and the data, but {event!r:.100} is none. An event "
+        "with a type is Event(data, event=...)."
+    )
 
 
 def _terminal(channel: str, state: str, event: Event | None) -> Entry:
@@ -244,6 +255,8 @@ def redact(channel: str, seq: int) -> bool:
     """
     _refuse_event_loop("redact")
     validate_channel(channel)
+    if not isinstance(seq, int):
+        raise TypeError(f"seq must be an int, the number in the event's id, not {seq!r:.60}.")
     log = get_log()
     if log.in_transaction():
         raise PublishNotAllowed(

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 
 from django_sse import constants
 from django_sse.calls import Call, Size, outcome_of, told_later, without_thread
+from django_sse.exceptions import ChannelLocked
 from django_sse.hub.registry import announce
 from django_sse.log import get_log
-from django_sse.log.locking import ChannelLocked
 from django_sse.process.database import DatabaseExecutor
 
 if TYPE_CHECKING:

@@ -68,6 +68,11 @@ def event_stream(
 
 
 def _make_endpoint(view: View, dialect: Dialect, resumable: object) -> Endpoint:
+    if isinstance(view, type):
+        raise TypeError(
+            "event_stream decorates a view function or a method, not a class: decorate the get "
+            f"method of {view.__name__}."
+        )
     if resumable is False:
         return Endpoint(view, dialect)
     if resumable not in (True, "while_connected"):

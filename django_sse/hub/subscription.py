@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING
 
 from django_sse.hub.channel_stream import ChannelStream
@@ -26,9 +27,24 @@ class Subscription(Handle):
         on_open: Callable[[], object] | None = None,
         on_close: Callable[[], object] | None = None,
     ) -> None:
+        _check_hook("on_open", on_open)
+        _check_hook("on_close", on_close)
         super().__init__(ChannelStream(*channels, since=since, on_open=on_open, on_close=on_close))
         self.channels: tuple[str, ...] = channels
         """The names of the channels."""
+
+
+def _check_hook(name: str, hook: object) -> None:
+    """Raise ``TypeError`` for a hook that a thread cannot call."""
+    if hook is None:
+        return
+    if not callable(hook):
+        raise TypeError(f"{name} must be a function or None, not {type(hook).__name__}.")
+    if iscoroutinefunction(hook):
+        raise TypeError(
+            f"{name} is called in a thread, so it must be a sync function. Wrap a coroutine "
+            "function in asgiref.sync.async_to_sync."
+        )
 
 
 def subscribe(

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 from django.db import connections
 
 from django_sse import constants
-from django_sse.exceptions import ChannelFinished, LogUnavailable
+from django_sse.exceptions import ChannelFinished, ChannelLocked, LogUnavailable
 from django_sse.log import keys, sequencer, transactions
 from django_sse.log.attempts import Attempt
 from django_sse.log.base import Appended, Entry, Outcome
-from django_sse.log.locking import ChannelLocked
 from django_sse.log.rules import refuse_after_end
 from django_sse.log.statements import statements
 from django_sse.models import Channel

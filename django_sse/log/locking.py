@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from django.db import Error, OperationalError, connections
 
 from django_sse import constants
-from django_sse.exceptions import LogUnavailable
+from django_sse.exceptions import ChannelLocked
 from django_sse.log import transactions
 from django_sse.log.orm import DatabaseNow, channel_hash
 from django_sse.log.statements import LOCK_STEP, statements
@@ -37,18 +37,6 @@ _ERRNO = 1205
 # Seconds for which the creation of a channel waits while another transaction creates it. MariaDB
 # counts whole seconds, so there it does not wait.
 _MAKE_WAIT = 0.05
-
-
-class ChannelLocked(LogUnavailable):
-    """Nothing was written, because another transaction has locked the row of ``channel``."""
-
-    def __init__(self, channel: str) -> None:
-        super().__init__(
-            f"The channel {channel!r} is locked by another transaction, so nothing was written "
-            'to it. The section "Locks" of docs/operations.md says how to find that transaction, '
-            "and which time-outs end one whose client is gone."
-        )
-        self.channel = channel
 
 
 class StillLocked(Exception):

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeAlias, TypeVar
 
 from django.db import connections, transaction
 
+from django_sse.exceptions import ChannelLocked
 from django_sse.log import locking, transactions
 from django_sse.log.base import Appended
 from django_sse.log.locked import Locked, committed, fetch, lock_all, lock_first, write
-from django_sse.log.locking import ChannelLocked
 from django_sse.log.orm import channel_hash
 from django_sse.log.outbox import move_outboxes
 from django_sse.log.statements import LOCK_STEP, statements

@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 from django.db import InterfaceError, InternalError, OperationalError, connections, transaction
 
+from django_sse import constants
 from django_sse.exceptions import LogUnavailable, PublishNotAllowed
 from django_sse.process.testcase import in_testcase
 
@@ -189,11 +190,13 @@ def run(alias: str, work: Callable[[], T]) -> T:
     """Run ``work()``, which is one transaction or one query on ``alias``, and return its result.
 
     It is retried a bounded number of times if the database aborts it in favour of another
-    transaction (a deadlock, a serialization failure, a locked SQLite file). Inside the caller's
-    transaction a retry could not help, so there it runs once. Raises ``LogUnavailable`` from the
-    database's error; an interrupt (Ctrl-C) is raised as it is.
+    transaction (a deadlock, a serialization failure, a locked SQLite file), unless another try
+    would be likely to end later than ``LOCK_WAIT`` seconds after the first began. Inside the
+    caller's transaction a retry could not help, so there it runs once. Raises ``LogUnavailable``
+    from the database's error; an interrupt (Ctrl-C) is raised as it is.
     """
     connection = connections[alias]
+    began = time.monotonic()
     for attempt in range(1, TRIES + 1):
         try:
             with _interruptible(connection):
@@ -201,7 +204,10 @@ def run(alias: str, work: Callable[[], T]) -> T:
         # PostgreSQL raises InternalError for a transaction that is read-only or was aborted.
         except (OperationalError, InterfaceError, InternalError) as error:
             inside = connection.in_atomic_block
-            if inside or attempt == TRIES or not may_be_tried_again(error):
+            # SQLite itself waits for its file, as long as its "timeout" option says.
+            another = (time.monotonic() - began) * (attempt + 1) / attempt
+            last = attempt == TRIES or another > constants.LOCK_WAIT
+            if inside or last or not may_be_tried_again(error):
                 if not inside:
                     connection.close_if_unusable_or_obsolete()
                 raise LogUnavailable(

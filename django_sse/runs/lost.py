@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from django_sse import conf
-from django_sse.exceptions import LogUnavailable
-from django_sse.log.locking import ChannelLocked
+from django_sse.exceptions import ChannelLocked, LogUnavailable
 from django_sse.process.observer import PAUSE, RENEWALS, Observer
 from django_sse.runs import ends, leases, store
 

@@ -148,6 +148,18 @@ def test_publish_many_takes_any_iterable_and_nothing_for_nothing() -> None:
     assert publish_many(iter(())) == []
 
 
+@pytest.mark.parametrize("event", [("a", "1", "type"), "ab", ("a",), {"a": 1, "b": 2}])
+@pytest.mark.parametrize("keys", [None, ["key"]])
+def test_publish_many_says_what_a_pair_is(event: Any, keys: list[str] | None) -> None:
+    with pytest.raises(TypeError, match="pairs of a channel and the data"):
+        publish_many([event], keys=keys)
+
+
+def test_redact_says_which_number_it_takes() -> None:
+    with pytest.raises(TypeError, match="the number in the event's id"):
+        redact("c", publish("c", "x"))  # type: ignore[arg-type]
+
+
 def test_publish_many_is_all_or_none() -> None:
     finish("z")
     for bad in [("z", "x"), ("", "x"), ("c", object())]:

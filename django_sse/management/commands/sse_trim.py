@@ -8,8 +8,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django_sse import conf
+from django_sse.exceptions import ChannelLocked
 from django_sse.log import EventLog, get_log
-from django_sse.log.locking import ChannelLocked
 from django_sse.management.base import EventStreamCommand, batches, existing
 from django_sse.runs import leases, lost, store
 

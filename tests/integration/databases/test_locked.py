@@ -17,10 +17,9 @@ from django.core.management import call_command
 from django.db import connection, connections, transaction
 
 from django_sse import apublish, apublish_many, group_commit, publish, publish_many, redact
-from django_sse.exceptions import LogUnavailable
+from django_sse.exceptions import ChannelLocked, LogUnavailable
 from django_sse.hub.orphans import Orphans
 from django_sse.log import get_log, sequencer
-from django_sse.log.locking import ChannelLocked
 from django_sse.log.model import ModelLog
 from django_sse.log.orm import channel_hash
 from django_sse.runs import store

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.http import HttpResponse
+from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
 from django_sse import EventStreamResponse, event_stream, subscribe
@@ -54,6 +55,12 @@ def test_marks_of_other_decorators_are_kept() -> None:
 def test_only_a_view_can_be_decorated(view: Any) -> None:
     with pytest.raises(TypeError, match=rf"decorates a view.*not {type(view).__name__}"):
         event_stream(view)
+
+
+@pytest.mark.parametrize("decorate", [event_stream, event_stream(resumable=True)])
+def test_a_class_is_told_where_the_decorator_belongs(decorate: Any) -> None:
+    with pytest.raises(TypeError, match="the get method of View"):
+        decorate(View)
 
 
 async def test_arguments_from_the_url_reach_the_view() -> None:

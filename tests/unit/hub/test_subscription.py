@@ -69,6 +69,13 @@ def test_a_since_that_makes_no_sense_is_refused() -> None:
         subscribe("a", since=None)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", ["on_open", "on_close"])
+@pytest.mark.parametrize("hook", ["text", asyncio.sleep])
+def test_a_hook_that_a_thread_cannot_call_is_refused(name: str, hook: Any) -> None:
+    with pytest.raises(TypeError, match=f"{name} .*function"):
+        subscribe("a", **{name: hook})
+
+
 async def test_a_subscription_iterates_its_stream_and_closes_it(log: WatchedLog) -> None:
     subscription = subscribe("a", "b", since=0)
     assert subscription.channels == ("a", "b")

@@ -22,6 +22,7 @@ from django_sse.log import EventLog, get_log
 from django_sse.log.transactions import TRIES, commits_its_own, run, shares_fate
 from django_sse.process.testcase import in_testcase
 from tests.appending import append_to
+from tests.options import Overrides
 from tests.unit.log.support import another_database, entry, in_threads, texts
 
 
@@ -177,6 +178,21 @@ def test_the_tries_are_bounded() -> None:
     with pytest.raises(LogUnavailable, match="database is locked"):
         run("default", work)
     assert len(runs) == TRIES
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_try_that_would_end_too_late_is_not_begun(constants: Overrides) -> None:
+    constants(LOCK_WAIT=0.1)
+    runs = []
+
+    def wait_for_the_file() -> None:
+        runs.append(1)
+        threading.Event().wait(0.06)
+        raise wrapped(OperationalError, "database is locked")
+
+    with pytest.raises(LogUnavailable, match="database is locked"):
+        run("default", wait_for_the_file)
+    assert len(runs) == 1
 
 
 @pytest.mark.django_db(transaction=True)

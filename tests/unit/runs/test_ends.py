@@ -13,10 +13,9 @@ from django.db import OperationalError, connection
 
 from django_sse.dialects import DIALECTS, AnswerDecoder, AnswerEncoder, Dialect, get_dialect
 from django_sse.dialects.plain import PLAIN, Plain, PlainEncoder
-from django_sse.exceptions import LogUnavailable
+from django_sse.exceptions import ChannelLocked, LogUnavailable
 from django_sse.log import get_log
 from django_sse.log.base import Head, State
-from django_sse.log.locking import ChannelLocked
 from django_sse.models import Channel, Run
 from django_sse.runs import ends, store
 from django_sse.wire import Event
