@@ -10,15 +10,20 @@ from django.utils.translation import gettext_lazy as _
 
 
 class DjangoSSEConfig(AppConfig):
-    """The app's set-up: the system checks and a watch for the server's end; it starts nothing."""
+    """The app's set-up: its checks, its logger's filter and a watch for the server's end.
+
+    It starts nothing.
+    """
 
     name = "django_sse"
     verbose_name = _("Event streams")
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from django_sse.escaping import escape_log
         from django_sse.servers import signals
 
+        escape_log()
         register(_check_settings, "django_sse")
         register(_check_reachable, "django_sse", deploy=True)
         signals.watch()

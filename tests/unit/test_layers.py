@@ -24,6 +24,7 @@ LAYERS = (
     "dialects",
     "signals",
     "constants",
+    "escaping",
     "conf",
     "sqlite",
     "internal_channels",

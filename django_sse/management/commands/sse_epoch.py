@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from django_sse.escaping import escaped
 from django_sse.internal_channels import shown
 from django_sse.log import get_log
 from django_sse.management.base import EventStreamCommand, batches, existing
@@ -27,7 +28,8 @@ class Command(EventStreamCommand):
         heads: Iterable[Head] = existing(get_log(), channels) if channels else _all_heads()
         for head in heads:
             state = head.state or "open"
-            self.stdout.write(f"{head.epoch}  head {head.head}  {state}  {shown(head.channel)}")
+            name = escaped(shown(head.channel))
+            self.stdout.write(f"{head.epoch}  head {head.head}  {state}  {name}")
 
 
 def _all_heads() -> Iterator[Head]:

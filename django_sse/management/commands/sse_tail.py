@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import sys
 from argparse import ArgumentTypeError
 from contextlib import suppress
@@ -17,6 +16,7 @@ from django.conf import settings
 from django.core.management.base import CommandError
 from django.utils import timezone
 
+from django_sse.escaping import escaped
 from django_sse.exceptions import LogUnavailable
 from django_sse.hub.channel_stream import ChannelStream
 from django_sse.internal_channels import shown
@@ -35,10 +35,6 @@ if TYPE_CHECKING:
     from django.core.management.base import CommandParser, OutputWrapper
 
     from django_sse.hub.position import Since
-
-# C0 except tab and line feed, DEL, and C1: an event's text must not control the operator's
-# terminal.
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Command(EventStreamCommand):
@@ -127,7 +123,8 @@ class _Printer:
     def __call__(self, channel: str, event: MessageEvent) -> None:
         text = self._line(channel, event) if self._as_json else self._frame(channel, event)
         if self._out.isatty():
-            text = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+            # An event's text must not control the operator's terminal.
+            text = escaped(text, keep="\n\t")
         self._out.write(text, ending="")
         # The program at the other end of a pipe waits for it.
         self._out.flush()

@@ -299,11 +299,12 @@ def test_it_ends_without_a_traceback_when_nobody_reads_on() -> None:
     assert (tail.returncode, err) == (0, b"")
 
 
-def test_an_events_text_cannot_steer_the_terminal() -> None:
-    fill("room", "\x1b]0;owned\x07 \x9b2J\ttab")
+@pytest.mark.parametrize(("options", "tab"), [((), "\t"), (("--json",), "\\t")])
+def test_an_events_text_cannot_control_the_terminal(options: tuple[str, ...], tab: str) -> None:
+    fill("room", "\x1b]0;owned\x07 \x9b2J \u202eesrever\ttab ü")
     terminal, its_end = os.openpty()
 
-    with process("sse_tail", "room", "--since", "earliest", stdout=its_end) as tail:
+    with process("sse_tail", "room", "--since", "earliest", *options, stdout=its_end) as tail:
         os.close(its_end)
         shown = b""
         while b"[DONE]" not in shown:
@@ -311,7 +312,8 @@ def test_an_events_text_cannot_steer_the_terminal() -> None:
         tail.wait(TIMEOUT)
     os.close(terminal)
 
-    assert "data: \ufffd]0;owned\ufffd \ufffd2J\ttab" in shown.decode()
+    text = r"\u001b]0;owned\u0007 \u009b2J \u202eesrever"
+    assert f"{text}{tab}tab ü" in shown.decode()
 
 
 def test_a_pipe_gets_an_events_text_as_it_is() -> None:
