@@ -26,6 +26,7 @@ from django_sse.http.answers import (
     too_many_runs,
 )
 from django_sse.http.foreign import unreadable
+from django_sse.http.headers import keep_private
 from django_sse.http.response import EventStreamResponse
 from django_sse.process.testcase import in_transaction
 from django_sse.servers import signals
@@ -96,8 +97,10 @@ class Endpoint:
             if inspect.isawaitable(result):
                 result = await result
             response = self.response(request, result)
-            if isinstance(response, EventStreamResponse) and not await response.open():
-                return no_content()
+            if isinstance(response, EventStreamResponse):
+                if not await response.open():
+                    return no_content()
+                keep_private(request, response.headers)
         except Exception as error:
             return self.failed(request, error)
         return response
@@ -113,7 +116,9 @@ class Endpoint:
             # that it returned runs elsewhere. A generator function has not even begun.
             start = self.is_generator or not in_transaction()
             if isinstance(response, EventStreamResponse):
-                return response if response.open_in_thread(start=start) else no_content()
+                if not response.open_in_thread(start=start):
+                    return no_content()
+                keep_private(request, response.headers)
         except Exception as error:
             return self.failed(request, error)
         return response

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from django.core.handlers.asgi import ASGIRequest
-from django.http import HttpRequest
+from django.utils.functional import LazyObject
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+    from django.http.response import ResponseHeaders
 
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
+# no-cache lets a cache store the stream and send it again after it has asked the server.
+# no-transform forbids proxies to compress it, private forbids caches for several people to store it.
+PUBLIC = "no-cache, no-transform"
+PRIVATE = f"private, {PUBLIC}"
 
 
 def last_event_id(request: HttpRequest) -> str | None:
@@ -38,7 +48,7 @@ def reconnects(request: HttpRequest) -> bool:
 def stream_headers(request: HttpRequest | None) -> dict[str, str]:
     """Return the headers of an event stream that answers ``request``."""
     headers = {
-        "Cache-Control": "no-cache, no-transform",
+        "Cache-Control": PRIVATE if request is not None and is_personal(request) else PUBLIC,
         # nginx in its default set-up buffers a proxied stream to its end without this.
         "X-Accel-Buffering": "no",
         # GZipMiddleware skips a response that has an encoding. A compressed stream arrives late or
@@ -54,6 +64,29 @@ def stream_headers(request: HttpRequest | None) -> dict[str, str]:
     ):
         headers["Connection"] = "keep-alive"
     return headers
+
+
+def keep_private(request: HttpRequest, headers: ResponseHeaders) -> None:
+    """Make a stream private whose view asked who its client is after the response was made."""
+    if headers["Cache-Control"] == PUBLIC and is_personal(request):
+        headers["Cache-Control"] = PRIVATE
+
+
+def is_personal(request: HttpRequest) -> bool:
+    """Whether the answer may depend on who the client is: the project's code has asked for the
+    session or the user, or the client sent ``Authorization``.
+
+    A view that asks for neither is public, whatever cookies its clients send.
+    """
+    session = getattr(request, "session", None)
+    if getattr(session, "accessed", False) or "Authorization" in request.headers:
+        return True
+    user: Any = getattr(request, "user", None)
+    if isinstance(user, LazyObject):
+        # Of Django's own middleware, which reads the session for it. To look at it here would make
+        # every stream personal. A middleware without a session may have read anything.
+        return session is None
+    return user is not None and bool(user.is_authenticated)
 
 
 def _asks_to_close(request: HttpRequest) -> bool:

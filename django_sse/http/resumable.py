@@ -12,6 +12,7 @@ from asgiref.sync import async_to_sync
 from django.core.exceptions import ImproperlyConfigured
 from django.http.response import HttpResponseBase
 from django.urls import NoReverseMatch, reverse
+from django.utils.cache import patch_cache_control
 
 from django_sse.exceptions import LogUnavailable
 from django_sse.http import ahead
@@ -195,8 +196,8 @@ def run_response(request: HttpRequest, run: Run) -> EventStreamResponse:
     dialect = ends.dialect_of(run)
     stream = RunStream(run, dialect, reconnects=reconnects(request))
     response = EventStreamResponse(stream, request=request, dialect=dialect)
-    # no-cache lets a shared cache store the answer and revalidate it; a run is private.
-    response.headers["Cache-Control"] = f"private, {response.headers['Cache-Control']}"
+    # A run is its owner's, who may be known by something that is no session and no user.
+    patch_cache_control(response, private=True)
     response.headers["Location"] = response.headers["Content-Location"] = run_url(
         "run-events", run.pk
     )

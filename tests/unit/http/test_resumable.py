@@ -745,4 +745,4 @@ def test_inside_a_transaction_nothing_is_begun_and_it_says_what_to_do() -> None:
 @pytest.mark.django_db(transaction=True)
 async def test_a_shared_cache_keeps_nothing_of_a_run(client: AsyncClient) -> None:
     response = await client.post("/answer/")
-    assert response["Cache-Control"].startswith("private, ")
+    assert "private" in response["Cache-Control"].split(", ")
