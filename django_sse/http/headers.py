@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
 # no-cache lets a cache store the stream and send it again after it has asked the server.
-# no-transform forbids proxies to compress it, private forbids caches for several people to store it.
+# no-transform forbids proxies to compress it; private forbids shared caches to store it.
 PUBLIC = "no-cache, no-transform"
 PRIVATE = f"private, {PUBLIC}"
 
