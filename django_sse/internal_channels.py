@@ -25,3 +25,8 @@ def is_internal(name: str) -> bool:
 def shown(name: str) -> str:
     """Return the name of any channel as text that people can read."""
     return _SHOWN + name.removeprefix(_MARK) if is_internal(name) else name
+
+
+def as_typed(text: str) -> str:
+    """Return the name that ``text`` shows, so that an operator can copy what ``shown`` returned."""
+    return _MARK + text.removeprefix(_SHOWN) if text.startswith(_SHOWN) else text
