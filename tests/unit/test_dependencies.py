@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -119,3 +119,35 @@ def test_it_streams_with_nothing_installed_but_django_and_what_django_needs(
 
     assert done.returncode == 0, done.stderr
     assert done.stdout == "streamed\n"
+
+
+# The last version of each package, or of each series of Django, with a known vulnerability.
+VULNERABLE = {
+    "django": ("5.2.18", "6.0", "6.0.9", "6.1", "6.1.2"),
+    "daphne": ("4.2.1",),
+    "granian": ("2.7.3",),
+    "h11": ("0.14.0",),
+    "h2": ("4.2.0",),
+    "pymysql": ("1.1.0",),
+    "twisted": ("25.5.0",),
+}
+SOUND = {"django": ("5.2.19", "6.0.10", "6.1.3")}
+
+
+def requirements() -> Iterator[Requirement]:
+    """All that the project asks for, with every extra."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for listed in (project["dependencies"], *project["optional-dependencies"].values()):
+        yield from map(Requirement, listed)
+
+
+def test_no_version_with_a_known_vulnerability_is_accepted() -> None:
+    found = set()
+    for requirement in requirements():
+        name = canonicalize_name(requirement.name)
+        found.add(name)
+        for version in VULNERABLE.get(name, ()):
+            assert version not in requirement.specifier, f"{requirement} accepts {version}"
+        for version in SOUND.get(name, ()):
+            assert version in requirement.specifier
+    assert found >= VULNERABLE.keys()

@@ -41,6 +41,20 @@ def test_every_setting_is_in_the_table_with_its_default():
         assert rows == {key: repr(each) for key, each in values.items() if not is_dataclass(each)}
 
 
+def test_every_ceiling_is_in_the_threat_model_with_its_default():
+    page = (ROOT / "docs" / "threat-model.md").read_text()
+    rows = re.findall(r"^\| `([A-Z_]+(?:\[\"[A-Z_]+\"\])?)` \| `(.+?)` \|", page, re.MULTILINE)
+    settings = Settings()
+    limits = {each.name: getattr(settings.LIMITS, each.name) for each in fields(settings.LIMITS)}
+    assert dict(rows).items() >= {name: repr(default) for name, default in limits.items()}.items()
+    for name, default in rows:
+        found = limits.get(name)
+        if found is None:
+            group, item = name.rstrip('"]').split('["')
+            found = getattr(getattr(settings, group), item)
+        assert default == repr(found), name
+
+
 def test_every_option_of_a_notifier_is_in_the_table_with_its_default():
     page = (ROOT / "docs" / "settings.md").read_text()
     rows = set(re.findall(r"^\| `([a-z_]+)` \| `(\w+)` \| `(.+?)` \|", page, re.MULTILINE))
