@@ -84,6 +84,12 @@ KINDS: dict[str, Kind] = {
     "gunicorn-gthread": Kind(
         f"{_GUNICORN} --worker-class gthread --threads 16 {{wsgi}}", ("gunicorn",)
     ),
+    # With 16 threads it lets requests wait when 15 are busy.
+    "granian-wsgi": Kind(
+        "-m granian --interface wsgi --blocking-threads 64 --host {host} --port {port} --workers 1"
+        " {wsgi}",
+        ("granian",),
+    ),
     "gunicorn-asgi": Kind(f"{_GUNICORN} --worker-class asgi {{asgi}}", ("gunicorn",)),
     "runserver-daphne": Kind(
         "manage.py runserver --noreload {host}:{port}", ("daphne",), {"DJANGO_SSE_TEST_DAPHNE": "1"}

@@ -15,6 +15,7 @@ from django_sse.process.background import get_background_loop
 from django_sse.process.per_loop import PerLoop
 from django_sse.process.request_thread import close_connections
 from django_sse.process.supervision import supervise
+from django_sse.servers import signals
 from django_sse.streams.driver import Driver
 
 if TYPE_CHECKING:
@@ -57,8 +58,9 @@ class SyncBody:
         close_connections()
         self._connection.begin()
         self._stream.driver = _Blocking(self._connection)
+        loop = get_background_loop().loop
+        loop.call_soon_threadsafe(signals.listen, loop)
         if self._connection.sees_leave:
-            loop = get_background_loop().loop
             loop.call_soon_threadsafe(_watch, self._stream, self._connection)
 
 

@@ -5,14 +5,15 @@ A server waits for open responses, some of them for ever, and tells an ASGI appl
 installed its handler; ours replaces it and calls it. Installed earlier, ours would be overwritten.
 gunicorn's threads stream where no handler can be installed, but a worker loads the project after it
 has installed its own, so Django's set-up is late enough. Another process tells hypercorn's worker,
-which gets no signal. A worker that has answered as many requests as it may gets no signal either:
-see ``look``.
+which gets no signal. ``servers/granian.py`` says how its WSGI worker is heard. A worker that has
+answered as many requests as it may gets no signal either: see ``look``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 import threading
 import time
 import weakref
@@ -76,8 +77,23 @@ def watch(server: Server | None = None) -> None:
             previous = signal.getsignal(number)
             if _can_be_chained(previous):
                 signal.signal(number, _DrainFirst(previous))
+        if "granian" in sys.modules:
+            from django_sse.servers import granian
+
+            granian.hear_signals()
     if server is not None:
         _watch(server)
+
+
+def listen(loop: asyncio.AbstractEventLoop) -> None:
+    """Drain all streams when this process is told to stop; ``loop`` runs in the background.
+
+    Called at the start of a stream under WSGI, for a server whose handlers cannot be chained.
+    """
+    if "granian" in sys.modules:
+        from django_sse.servers import granian
+
+        granian.listen(loop, stopping.drain)
 
 
 def _can_be_chained(handler: Any) -> TypeGuard[Callable[[int, FrameType | None], Any]]:

@@ -33,9 +33,9 @@ Serve = Callable[..., Server]
 SITE = Site("tests.project.middleware_settings", "tests.project", "DJANGO_SSE_TEST_DB", "/ok/")
 # hypercorn's worker gets no signal: that takes the handoff.
 IN_PROCESS = tuple(kind for kind in WITHOUT_HANDOFF if kind != f"hypercorn{IN_DJANGO}")
-KIND = (*HANDOFF, *IN_PROCESS, "gunicorn-gthread")
+KIND = (*HANDOFF, *IN_PROCESS, "gunicorn-gthread", "granian-wsgi")
 GUNICORN = ("gunicorn-asgi", "gunicorn-gthread")
-MANY_WORKERS = ("uvicorn", "uvicorn-asyncio", "granian", "hypercorn", *GUNICORN)
+MANY_WORKERS = ("uvicorn", "uvicorn-asyncio", "granian", "granian-wsgi", "hypercorn", *GUNICORN)
 TWO_WORKERS = ("--workers", "2")
 # The aim is 2 s, which a busy machine may miss.
 SOON = 10.0
