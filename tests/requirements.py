@@ -82,7 +82,7 @@ _START = (
     "`pip install -e '.[test]'`"
 )
 PROXIES = ("nginx", "haproxy", "caddy")
-SERVERS = ("daphne", "granian", "gunicorn", "httptools", "hypercorn", "uvicorn", "uvloop")
+SERVERS = ("daphne", "gevent", "granian", "gunicorn", "httptools", "hypercorn", "uvicorn", "uvloop")
 
 REQUIREMENTS: dict[str, Requirement] = {
     "browser": Requirement(

@@ -84,6 +84,7 @@ KINDS: dict[str, Kind] = {
     "gunicorn-gthread": Kind(
         f"{_GUNICORN} --worker-class gthread --threads 16 {{wsgi}}", ("gunicorn",)
     ),
+    "gunicorn-gevent": Kind(f"{_GUNICORN} --worker-class gevent {{wsgi}}", ("gunicorn", "gevent")),
     # With 16 threads it lets requests wait when 15 are busy.
     "granian-wsgi": Kind(
         "-m granian --interface wsgi --blocking-threads 64 --host {host} --port {port} --workers 1"

@@ -28,6 +28,7 @@ from django_sse.http.answers import (
 from django_sse.http.foreign import unreadable
 from django_sse.http.headers import keep_private
 from django_sse.http.response import EventStreamResponse
+from django_sse.process import threads
 from django_sse.process.testcase import in_transaction
 from django_sse.servers import signals
 
@@ -87,6 +88,7 @@ class Endpoint:
 
     async def acall(self, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Call the view and answer, on an event loop."""
+        threads.refuse_greenlets("An async view")
         # Before the view: a signal that arrives while it runs has to reach the stream.
         signals.watch()
         request = request_among(args)

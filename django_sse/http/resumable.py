@@ -26,7 +26,7 @@ from django_sse.http.response import (
     is_still_read,
     report_failure,
 )
-from django_sse.process import database
+from django_sse.process import database, threads
 from django_sse.process.place import Place
 from django_sse.process.testcase import in_transaction
 from django_sse.runs import ends
@@ -81,6 +81,7 @@ class ResumableEndpoint(Endpoint):
         return head(request) if refused is None and request.method == "HEAD" else refused
 
     async def acall(self, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        threads.refuse_greenlets("A resumable view")
         signals.watch()
         request = request_among(args)
         if answer := self.answer(request):
@@ -101,6 +102,7 @@ class ResumableEndpoint(Endpoint):
             return self.failed(request, error)
 
     def call(self, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        threads.refuse_greenlets("A resumable view")
         request = request_among(args)
         if answer := self.answer(request):
             return answer

@@ -20,6 +20,7 @@ from django.db import connections
 from django_sse import conf
 from django_sse.models import Channel, StoredEvent
 from django_sse.notifiers.base import Notifier, Wakeup
+from django_sse.process import threads
 from django_sse.process.testcase import in_test_run
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ async def _watch_data_version(
                 # Any error: without it the hub would not know that nobody polls any more.
                 loop.call_soon_threadsafe(fail, error)
 
-    threading.Thread(target=look, name="django_sse-data-version", daemon=True).start()
+    threads.start(look, name="django_sse-data-version")
     try:
         await ended
     finally:

@@ -22,7 +22,7 @@ from django_sse import conf, constants
 from django_sse.notifiers.base import Wakeup
 from django_sse.notifiers.outage import Outage
 from django_sse.notifiers.payload import encode
-from django_sse.process.background import new_event_loop
+from django_sse.process import threads
 from django_sse.process.lifecycle import Order, at_exit, before_fork, in_forked_child
 from django_sse.process.testcase import in_test_run
 
@@ -111,11 +111,10 @@ class Sender:
     # -- the thread
 
     def _start(self) -> None:
-        thread = threading.Thread(target=self._run, name="django_sse-sender", daemon=True)
         _flush_when_celery_ends()
         # A process that is exiting cannot start a thread. The safety poll finds its events.
         with suppress(RuntimeError):
-            thread.start()
+            threads.start(self._run, name="django_sse-sender")
             self._running = True
 
     def _run(self) -> None:
@@ -228,7 +227,7 @@ class _AtOnce(ThreadPoolExecutor):
 
 
 def _make_loop() -> asyncio.AbstractEventLoop:
-    loop = new_event_loop()
+    loop = threads.new_event_loop()
     loop.set_default_executor(_AtOnce())
     return loop
 

@@ -7,10 +7,10 @@ whatever it opened still works at its second.
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from django_sse.process import threads
 from django_sse.process.lifecycle import Order, in_forked_child
 from django_sse.process.request_thread import Surroundings, leave_callers_thread
 
@@ -21,21 +21,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def new_event_loop() -> asyncio.AbstractEventLoop:
-    """A loop for a thread of the library's own.
-
-    On Windows not the default one (proactor), on which psycopg refuses to run.
-    """
-    return asyncio.SelectorEventLoop() if sys.platform == "win32" else asyncio.new_event_loop()
-
-
 class BackgroundLoop:
     """An event loop that runs for as long as the process does."""
 
     def __init__(self) -> None:
-        self.loop = new_event_loop()
-        thread = threading.Thread(target=self._run, name="django_sse-loop", daemon=True)
-        thread.start()
+        self.loop = threads.new_event_loop()
+        threads.start(self._run, name="django_sse-loop")
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)

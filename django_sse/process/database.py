@@ -16,6 +16,7 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 
 from django_sse import conf, constants
+from django_sse.process import threads
 from django_sse.process.lifecycle import Order, in_forked_child
 from django_sse.process.testcase import in_test_run, in_users_test
 
@@ -97,7 +98,7 @@ class DatabaseExecutor(Executor):
     def _start(self) -> None:
         self._threads += 1
         try:
-            threading.Thread(target=self._run, name=self._name, daemon=True).start()
+            threads.start(self._run, name=self._name)
         except Exception:
             # A limit of the system is reached. Counted, calls would wait for this thread for ever.
             self._threads -= 1

@@ -6,18 +6,22 @@ Private names (27.0):
 
 - ``receive.__self__.protocol`` (``BodyReceiver``), where ``send`` is a function of
   ``gunicorn.asgi.protocol``, with ``transport``. Without them a stalled client cannot be dropped.
+- ``_sock`` of gevent's sockets (26.9): the socket of Python. Without it gevent's own method is
+  called, from another thread than its greenlets'.
 - ``ASGIProtocol.worker``, and ``Worker.alive``, also of the object whose method handles SIGTERM.
   Without them streams outlive ``--max-requests``, and gunicorn kills the worker in the end.
 """
 
 from __future__ import annotations
 
+import _socket
 import select
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from django_sse.process import threads
 from django_sse.servers.base import Connection, Server, TransportConnection
 
 if TYPE_CHECKING:
@@ -48,7 +52,7 @@ class GunicornSocket(Connection):
 
     def left(self) -> bool:
         # Not by reading: the client may have sent its next request already, and TLS has records.
-        poll = select.poll()
+        poll = threads.original("select", "poll")()
         descriptor = self._client.fileno()
         if descriptor < 0:
             return True
@@ -57,9 +61,10 @@ class GunicornSocket(Connection):
 
     def drop(self) -> None:
         # It wakes a thread that is blocked in ``sendall``. Not the method of an ``SSLSocket``: that
-        # would make the thread go on in plain text.
+        # would make the thread go on in plain text. Nor gevent's, for the greenlets of one thread.
+        inner = getattr(self._client, "_sock", self._client)
         with suppress(OSError):
-            socket.socket.shutdown(self._client, socket.SHUT_RDWR)
+            _socket.socket.shutdown(inner, socket.SHUT_RDWR)
 
     def _socket(self) -> Any:
         return self._client

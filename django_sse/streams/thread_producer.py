@@ -14,6 +14,7 @@ from django.db import connections
 
 from django_sse import conf
 from django_sse.exceptions import EventStreamError, Overloaded
+from django_sse.process import threads
 from django_sse.process.lifecycle import Order, at_exit, in_forked_child
 from django_sse.process.request_thread import Surroundings
 from django_sse.streams.sink import UNREPORTED
@@ -53,10 +54,9 @@ class ThreadProducer:
         self._finished: concurrent.futures.Future[None] = concurrent.futures.Future()
         # Its own copy of the context: see TaskProducer.
         run, args = contextvars.copy_context().run, (self._run, Surroundings.here())
-        thread = threading.Thread(target=run, args=args, name=GENERATOR, daemon=True)
         self._take_place()
         try:
-            thread.start()
+            threads.start(run, *args, name=GENERATOR)
         except Exception as error:
             _running.discard(self)
             raise Overloaded(

@@ -79,6 +79,11 @@ async def noting(request: HttpRequest, name: str) -> Any:
     return subscribe(name, on_close=lambda: note(f"{name} closed"))
 
 
+@event_stream
+def noting_sync(request: HttpRequest, name: str) -> Any:
+    return subscribe(name, on_close=lambda: note(f"{name} closed"))
+
+
 @csrf_exempt
 @event_stream
 async def reads_body(request: HttpRequest) -> Any:
@@ -91,5 +96,6 @@ urlpatterns = [
     path("slow/trim/<name>/", trim),
     path("slow/state/", state),
     path("slow/noting/<name>/", noting),
+    path("slow/noting_sync/<name>/", noting_sync),
     path("slow/reads_body/", reads_body),
 ]

@@ -28,6 +28,7 @@ _QUIET = "--without-gossip --without-mingle --without-heartbeat"
 # Command line, and what it writes when it takes work.
 WORKERS = {
     "prefork": (f"{_CELERY} {_QUIET} --pool prefork --concurrency 1", " ready."),
+    "gevent": (f"{_CELERY} {_QUIET} --pool gevent --concurrency 20", " ready."),
     "threads": (f"{_CELERY} {_QUIET} --pool threads --concurrency 4", " ready."),
     "one-task": (
         f"{_CELERY} {_QUIET} --pool prefork --concurrency 1 --max-tasks-per-child 1",

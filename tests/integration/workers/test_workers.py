@@ -16,6 +16,7 @@ from tests.integration.servers.client import Stream, get
 from tests.integration.workers.gates import Gate
 from tests.integration.workers.place import Place, Visitor
 from tests.processes import Program
+from tests.requirements import require
 
 # What a client gets, but for who wrote a page.
 Seen = tuple[str, object]
@@ -238,12 +239,15 @@ def test_a_task_whose_worker_is_killed_is_ended_by_the_command(job: Job) -> None
     assert job.place.run("finish_lost_reports", "--silent", "0") == "0 ended\n"
 
 
-@pytest.mark.parametrize("kind", ["one-task", "tasks"], indirect=True, scope="module")
+@pytest.mark.parametrize("kind", ["one-task", "tasks", "gevent"], indirect=True, scope="module")
 def test_the_shortest_task_that_can_be_streamed(place: Place, kind: str) -> None:
-    """With Celery in a process that ends with the task; with `django.tasks` a coroutine."""
+    """With Celery in a process that ends with the task, and in greenlets; with `django.tasks` a
+    coroutine."""
+    if kind == "gevent":
+        require("gevent")
     place.worker(kind)
     how = "tasks" if kind == "tasks" else "celery"
-    channel = f"{how}-count"
+    channel = f"{kind}-count"
     with Stream(place.server, f"/channels/{channel}/") as stream:
         assert stream.next().type == "stream-open"
         assert get(place.server, f"/count/{how}/{channel}/")[0] == 200
