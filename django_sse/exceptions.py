@@ -23,7 +23,8 @@
     ├── StreamError                         a generator raises it: its text is for the client
     │   └── RelayError                      an upstream's answer; django_sse.relay
     │       ├── UpstreamStatusError         the status is not 200
-    │       ├── UpstreamFormatError         no event stream, another dialect, or over a limit
+    │       ├── UpstreamFormatError         no event stream, or another dialect
+    │       ├── UpstreamLimitError          longer, larger or slower than relay allows
     │       ├── UpstreamError               the upstream reports that it failed
     │       └── UpstreamDisconnected        the answer ended before it was complete
     └── ImmediateHttpResponse               not an error: an answer instead of a stream
@@ -74,6 +75,7 @@ __all__ = [
     "UpstreamDisconnected",
     "UpstreamError",
     "UpstreamFormatError",
+    "UpstreamLimitError",
     "UpstreamStatusError",
     "WireError",
 ]
@@ -166,7 +168,19 @@ class UpstreamStatusError(RelayError):
 
 
 class UpstreamFormatError(RelayError):
-    """The upstream sent no event stream, another dialect, or more than the limits allow."""
+    """The upstream sent no event stream, or an event that does not belong to its dialect."""
+
+
+class UpstreamLimitError(RelayError):
+    """The upstream's answer is over a limit, so the rest of it was not read.
+
+    ``limit`` is the name of ``relay``'s argument that sets the limit. For the limits that are fixed
+    it is ``"calls"``, ``"arguments"`` or ``"json"``.
+    """
+
+    def __init__(self, limit: str, message: str) -> None:
+        super().__init__(message)
+        self.limit = limit
 
 
 class UpstreamError(RelayError):

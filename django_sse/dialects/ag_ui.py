@@ -187,8 +187,7 @@ class AGUIDecoder(VendorDecoder):
             case "TOOL_CALL_START" | "TOOL_CALL_ARGS" | "TOOL_CALL_CHUNK":
                 return self._read_call(data)
             case "TOOL_CALL_RESULT":
-                self._waiting.discard(get_text(data, "toolCallId"))
-                return [ToolResult(get_text(data, "toolCallId"), data.get("content"))]
+                return self._read_result(get_text(data, "toolCallId"), data.get("content"))
             case "RUN_FINISHED":
                 return self._read_end(data)
             case "RUN_ERROR":
@@ -203,6 +202,11 @@ class AGUIDecoder(VendorDecoder):
             return self._calls.piece(id, delta)
         self._waiting.add(id)
         return [self._calls.start(id, id, get_text(data, "toolCallName"), delta)]
+
+    def _read_result(self, id: str, content: object) -> list[Value]:
+        self._waiting.discard(id)
+        self._calls.result(id)
+        return [ToolResult(id, content)]
 
     def _read_end(self, data: Object) -> list[Value]:
         outcome = get_object(data, "outcome").get("type")

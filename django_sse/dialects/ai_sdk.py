@@ -74,13 +74,13 @@ class AISDKEncoder(VendorEncoder):
         kind, self._kind = self._kind, None
         return [_event({"type": f"{kind}-end", "id": str(self._count)})]
 
-    def _next_step(self) -> list[Event]:
-        """Start a new step, if all calls of the current one have their results.
+    def _next_step(self, waiting: int) -> list[Event]:
+        """Start a new step, if ``waiting``, the calls of this step without a result, is 0.
 
         A step is one request to the model. When a front end asks again, it sends the results after
         everything else in their step.
         """
-        if not self._results or not all(call.has_result for call in self._calls.values()):
+        if not self._results or waiting:
             return []
         self._results = False
         steps = [_event({"type": "finish-step"}), _event({"type": "start-step"})]
@@ -89,7 +89,7 @@ class AISDKEncoder(VendorEncoder):
     def _write(self, kind: TextKind, text: str) -> list[Event]:
         opening = []
         if self._kind != kind:
-            opening = [*self._next_step(), *self._close_part()]
+            opening = [*self._next_step(self._waiting), *self._close_part()]
             self._count += 1
             self._kind = kind
             opening.append(_event({"type": f"{kind}-start", "id": str(self._count)}))
@@ -99,7 +99,7 @@ class AISDKEncoder(VendorEncoder):
     def _delta(self, call: Call, arguments: str, *, first: bool) -> list[Event]:
         events = []
         if first:
-            events = [*self._step_before(call), *self._close_part()]
+            events = [*self._step_before_call(), *self._close_part()]
             start = {"type": "tool-input-start", "toolCallId": call.id, "toolName": call.name}
             events.append(_event(start))
         if arguments:
@@ -111,15 +111,12 @@ class AISDKEncoder(VendorEncoder):
             events.append(_event(piece))
         return events
 
-    def _step_before(self, call: Call) -> list[Event]:
-        # The call is already in self._calls but has no result yet: exclude it.
-        call.has_result = True
-        steps = self._next_step()
-        call.has_result = False
-        return steps
+    def _step_before_call(self) -> list[Event]:
+        # The new call is already counted.
+        return self._next_step(self._waiting - 1)
 
     def _whole_call(self, call: Call, arguments: dict[str, Any]) -> list[Event]:
-        opening = [*self._step_before(call), *self._close_part()]
+        opening = [*self._step_before_call(), *self._close_part()]
         return [*opening, self._available(call, arguments)]
 
     def _available(self, call: Call, arguments: dict[str, Any]) -> Event:
@@ -216,10 +213,14 @@ class AISDKDecoder(VendorDecoder):
             case "tool-input-available" | "tool-input-error":
                 return self._read_input(id, data)
             case "tool-output-available" if data.get("preliminary") is not True:
-                return [ToolResult(id, data.get("output"))]
+                return self._read_result(id, data.get("output"))
             case "tool-output-error":
-                return [ToolResult(id, get_text(data, "errorText"))]
+                return self._read_result(id, get_text(data, "errorText"))
         return []
+
+    def _read_result(self, id: str, content: object) -> list[Value]:
+        self._calls.result(id)
+        return [ToolResult(id, content)]
 
     def _read_input(self, id: str, data: Object) -> list[Value]:
         given = data.get("input")

@@ -68,6 +68,8 @@ class VendorEncoder(AnswerEncoder):
         self._reason: FinishReason | None = None
         self._usage: Usage | None = None
         self._calls: dict[str, Call] = {}
+        # The number of calls without a result.
+        self._waiting = 0
 
     @abstractmethod
     def _open(self, start: Start) -> list[Event]:
@@ -125,8 +127,7 @@ class VendorEncoder(AnswerEncoder):
         events = self._opening()
         reason = self._reason
         if reason is None:
-            waiting = any(not call.has_result for call in self._calls.values())
-            reason = "tool_calls" if waiting else "stop"
+            reason = "tool_calls" if self._waiting else "stop"
             events += self._finished(Finish(reason))
         return [*events, *self._end(reason)]
 
@@ -157,7 +158,7 @@ class VendorEncoder(AnswerEncoder):
         return self._write("reasoning", value.text) if value.text else []
 
     def _tool_call(self, value: ToolCall) -> list[Event]:
-        call = self._calls[value.id] = Call(value.id, value.name, len(self._calls), closed=True)
+        call = self._add_call(value.id, value.name, closed=True)
         given = value.arguments
         arguments = (parse_object(given) or {}) if isinstance(given, str) else dict(given)
         return self._whole_call(call, arguments)
@@ -166,14 +167,19 @@ class VendorEncoder(AnswerEncoder):
         call = self._calls.get(value.id)
         first = call is None
         if call is None:
-            name = value.name or ""
-            call = self._calls[value.id] = Call(value.id, name, len(self._calls))
+            call = self._add_call(value.id, value.name or "")
         call.pieces.append(value.arguments)
         return self._delta(call, value.arguments, first=first)
+
+    def _add_call(self, id: str, name: str, *, closed: bool = False) -> Call:
+        self._waiting += 1
+        call = self._calls[id] = Call(id, name, len(self._calls), closed=closed)
+        return call
 
     def _tool_result(self, value: ToolResult) -> list[Event]:
         call = self._calls[value.id]
         call.has_result = True
+        self._waiting -= 1
         return [*self._closing(call), *self._result(call, value.content)]
 
     def _add_usage(self, value: Usage) -> list[Event]:

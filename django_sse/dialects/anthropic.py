@@ -221,10 +221,10 @@ class AnthropicDecoder(VendorDecoder):
 
     def _count(self, counts: Object) -> None:
         # Each count is the sum so far; a count that is missing later keeps its value.
-        for name in counts:
-            if name.endswith("_tokens") and (count := get_count(counts, name)) is not None:
+        for name in (*_INPUT_COUNTS, "output_tokens"):
+            if (count := get_count(counts, name)) is not None:
                 self._counts[name] = count
-        given = sum(count for name, count in self._counts.items() if name.endswith("input_tokens"))
+        given = sum(self._counts.get(name, 0) for name in _INPUT_COUNTS)
         made = self._counts.get("output_tokens", 0)
         # The protocol requires the counts, so servers that do not count send zeros.
         self._usage = Usage(given, made) if given or made else None

@@ -295,6 +295,7 @@ class OpenAIResponsesDecoder(VendorDecoder):
                 return self._calls.piece(index, arguments)
             case "function_call_output" if done:
                 self._waiting.discard(id)
+                self._calls.result(id)
                 return [ToolResult(id, item.get("output"))]
         return []
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar, Final, NoReturn
+from typing import Any, ClassVar, Final, NoReturn, TypeGuard
 
 from django_sse.dialects.base import AnswerDecoder
-from django_sse.dialects.json_text import loads
+from django_sse.dialects.json_text import JSONTooLarge, loads
 from django_sse.dialects.values import Finish, FinishReason, ToolCallDelta, Usage, Value
-from django_sse.exceptions import UpstreamDisconnected, UpstreamError, UpstreamFormatError
+from django_sse.exceptions import (
+    UpstreamDisconnected,
+    UpstreamError,
+    UpstreamFormatError,
+    UpstreamLimitError,
+)
 from django_sse.wire.encoder import dumps
 from django_sse.wire.errors import DataNotSerializable
 from django_sse.wire.event import Event
@@ -16,6 +21,13 @@ from django_sse.wire.event import Event
 Object = dict[str, Any]
 #: The reason to report for an end with an unknown reason.
 UNKNOWN_REASON: Final[FinishReason] = "stop"
+#: Tool calls in one answer. When the answer ends, one step closes those that are still open.
+MAX_CALLS: Final = 1000
+#: Characters in the arguments of all calls that have no result yet.
+MAX_ARGUMENTS: Final = 1024 * 1024
+# The largest number that JavaScript represents exactly. Python takes time quadratic in the digits
+# of a number to write it, and the hashes of larger numbers can be made to collide.
+_MAX_NUMBER: Final = 2**53 - 1
 
 
 class VendorDecoder(AnswerDecoder):
@@ -64,10 +76,14 @@ class VendorDecoder(AnswerDecoder):
 def parse(data: object) -> Object:
     """Return the JSON object in an event's data.
 
-    Raises ``UpstreamFormatError`` if the data is anything else.
+    Raises ``UpstreamFormatError`` if the data is anything else, and ``UpstreamLimitError`` if it
+    has too many values or levels.
     """
     try:
         value = loads(data) if isinstance(data, str) else data
+    except JSONTooLarge as error:
+        message = "The upstream sent an event with too many values or levels."
+        raise UpstreamLimitError("json", message) from error
     except ValueError as error:
         raise UpstreamFormatError("The upstream sent an event that is not JSON.") from error
     if not isinstance(value, dict):
@@ -123,7 +139,7 @@ def text_of(value: object) -> str:
 def get_key(data: Object, name: str) -> int | str | None:
     """Return the key in the member ``name``; None if it is neither a number nor text."""
     value = data.get(name)
-    return value if isinstance(value, int | str) else None
+    return value if isinstance(value, str) or _is_number(value) else None
 
 
 def get_count(data: Object, name: str) -> int | None:
@@ -132,7 +148,11 @@ def get_count(data: Object, name: str) -> int | None:
     A wrong count is no reason to fail an answer.
     """
     value = data.get(name)
-    return value if type(value) is int and value >= 0 else None
+    return value if _is_number(value) and value >= 0 else None
+
+
+def _is_number(value: object) -> TypeGuard[int]:
+    return type(value) is int and -_MAX_NUMBER <= value <= _MAX_NUMBER
 
 
 def usage(data: Object, input_name: str, output_name: str) -> Usage | None:
@@ -153,22 +173,46 @@ class CallReader:
 
     def __init__(self) -> None:
         self._ids: dict[int | str | None, str] = {}
+        # For each id the characters of the call's arguments, 0 once it has its result.
+        self._sizes: dict[str, int] = {}
+        self._size = 0
 
     def start(self, key: int | str | None, id: str, name: str, arguments: str) -> ToolCallDelta:
         """Return the first piece of a call.
 
-        Raises ``UpstreamFormatError`` if the call has no id or no name, or the id is already used.
+        Raises ``UpstreamFormatError`` if the call has no id or no name, or the id is already used,
+        and ``UpstreamLimitError`` if the answer has too many calls.
         """
-        if not id or not name or id in self._ids.values():
+        if not id or not name or id in self._sizes:
             raise wrong()
+        if len(self._sizes) >= MAX_CALLS:
+            raise UpstreamLimitError("calls", "The upstream sent too many tool calls.")
         self._ids[key] = id
+        self._sizes[id] = 0
+        self._add(id, arguments)
         return ToolCallDelta(id, arguments, name)
 
     def piece(self, key: int | str | None, arguments: str) -> list[Value]:
         """Return a further piece of a call as values; none if the piece is empty."""
         if key not in self._ids:
             raise wrong()
-        return [ToolCallDelta(self._ids[key], arguments)] if arguments else []
+        id = self._ids[key]
+        self._add(id, arguments)
+        return [ToolCallDelta(id, arguments)] if arguments else []
+
+    def result(self, id: str) -> None:
+        """Note that the call with this id, if there is one, has its result."""
+        if id in self._sizes:
+            self._size -= self._sizes[id]
+            self._sizes[id] = 0
+
+    def _add(self, id: str, arguments: str) -> None:
+        self._sizes[id] += len(arguments)
+        self._size += len(arguments)
+        if self._size > MAX_ARGUMENTS:
+            raise UpstreamLimitError(
+                "arguments", "The upstream sent tool calls with too long arguments."
+            )
 
     def id(self, key: int | str | None) -> str | None:
         """Return the id of the call with this number, or None."""

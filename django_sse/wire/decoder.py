@@ -21,7 +21,7 @@ from django_sse.wire.event import MAX_RETRY
 #: Bytes in one line, without its line end.
 MAX_LINE: Final = 1024 * 1024
 #: Bytes in the data of one event, with its lines joined by LF.
-MAX_EVENT: Final = 4 * 1024 * 1024
+MAX_EVENT: Final = 1024 * 1024
 
 # The decoder takes a chunk in slices of this many bytes: a list of its lines needs far more memory.
 _SLICE: Final = 64 * 1024

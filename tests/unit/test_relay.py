@@ -20,6 +20,7 @@ from django_sse.relay import (
     RelayError,
     UpstreamDisconnected,
     UpstreamFormatError,
+    UpstreamLimitError,
     UpstreamStatusError,
     relay,
 )
@@ -316,17 +317,21 @@ async def test_garbage_without_a_line_end_is_an_error_too() -> None:
 )
 async def test_garbage_without_end_is_given_up_and_the_connection_closed(part: bytes) -> None:
     async with serving(part, then="repeat") as upstream:
-        with pytest.raises(UpstreamFormatError):
+        with pytest.raises((UpstreamFormatError, UpstreamLimitError)):
             await relayed(upstream, max_line=100_000)
         await upstream.client_left.wait()
 
 
 async def test_a_line_and_an_event_beyond_the_limits_are_errors_after_the_events_before() -> None:
-    for body in (b"data: a\n\ndata: " + b"x" * 20, b"data: a\n\n" + b"data: 12345\n" * 3):
+    for limit, body in (
+        ("max_line", b"data: a\n\ndata: " + b"x" * 20),
+        ("max_event", b"data: a\n\n" + b"data: 12345\n" * 3),
+    ):
         events: list[Event] = []
         async with serving(body) as upstream:
-            with pytest.raises(UpstreamFormatError, match="too long"):
+            with pytest.raises(UpstreamLimitError, match="too long") as caught:
                 await relayed(upstream, events, max_line=15, max_event=15)
+        assert caught.value.limit == limit
         assert events == [Event("a")]
 
 

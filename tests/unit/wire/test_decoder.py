@@ -456,8 +456,8 @@ def test_a_limit_below_one_is_refused(limits: tuple[int, int]) -> None:
         Decoder(*limits)
 
 
-def test_the_default_limits_are_one_and_four_mebibytes() -> None:
-    assert (MAX_LINE, MAX_EVENT) == (1024 * KIB, 4096 * KIB)
+def test_the_default_limits_are_one_mebibyte() -> None:
+    assert (MAX_LINE, MAX_EVENT) == (1024 * KIB, 1024 * KIB)
     decoder = Decoder()
     decoder.feed(b"data: " + b"x" * (MAX_LINE - 6) + b"\n")
     decoder.feed(b"x" * MAX_LINE)
