@@ -17,9 +17,9 @@ from django_sse.dialects.cleaning import clean
 
 #: Levels of arrays and objects. Python's own limit depends on its version and on the caller.
 MAX_DEPTH: Final = 128
-#: Values in one text, counting all arrays, objects and their members: a few ms to parse,
-#: and up to 15 ms if each has to be cleaned.
-MAX_VALUES: Final = 15_000
+#: Values in one text, counting all arrays, objects and their members. Parsing them takes a few ms,
+#: and 15 ms if every name and text in them has to be cleaned.
+MAX_VALUES: Final = 12_000
 #: Digits in a row outside of strings. ``int`` takes time quadratic in them.
 MAX_DIGITS: Final = 400
 

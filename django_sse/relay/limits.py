@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 from django_sse.exceptions import UpstreamLimitError
 
 #: Bytes of a body after decompression. An answer of 200,000 tokens, an event each, has 80 MB.
-MAX_BYTES: Final = 256 * 1024 * 1024
+MAX_BYTES: Final = 128 * 1024 * 1024
 #: Seconds from the first request for an event to the answer's end; as RUN_SECONDS.
 MAX_SECONDS: Final = 6 * 3600.0
 #: Seconds without anything to pass on. The vendors' own SDKs wait for as long.
@@ -40,7 +40,9 @@ class Limits:
         self._max_seconds = max_seconds
         self._max_silence = max_silence
         self._bytes = 0
-        self._start = self._content = self._turn = monotonic()
+        self._start = self._content = monotonic()
+        # When this task began its step on the event loop; None if the loop has run since.
+        self._step: float | None = None
 
     def note_content(self) -> None:
         """Note that something of the answer was passed on."""
@@ -60,32 +62,32 @@ class Limits:
 
         Raises ``UpstreamLimitError`` if it does not come in time.
         """
-        before = monotonic()
-        left = self._seconds_left(before)
+        left = self._seconds_left()
         try:
             async with asyncio.timeout(left) as timeout:
                 # An upstream that always has something to read never lets the time-out happen.
                 if left is not None and left <= 0:
                     raise self._too_late()
-                piece = await anext(pieces, None)
+                return await anext(pieces, None)
         except TimeoutError as error:
             if not timeout.expired():
                 raise
             raise self._too_late() from error
-        now = monotonic()
-        if now - before >= _TURN:
-            # The others had their turn while this task waited.
-            self._turn = now
-        return piece
 
     async def give_turn(self) -> None:
         """Let the other tasks of the event loop run, if this one has run for long enough."""
-        if monotonic() - self._turn >= _TURN:
+        if self._step is None:
+            self._step = monotonic()
+            # Also tells when the others had their turn because this task waited for something.
+            asyncio.get_running_loop().call_soon(self._end_step)
+        elif monotonic() - self._step >= _TURN:
             await asyncio.sleep(0)
-            self._turn = monotonic()
 
-    def _seconds_left(self, now: float) -> float | None:
-        left = []
+    def _end_step(self) -> None:
+        self._step = None
+
+    def _seconds_left(self) -> float | None:
+        left, now = [], monotonic()
         if self._max_seconds is not None:
             left.append(self._start + self._max_seconds - now)
         if self._max_silence is not None:

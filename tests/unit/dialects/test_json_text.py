@@ -1,13 +1,22 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_sse.dialects.json_text import has_nul, loads, parse_object
+from django_sse.dialects.json_text import (
+    MAX_DEPTH,
+    MAX_DIGITS,
+    MAX_VALUES,
+    JSONTooLarge,
+    has_nul,
+    loads,
+    parse_object,
+)
 from django_sse.wire import dumps
 
 any_json = st.recursive(
@@ -77,3 +86,64 @@ def test_what_was_read_can_be_written(value: Any) -> None:
 )
 def test_an_object_is_told_from_everything_else(text: str, value: Any) -> None:
     assert parse_object(text) == value
+
+
+# Text in strings that looks like the end of a string, like structure or like a number.
+tricky = st.text(st.sampled_from('"\\[]{},:9é\n')) | st.just("9" * (MAX_DIGITS + 1))
+# Short texts are not measured.
+LONG = "x" * 5000
+
+
+def nested(levels: int, inside: str) -> str:
+    return '{"a":[' * (levels // 2) + inside + "]}" * (levels // 2)
+
+
+@given(tricky)
+def test_levels_are_counted_outside_of_strings(text: str) -> None:
+    inside = json.dumps([text, LONG])
+    deepest = nested(MAX_DEPTH - 2, f"[{inside}]")
+    assert json.loads(deepest) == loads(deepest)
+    with pytest.raises(JSONTooLarge, match="levels"):
+        loads(f"[{deepest}]")
+
+
+@given(tricky)
+def test_values_are_counted_outside_of_strings(text: str) -> None:
+    most = {"a": text, "b": [0] * (MAX_VALUES - 5), "c": [text]}
+    assert loads(json.dumps(most)) == most
+    with pytest.raises(JSONTooLarge, match="values"):
+        loads(json.dumps([most, LONG]))
+
+
+@given(tricky)
+def test_digits_are_counted_outside_of_strings(text: str) -> None:
+    number = "1" * MAX_DIGITS
+    assert loads(f"[{json.dumps([text, LONG])}, {number}]")[1] == int(number)
+    with pytest.raises(JSONTooLarge, match="digits"):
+        loads(f"[{json.dumps([text, LONG])}, {number}1]")
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":', "[{}, ", '["", '])
+def test_deep_json_is_no_recursion_error_in_any_stack(opening: str) -> None:
+    # Cleaning the value for the NUL recurses, too.
+    text = '["\\u0000", ' + opening * 5000 + "0"
+    errors: list[Exception] = []
+
+    def parse(depth: int) -> None:
+        if depth:
+            return parse(depth - 1)
+        try:
+            loads(text)
+        except ValueError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=parse, args=(700,))
+    thread.start()
+    thread.join()
+    assert [type(error) for error in errors] == [JSONTooLarge]
+
+
+def test_many_strings_that_need_cleaning_are_cleaned() -> None:
+    value = {f"{number}\ud800?": ["\0", "\ud83d\ude00", "?"] for number in range(1000)}
+    cleaned = {f"{number}\ufffd?": ["\ufffd", "😀", "?"] for number in range(1000)}
+    assert loads(json.dumps(value)) == cleaned

@@ -26,9 +26,7 @@ def decoded(header: str, body: bytes, cuts: list[int]) -> list[bytes]:
     """The pieces of a body that comes in chunks with these borders."""
     coding = content_coding(header)
     borders = [0, *sorted(cut % (len(body) + 1) for cut in cuts), len(body)]
-    pieces = [
-        piece for start, end in pairwise(borders) for piece in coding.pieces(body[start:end])
-    ]
+    pieces = [piece for start, end in pairwise(borders) for piece in coding.pieces(body[start:end])]
     coding.end()
     return pieces
 
