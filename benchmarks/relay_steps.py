@@ -84,6 +84,14 @@ class Upstream:
         return Response(lambda: iter([body]), "gzip")
 
 
+def always(part: bytes) -> Callable[[int], bytes]:
+    return lambda _: part
+
+
+def after(first: bytes, part: bytes) -> Callable[[int], bytes]:
+    return lambda number: part if number else first
+
+
 def event(data: str | bytes) -> bytes:
     return b"data: %b\n\n" % (data.encode() if isinstance(data, str) else data)
 
@@ -121,14 +129,14 @@ def wire() -> Iterator[Upstream]:
         "CRs": b"data\r\r",
     }.items():
         chunk = part * (1_000_000 // len(part))
-        yield Upstream(f"{name} in chunks of 1 MB", lambda _, chunk=chunk: chunk)
-        yield Upstream(f"{name}, gzip", lambda _, chunk=chunk: chunk, gzip=True)
+        yield Upstream(f"{name} in chunks of 1 MB", always(chunk))
+        yield Upstream(f"{name}, gzip", always(chunk), gzip=True)
     yield Upstream("a byte a chunk", lambda number: b"data: a\n\n"[number % 9 :][:1])
-    yield Upstream("one line", lambda _: b"data: " + b"x" * ROOM + b"\n\n")
+    yield Upstream("one line", always(b"data: " + b"x" * ROOM + b"\n\n"))
     yield Upstream("one event of empty lines", lambda _: b"data\n" * ROOM + b"\n")
     yield Upstream("invalid UTF-8", lambda _: b"data: " + b"\xff" * ROOM + b"\n\n")
     comment = b":" + b"x" * 10_000_000
-    yield Upstream("a long comment", lambda _: comment)
+    yield Upstream("a long comment", always(comment))
 
 
 def values() -> Iterator[Upstream]:
@@ -165,7 +173,7 @@ def values() -> Iterator[Upstream]:
     for name, content in contents.items():
         yield Upstream(
             f"JSON: {name}",
-            lambda number, content=content: result(content) if number else start,
+            after(start, result(content)),
             "ag-ui",
         )
     yield Upstream(
@@ -177,15 +185,13 @@ def answers() -> Iterator[Upstream]:
     done = b"data: [DONE]\n\n"
     yield Upstream("chat: long texts", lambda _: chat({"content": "a\n" * (ROOM // 4)}), CHAT, done)
     texts = chat(*[{"content": "a"}] * (MAX_VALUES // 3 - 5))
-    yield Upstream("chat: many texts in an event", lambda _: texts, CHAT, done)
+    yield Upstream("chat: many texts in an event", always(texts), CHAT, done)
     yield Upstream("chat: a call an event", lambda number: chat(call(number)), CHAT, done)
     calls = chat(*[call(number) for number in range(MAX_CALLS)])
     pieces = chat(*[{"tool_calls": [{"index": 0, "function": {"arguments": " "}}]}] * 2000)
-    yield Upstream(
-        "chat: all calls in an event", lambda number: pieces if number else calls, CHAT, done
-    )
+    yield Upstream("chat: all calls in an event", after(calls, pieces), CHAT, done)
     more = chat(*[call(number) for number in range(MAX_CALLS + 100)])
-    yield Upstream("chat: too many calls in an event", lambda _: more, CHAT, done)
+    yield Upstream("chat: too many calls in an event", always(more), CHAT, done)
     arguments = "[" + "[]," * (MAX_ARGUMENTS // 3 // MAX_CALLS - 2) + "0]"
     finish = event('{"choices":[{"delta":{},"finish_reason":"tool_calls"}]}') + done
     yield Upstream(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -31,7 +32,7 @@ def decoded(header: str, body: bytes, cuts: list[int]) -> list[bytes]:
     return pieces
 
 
-CODINGS = {
+CODINGS: dict[str, Callable[[bytes], bytes]] = {
     "": bytes,
     "none": bytes,
     "gzip": gzip.compress,
@@ -72,7 +73,11 @@ def test_a_body_that_was_cut_is_not_complete(header: str) -> None:
     assert decoded(header, b"", []) == []
 
 
-@pytest.mark.parametrize("body", [b"data: a\n\n", gzip.compress(b"a") + b"data: a\n\n"])
+@pytest.mark.parametrize(
+    "body",
+    [b"data: a\n\n", gzip.compress(b"a") + b"data: a\n\n"],
+    ids=["at all", "after its end"],
+)
 def test_what_is_not_gzip_is_a_format_error(body: bytes) -> None:
     with pytest.raises(UpstreamFormatError, match="cannot be decoded"):
         decoded("gzip", body, [])

@@ -19,9 +19,9 @@ from django_sse.dialects import ToolCallDelta, ToolResult
 from django_sse.dialects.reading import MAX_ARGUMENTS, MAX_CALLS, CallReader
 from django_sse.exceptions import RelayError, UpstreamLimitError
 from django_sse.relay import relay
-from tests.unit.dialects.support import ANSWER, NAMES, WITH_RESULTS, encoded, remains
+from tests.unit.dialects.support import ANSWER, NAMES, WITH_RESULTS, encoded, remains, unnamed
 from tests.unit.test_relay import Source, asking, serving
-from tests.unit.test_relay_dialects import frames, unnamed
+from tests.unit.test_relay_dialects import frames
 
 GZIP = ("Content-Type: text/event-stream", "Content-Encoding: gzip")
 
