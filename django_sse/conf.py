@@ -75,12 +75,23 @@ class Limits:
     """Frames that each process keeps in memory for each channel with clients, if they fit into
     RING_BYTES."""
 
+    STREAMS_PER_PROCESS: int | None = None
+    """Streams that one process may have open; the answer to one more is 503, or ``stream-retry``
+    for an EventSource. None: three quarters of the descriptors that the process may open (soft
+    ``RLIMIT_NOFILE``), all but 64 if it may open fewer than 256, and never more than 20,000."""
+
+    STREAMS_PER_OWNER: int | None = None
+    """Streams that one user, or one session, may have open in one process; the answer to one more
+    is 429, or ``stream-retry`` for an EventSource. Only for views that asked who the client is.
+    None: a quarter of STREAMS_PER_PROCESS, at most 100."""
+
     SYNC_GENERATORS: int = 64
-    """Sync generators that may stream at the same time in one process: each needs a thread."""
+    """Sync generators that may stream at the same time in one process: each needs a thread. One
+    owner may have a quarter of them."""
 
     RUNS_PER_OWNER: int = 20
     """Runs that one user, or one anonymous session, may have in progress; the answer to one more is
-    429. A run counts until its generator has stopped."""
+    429, or ``stream-retry`` for an EventSource. A run counts until its generator has stopped."""
 
     RUNS_PER_PROCESS: int = 1000
     """Runs that one process may have, for all owners together; the answer to one more is 503, or

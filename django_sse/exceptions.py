@@ -20,6 +20,7 @@
     │   └── ChannelLocked                   another transaction has locked the channel's row
     ├── Overloaded                          this process has reached one of its limits
     ├── TooManyRuns                         this owner has as many runs in progress as allowed
+    ├── TooManyStreams                      this owner has as many open streams as allowed
     ├── StreamError                         a generator raises it: its text is for the client
     │   └── RelayError                      an upstream's answer; django_sse.relay
     │       ├── UpstreamStatusError         the status is not 200
@@ -72,6 +73,7 @@ __all__ = [
     "RelayError",
     "StreamError",
     "TooManyRuns",
+    "TooManyStreams",
     "UpstreamDisconnected",
     "UpstreamError",
     "UpstreamFormatError",
@@ -141,7 +143,11 @@ class Overloaded(EventStreamError):
 
 
 class TooManyRuns(EventStreamError):
-    """One owner has as many runs in progress as ``LIMITS`` allow; the answer is 429."""
+    """One owner has as many runs in progress as ``LIMITS`` allow."""
+
+
+class TooManyStreams(EventStreamError):
+    """One owner has as many open streams, or sync generators, as ``LIMITS`` allow."""
 
 
 class StreamError(EventStreamError):

@@ -78,6 +78,9 @@ class Delivery(Driver, ABC):
         self.drops = connection.drops
         stream.driver = self
 
+    def acknowledges(self, seconds: float) -> bool:
+        return self._connection.acknowledges(seconds)
+
     @abstractmethod
     async def run(self) -> None:
         """Send until the body is complete or the client has left."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import ceil
 from typing import TYPE_CHECKING
 
+from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpResponse, HttpResponseBadRequest, JsonResponse
 
 from django_sse import conf
@@ -25,20 +26,58 @@ def no_content() -> HttpResponse:
 
 
 def come_back_later(request: HttpRequest) -> HttpResponse:
-    """Answer when the process is overloaded or the log does not answer.
+    """Answer when the process is overloaded or the log does not answer: 503, or ``stream-retry``
+    for an EventSource."""
+    return _later(
+        request,
+        503,
+        "The event stream is not available right now. Try again later.",
+        max(1, conf.current().STREAMS.RETRY // 1000),
+    )
+
+
+def too_many_streams(request: HttpRequest) -> HttpResponse:
+    """Answer when an owner has as many streams as it may have: 429 (RFC 6585, section 4), or
+    ``stream-retry`` for an EventSource."""
+    return _later(
+        request,
+        429,
+        "You already have too many open event streams. Close one, or try again later.",
+        max(1, conf.current().STREAMS.RETRY // 1000),
+    )
+
+
+def too_many_runs(request: HttpRequest) -> HttpResponse:
+    """Answer when an owner has as many runs as it may have: 429, or ``stream-retry`` for an
+    EventSource."""
+    return _later(
+        request,
+        429,
+        "You already have too many answers in progress. Stop one, or wait for its end.",
+        # By then the runs of a process that died have ended and do not count.
+        max(5, ceil(1.5 * conf.current().RUNS.LEASE)),
+    )
+
+
+def _later(request: HttpRequest, status: int, text: str, seconds: int) -> HttpResponse:
+    """Answer that the client has to come back.
 
     An EventSource never reconnects after a status other than 200, so it gets one frame with a
-    jittered ``retry`` and the end of the body. Every other client gets 503 with Retry-After.
+    jittered ``retry`` and the end of the body. Every other client gets ``status`` with Retry-After.
     """
+    headers = {"Cache-Control": "no-store"}
+    if isinstance(request, ASGIRequest) and request.scope.get("http_version") == "1.1":
+        # A refused client that kept its connection would keep a descriptor of this process. Not
+        # under WSGI, which forbids hop-by-hop headers (PEP 3333), nor on HTTP/2.
+        headers["Connection"] = "close"
     if reconnects(request):
-        headers = stream_headers(None) | {"Cache-Control": "no-store"}
+        headers = stream_headers(None) | headers
         return HttpResponse(retry_frame(), content_type=CONTENT_TYPE, headers=headers)
-    seconds = max(1, conf.current().STREAMS.RETRY // 1000)
+    headers["Retry-After"] = str(seconds)
+    if status == 429:
+        return JsonResponse({"error": text}, status=status, headers=headers)
     return HttpResponse(
-        "The event stream is not available right now. Try again later.",
-        status=503,
-        content_type="text/plain; charset=utf-8",
-        headers={"Retry-After": str(seconds), "Cache-Control": "no-store"},
+        text, status=status, content_type="text/plain; charset=utf-8", headers=headers
     )
 
 
@@ -47,17 +86,6 @@ def failed_stream(request: HttpRequest, error: StreamError, dialect: Dialect) ->
     headers = stream_headers(request) | {"Cache-Control": "no-store"} | dict(dialect.headers)
     body = end_frames(failed(error), dialect.encoder())
     return HttpResponse(body, content_type=CONTENT_TYPE, headers=headers)
-
-
-def too_many_runs() -> HttpResponse:
-    """Return 429 (RFC 6585, section 4): the caller has reached its limit of runs."""
-    # By then the runs of a process that died have ended and do not count.
-    seconds = max(5, ceil(1.5 * conf.current().RUNS.LEASE))
-    return JsonResponse(
-        {"error": "You already have too many answers in progress. Stop one, or wait for its end."},
-        status=429,
-        headers={"Retry-After": str(seconds), "Cache-Control": "no-store"},
-    )
 
 
 def refuse(request: HttpRequest) -> HttpResponse | None:

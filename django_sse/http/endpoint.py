@@ -6,7 +6,7 @@ import inspect
 import logging
 from typing import TYPE_CHECKING, Any
 
-from django.http import Http404, HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from django_sse.exceptions import (
@@ -16,6 +16,7 @@ from django_sse.exceptions import (
     Overloaded,
     StreamError,
     TooManyRuns,
+    TooManyStreams,
 )
 from django_sse.http.answers import (
     come_back_later,
@@ -24,6 +25,7 @@ from django_sse.http.answers import (
     no_content,
     refuse,
     too_many_runs,
+    too_many_streams,
 )
 from django_sse.http.foreign import unreadable
 from django_sse.http.headers import keep_private
@@ -40,6 +42,14 @@ if TYPE_CHECKING:
     View = Callable[..., Any]
 
 logger = logging.getLogger("django_sse")
+
+_LATER: dict[type[Exception], Callable[[HttpRequest], HttpResponse]] = {
+    LogUnavailable: come_back_later,
+    Overloaded: come_back_later,
+    TooManyRuns: too_many_runs,
+    TooManyStreams: too_many_streams,
+}
+"""The answers to errors after which the client has to come back."""
 
 
 class Endpoint:
@@ -81,9 +91,10 @@ class Endpoint:
         if isinstance(error, InvalidChannel):
             # The view made the name from what the client sent: there is no such channel.
             raise Http404(str(error)) from error
-        if isinstance(error, LogUnavailable | Overloaded | TooManyRuns):
-            logger.warning("%s: %s", request.path, error)
-            return too_many_runs() if isinstance(error, TooManyRuns) else come_back_later(request)
+        for kind, answer in _LATER.items():
+            if isinstance(error, kind):
+                logger.warning("%s: %s", request.path, error)
+                return answer(request)
         raise error
 
     async def acall(self, *args: Any, **kwargs: Any) -> HttpResponseBase:

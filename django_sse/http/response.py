@@ -6,6 +6,7 @@ import functools
 import logging
 import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import async_to_sync
@@ -28,6 +29,8 @@ from django_sse.streams.generator import GeneratorStream
 from django_sse.streams.handle import Handle, take_stream
 from django_sse.streams.sources import Source
 from django_sse.streams.stream import Stream
+from django_sse.trust.principals import principal_of
+from django_sse.trust.slots import Slot
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -86,6 +89,10 @@ class EventStreamResponse(StreamingHttpResponse):
         self._request = request
         dialect = Plain(terminal) if dialect is None else dialect
         self.stream = self._make_stream(source, dialect)
+        if self.stream.slot is None:
+            self.stream.slot = Slot(principal_of(request))
+        self._slot = self.stream.slot
+        self._slot.assign(self.stream)
         self._body = _Body(self.stream)
         super().__init__(self._body, *args, **kwargs)
         # When a client leaves before its response is iterated, Django drops it without close().
@@ -124,11 +131,19 @@ class EventStreamResponse(StreamingHttpResponse):
     # -- before the headers
 
     async def open(self) -> bool:
-        """Settle the position, or wait for the first item, on whatever loop will stream.
+        """Take a slot, and settle the position or wait for the first item, on whatever loop will
+        stream.
 
         Returns False when nothing can come any more (answer 204). Raises what the source raises
-        before its first item, ``LogUnavailable`` and ``Overloaded``.
+        before its first item, ``LogUnavailable``, ``Overloaded`` and ``TooManyStreams``. A stream
+        that does not begin is closed.
         """
+        with self._closing_unless_opened() as opened:
+            await self._slot.take()
+            opened.append(await self._open())
+        return opened[0]
+
+    async def _open(self) -> bool:
         stream = self.stream
         if not isinstance(stream, GeneratorStream):
             return await stream.open()
@@ -141,6 +156,12 @@ class EventStreamResponse(StreamingHttpResponse):
 
     def open_in_thread(self, *, start: bool = True) -> bool:
         """``open`` for sync views; without ``start`` a generator is left for the first chunk."""
+        with self._closing_unless_opened() as opened:
+            self._slot.take_in_thread()
+            opened.append(self._open_in_thread(start))
+        return opened[0]
+
+    def _open_in_thread(self, start: bool) -> bool:
         stream = self.stream
         if not isinstance(stream, GeneratorStream):
             return stream.open_in_thread()
@@ -148,7 +169,18 @@ class EventStreamResponse(StreamingHttpResponse):
             return True
         if stream.is_sync and may_leave_thread(self._request):
             return stream.open_in_thread()
-        return Place.of_thread(self._request).run_from_thread(self.open)
+        return Place.of_thread(self._request).run_from_thread(self._open)
+
+    @contextmanager
+    def _closing_unless_opened(self) -> Iterator[list[bool]]:
+        # Not left to the garbage collector: the traceback of an error keeps the response for a
+        # while, and until then its stream would have a slot.
+        opened: list[bool] = []
+        try:
+            yield opened
+        finally:
+            if opened != [True]:
+                self.stream.close()
 
     # -- the body
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -35,9 +36,10 @@ from django_sse.runs.start import find_by_position, start
 from django_sse.runs.stream import RunStream
 from django_sse.servers import signals
 from django_sse.streams.handle import Handle
+from django_sse.trust.slots import Slot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from django.http import HttpRequest
 
@@ -97,7 +99,11 @@ class ResumableEndpoint(Endpoint):
             if isinstance(result, HttpResponseBase):
                 return result
             owner = await aowner_of(request)
-            return await self._begun(request, await self._start(request, result, owner))
+            slot = Slot(owner)
+            await slot.take()
+            with _giving_back(slot):
+                run = await self._start(request, result, owner)
+            return await self._begun(request, run, slot)
         except Exception as error:
             return self.failed(request, error)
 
@@ -115,8 +121,11 @@ class ResumableEndpoint(Endpoint):
             if isinstance(result, HttpResponseBase):
                 return result
             owner = owner_of(request)
-            run = async_to_sync(self._start)(request, result, owner)
-            return async_to_sync(self._begun)(request, run)
+            slot = Slot(owner)
+            slot.take_in_thread()
+            with _giving_back(slot):
+                run = async_to_sync(self._start)(request, result, owner)
+            return async_to_sync(self._begun)(request, run, slot)
         except Exception as error:
             return self.failed(request, error)
 
@@ -173,8 +182,8 @@ class ResumableEndpoint(Endpoint):
             return no_content()
         return await self._opened(request, run)
 
-    async def _begun(self, request: HttpRequest, run: Run) -> HttpResponseBase:
-        response = run_response(request, run)
+    async def _begun(self, request: HttpRequest, run: Run, slot: Slot) -> HttpResponseBase:
+        response = run_response(request, run, slot)
         try:
             if not await response.open():
                 return no_content()
@@ -183,6 +192,7 @@ class ResumableEndpoint(Endpoint):
             # second one. So answer with the run's stream: it tells the client where the run is,
             # and to reconnect if the log is still away.
             logger.warning("%s: %s", request.path, error)
+            response = run_response(request, run)
         return response
 
     async def _opened(self, request: HttpRequest, run: Run) -> HttpResponseBase:
@@ -192,11 +202,25 @@ class ResumableEndpoint(Endpoint):
         return response
 
 
-def run_response(request: HttpRequest, run: Run) -> EventStreamResponse:
+@contextmanager
+def _giving_back(slot: Slot) -> Iterator[None]:
+    """Give the slot back if there will be no stream to do so."""
+    try:
+        yield
+    except BaseException:
+        slot.give_back()
+        raise
+
+
+def run_response(request: HttpRequest, run: Run, slot: Slot | None = None) -> EventStreamResponse:
     """Return the stream of ``run``, not yet open, with the run's URL in Location and
-    Content-Location (RFC 9110, 10.2.2 and 8.7)."""
+    Content-Location (RFC 9110, 10.2.2 and 8.7).
+
+    ``slot`` is the stream's, if it was taken before the run began.
+    """
     dialect = ends.dialect_of(run)
     stream = RunStream(run, dialect, reconnects=reconnects(request))
+    stream.slot = slot
     response = EventStreamResponse(stream, request=request, dialect=dialect)
     # A run is its owner's, who may be known by something that is no session and no user.
     patch_cache_control(response, private=True)

@@ -31,6 +31,7 @@ class Order(IntEnum):
 
     BACKGROUND_LOOP = auto()
     DATABASE_THREADS = auto()
+    STREAM_SLOTS = auto()
     NOTIFIER = auto()
     # At exit after the generators: what their ``finally`` publishes is told to other processes.
     SENDERS = auto()

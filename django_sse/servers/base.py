@@ -8,6 +8,7 @@ taken for one of this file.
 from __future__ import annotations
 
 import socket
+import struct
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 
     Receive = Callable[[], Awaitable[dict[str, Any]]]
     Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+# Linux' struct tcp_info (linux/tcp.h) is 8 bytes and then 32-bit numbers: the 5th is the number of
+# segments that are sent and not acknowledged, the 13th the milliseconds since an acknowledgement.
+_TCP_INFO = struct.Struct("=24xI28xI")
 
 
 class Server:
@@ -82,6 +88,22 @@ class Connection:
 
     def drop(self) -> None:
         """Drop the connection, or on HTTP/2 the stream, with what it still has to send."""
+
+    def acknowledges(self, seconds: float) -> bool:
+        """Whether the client's kernel has acknowledged something in the last ``seconds``.
+
+        True if there was nothing to acknowledge, and where the socket cannot be asked.
+        """
+        option = getattr(socket, "TCP_INFO", None)  # Linux
+        connection = self._socket()
+        if option is None or connection is None or connection.fileno() < 0:
+            return True
+        with suppress(OSError):  # not a TCP socket
+            told = connection.getsockopt(socket.IPPROTO_TCP, option, _TCP_INFO.size)
+            if len(told) == _TCP_INFO.size:
+                in_flight, silent = _TCP_INFO.unpack(told)
+                return not in_flight or silent < seconds * 1000
+        return True
 
     def _socket(self) -> Any:
         """The connection's socket, where it can be reached."""

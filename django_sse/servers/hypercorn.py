@@ -32,8 +32,7 @@ class HypercornServer(Server):
 
 
 class HypercornConnection(Connection):
-    """Its sockets keep the kernel's patience: of a connection that the kernel gave up hypercorn
-    logs a traceback."""
+    """A connection over HTTP/1."""
 
     drops = True
 
@@ -50,6 +49,13 @@ class HypercornConnection(Connection):
     def drop(self) -> None:
         if self._transport is not None:
             self._transport.abort()
+
+    def _socket(self) -> Any:
+        return None if self._transport is None else self._transport.get_extra_info("socket")
+
+    def _limit_silence(self, seconds: float) -> None:
+        """Leave the kernel its patience: hypercorn logs a traceback of each connection that the
+        kernel gave up."""
 
 
 def connection(send: Send, receive: Receive | None) -> Connection | None:

@@ -15,6 +15,11 @@ class Driver:
     def ready(self) -> None:
         """Send what the parked stream has; called on the loop by whatever woke the stream."""
 
+    def acknowledges(self, seconds: float) -> bool:
+        """Whether the client, or its kernel, has taken something of what it was sent in the last
+        ``seconds``. True if there was nothing to take, and where nothing tells."""
+        return True
+
     def stalled(self) -> None:
         """Drop the client, which has taken nothing for ``SEND_TIMEOUT``. The stream is closed."""
 

@@ -13,9 +13,10 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from django_sse import conf
+from django_sse.exceptions import Overloaded, TooManyStreams
 from django_sse.process.request_thread import release_request_thread
 from django_sse.streams.driver import ITERATES
-from django_sse.streams.ends import INTERRUPTED, retry_frame
+from django_sse.streams.ends import INTERRUPTED, UNAVAILABLE, retry_frame
 from django_sse.streams.pulse import get_pulse
 from django_sse.streams.state import (
     CLOSE,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from django_sse.streams.driver import Driver
     from django_sse.streams.ends import Ending
     from django_sse.streams.pulse import Pulse
+    from django_sse.trust.slots import Slot
 
 logger = logging.getLogger("django_sse")
 
@@ -63,6 +65,8 @@ class Stream(ABC):
         """Whether the last ``poll`` gave all there was, so that another would give nothing."""
         self.sending_since: float | None = None
         """The loop's time when a chunk was read that is still being sent."""
+        self.slot: Slot | None = None
+        """What counts the stream against ``LIMITS``; None for one that no client reads."""
         self._settings = conf.current().STREAMS
         self._drained_as = INTERRUPTED
         self._pulse: Pulse | None = None
@@ -187,6 +191,21 @@ class Stream(ABC):
         self.close()
         self.driver.stalled()
 
+    def send_heartbeat(self) -> None:
+        """Have a comment sent now, to find out whether the client takes it."""
+        if self.state is PARKED or self._waiter is not None:
+            self._silent_beats = _SILENT_BEATS
+            self.wake()
+
+    def drop_unless_taking(self, seconds: float) -> None:
+        """Drop a client that has taken nothing of what was sent for ``seconds``."""
+        assert self._loop is not None
+        since = self.sending_since
+        stalls = since is not None and self._loop.time() - since >= seconds
+        if not self.closed and (stalls or not self.driver.acknowledges(seconds)):
+            logger.info("A client has taken nothing for %s s, and its owner has no slot.", seconds)
+            self._give_up()
+
     def drain(self, ending: Ending = INTERRUPTED) -> None:
         """End the stream because the server stops or is overloaded; its client will reconnect.
 
@@ -232,6 +251,8 @@ class Stream(ABC):
             return
         if self._pulse is not None:
             self._pulse.discard(self)
+        if self.slot is not None:
+            self.slot.give_back()
         self._end()
         self._tell(was)
 
@@ -300,11 +321,23 @@ class Stream(ABC):
         if self.closed:
             return
         try:
-            await self._start()
+            if await self._has_slot():
+                await self._start()
         finally:
             if self.closed:
                 # Closed during the start: what the start has taken since then goes, too.
                 self._end()
+
+    async def _has_slot(self) -> bool:
+        """Take the stream's slot, if nobody has done that before the headers went out."""
+        try:
+            if self.slot is not None:
+                await self.slot.take()
+        except (Overloaded, TooManyStreams) as error:
+            logger.warning("A stream is sent away: %s", error)
+            self.drain(UNAVAILABLE)
+            return False
+        return True
 
     # -- for a driver that pushes
 

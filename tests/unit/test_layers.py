@@ -34,6 +34,8 @@ LAYERS = (
     "log",
     "notifiers",
     "servers",
+    # Who a client is, and what it may take: streams are counted.
+    "trust",
     "streams",
     "hub",
     "calls",

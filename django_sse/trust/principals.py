@@ -1,0 +1,31 @@
+"""The principal of a request: the user, or the session, for which its view has asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib.auth import SESSION_KEY
+from django.utils.functional import LazyObject
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+
+
+def principal_of(request: HttpRequest | None) -> str | None:
+    """Return the principal of ``request``, or None if neither its view nor a middleware has asked
+    who the client is.
+
+    It never asks by itself: that would be a query for each public stream, and add ``Vary: Cookie``
+    to its response. So it may be called on an event loop.
+    """
+    # A middleware for tokens sets the user. Django's own sets an object that asks when it is used.
+    user: Any = getattr(request, "user", None)
+    if user is not None and not isinstance(user, LazyObject) and user.is_authenticated:
+        return None if user.pk is None else f"user:{user.pk}"
+    session: Any = getattr(request, "session", None)
+    if session is None or not getattr(session, "accessed", False):
+        return None
+    # In memory: SessionBase sets ``accessed`` when it loads the session.
+    if (user_id := session.get(SESSION_KEY)) is not None:
+        return f"user:{user_id}"
+    return None if session.session_key is None else f"session:{session.session_key}"
