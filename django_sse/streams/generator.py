@@ -14,9 +14,8 @@ from collections.abc import AsyncIterable, Callable
 from typing import TYPE_CHECKING, Any
 
 from django_sse import conf, constants
-from django_sse.exceptions import Overloaded
 from django_sse.streams.cleaner import REFUSED, Cleaner
-from django_sse.streams.ends import COMPLETE, UNAVAILABLE, end_frames, failed, last_frames
+from django_sse.streams.ends import COMPLETE, end_frames, failed, last_frames
 from django_sse.streams.first_item import FirstItem
 from django_sse.streams.producers import Producer, TaskProducer, produce
 from django_sse.streams.state import ENDED, NEW
@@ -112,11 +111,7 @@ class GeneratorStream(Stream):
         self.attach()
         if self._opened_at is None:
             self._first.send_headers()
-        try:
-            await self._produce()
-        except Overloaded as error:
-            logger.warning("A stream is sent away: %s", error)
-            self.drain(UNAVAILABLE)
+        await self._produce()
 
     async def _produce(self) -> None:
         if self._producer is None:

@@ -168,7 +168,7 @@ class Stream(ABC):
     def beat(self) -> None:
         """Called twice in a HEARTBEAT: a stream that was silent all that time sends a comment."""
         if self.sending_since is not None:
-            self._look_for_a_stall(self.sending_since)
+            self.driver.drop_if_stuck(self, self._settings.SEND_TIMEOUT)
             return
         self._silent_beats += 1
         waits = self.state is PARKED or self._waiter is not None
@@ -181,16 +181,6 @@ class Stream(ABC):
         self._silent_beats = 0
         return HEARTBEAT
 
-    def _look_for_a_stall(self, since: float) -> None:
-        assert self._loop is not None
-        if self._loop.time() - since > self._settings.SEND_TIMEOUT:
-            logger.info("A client has read nothing for %s s.", self._settings.SEND_TIMEOUT)
-            self._give_up()
-
-    def _give_up(self) -> None:
-        self.close()
-        self.driver.stalled()
-
     def send_heartbeat(self) -> None:
         """Have a comment sent now, to find out whether the client takes it."""
         if self.state is PARKED or self._waiter is not None:
@@ -198,13 +188,8 @@ class Stream(ABC):
             self.wake()
 
     def drop_unless_taking(self, seconds: float) -> None:
-        """Drop a client that has taken nothing of what was sent for ``seconds``."""
-        assert self._loop is not None
-        since = self.sending_since
-        stalls = since is not None and self._loop.time() - since >= seconds
-        if not self.closed and (stalls or not self.driver.acknowledges(seconds)):
-            logger.info("A client has taken nothing for %s s, and its owner has no slot.", seconds)
-            self._give_up()
+        """Drop a client that has taken nothing of what it was sent for ``seconds``."""
+        self.driver.drop_unless_taking(self, seconds)
 
     def drain(self, ending: Ending = INTERRUPTED) -> None:
         """End the stream because the server stops or is overloaded; its client will reconnect.
@@ -215,11 +200,11 @@ class Stream(ABC):
         self._tell(self._move(DRAIN))
         if self._loop is not None:
             # The server would wait for a client that reads nothing, and some servers for ever.
-            self._loop.call_later(_DRAIN_TIMEOUT, self._give_up_if_sending)
+            self._loop.call_later(_DRAIN_TIMEOUT, self._drop_if_sending)
 
-    def _give_up_if_sending(self) -> None:
-        if self.driver.drops and self.sending_since is not None:
-            self._give_up()
+    def _drop_if_sending(self) -> None:
+        if self.driver.drops:
+            self.driver.drop_if_stuck(self, 0)
 
     @property
     def send_timeout(self) -> float:
@@ -321,23 +306,17 @@ class Stream(ABC):
         if self.closed:
             return
         try:
-            if await self._has_slot():
-                await self._start()
+            if self.slot is not None:
+                await self.slot.take()
+            await self._start()
+        except (Overloaded, TooManyStreams) as error:
+            # The headers are out, so this is all that its client can be told.
+            logger.warning("A stream is sent away: %s", error)
+            self.drain(UNAVAILABLE)
         finally:
             if self.closed:
                 # Closed during the start: what the start has taken since then goes, too.
                 self._end()
-
-    async def _has_slot(self) -> bool:
-        """Take the stream's slot, if nobody has done that before the headers went out."""
-        try:
-            if self.slot is not None:
-                await self.slot.take()
-        except (Overloaded, TooManyStreams) as error:
-            logger.warning("A stream is sent away: %s", error)
-            self.drain(UNAVAILABLE)
-            return False
-        return True
 
     # -- for a driver that pushes
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
+import time
 import weakref
 from concurrent.futures import wait
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from django_sse.exceptions import Overloaded, TooManyStreams
@@ -14,20 +15,26 @@ from django_sse.process.lifecycle import Order, in_forked_child
 from django_sse.trust import limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from concurrent.futures import Future
 
 # Seconds in which a living client takes a heartbeat.
 _TAKES = 2.0
+# More seconds, because the kernel's clock ticks as rarely as every 10 ms.
+_TICKS = 0.05
 # Seconds that a request waits for that, at most: a loop may be busy.
 _PATIENCE = 5.0
+
+# Seconds after which an owner's clients are asked again. In between, its requests are refused at
+# once: each one that waits has a descriptor.
+_ASKED_FOR = 10.0
 
 # Reentrant: the garbage collector may close a stream anywhere, also in the middle of a ``take``.
 _lock = threading.RLock()
 _all: set[Slot] = set()
 _of_owner: dict[str, set[Slot]] = {}
-# Owners with a request that waits for a slot.
-_waiting: set[str] = set()
+# When the clients of an owner who has no slot left were asked last.
+_asked_at: dict[str, float] = {}
 
 
 class Stream(Protocol):
@@ -70,10 +77,9 @@ class Slot:
         try:
             self._take()
         except TooManyStreams as refused:
-            with self._asking(refused) as answers:
-                if answers:
-                    told = [asyncio.wrap_future(answer) for answer in answers]
-                    await asyncio.wait(told, timeout=_PATIENCE)
+            if answers := self._ask(refused):
+                told = [asyncio.wrap_future(answer) for answer in answers]
+                await asyncio.wait(told, timeout=_PATIENCE)
             self._take()
 
     def take_in_thread(self) -> None:
@@ -81,8 +87,7 @@ class Slot:
         try:
             self._take()
         except TooManyStreams as refused:
-            with self._asking(refused) as answers:
-                wait(answers, _PATIENCE)
+            wait(self._ask(refused), _PATIENCE)
             self._take()
 
     def _take(self) -> None:
@@ -124,28 +129,22 @@ class Slot:
                 slots.discard(self)
                 if not slots:
                     del _of_owner[self.owner]
+                    _asked_at.pop(self.owner, None)
 
-    @contextmanager
-    def _asking(self, refused: TooManyStreams) -> Iterator[list[Future[None]]]:
-        """Ask all streams of the owner whether their clients live.
-
-        One request of an owner waits for that, and the others are ``refused``: a thousand that
-        wait would be a thousand descriptors.
-        """
+    def _ask(self, refused: TooManyStreams) -> list[Future[None]]:
+        """Ask all streams of the owner whether their clients live, or raise ``refused`` if that was
+        done a moment ago."""
         assert self.owner is not None
         with _lock:
-            if self.owner in _waiting:
+            now = time.monotonic()
+            if now - _asked_at.get(self.owner, -math.inf) < _ASKED_FOR:
                 raise refused
-            _waiting.add(self.owner)
+            _asked_at[self.owner] = now
             streams = [slot.stream for slot in _of_owner.get(self.owner, ())]
-        try:
-            yield _ask(stream for stream in streams if stream is not None)
-        finally:
-            with _lock:
-                _waiting.discard(self.owner)
+        return _ask_all(stream for stream in streams if stream is not None)
 
 
-def _ask(streams: Iterable[Stream]) -> list[Future[None]]:
+def _ask_all(streams: Iterable[Stream]) -> list[Future[None]]:
     by_loop: dict[asyncio.AbstractEventLoop, list[Stream]] = {}
     for stream in streams:
         # One without a loop has not begun yet, and its client has just come.
@@ -160,7 +159,7 @@ def _ask(streams: Iterable[Stream]) -> list[Future[None]]:
 async def _drop_ghosts(streams: list[Stream]) -> None:
     for stream in streams:
         stream.send_heartbeat()
-    await asyncio.sleep(_TAKES)
+    await asyncio.sleep(_TAKES + _TICKS)
     for stream in streams:
         stream.drop_unless_taking(_TAKES)
 
@@ -172,4 +171,4 @@ def _forget_after_fork() -> None:
     _lock = threading.RLock()
     _all.clear()
     _of_owner.clear()
-    _waiting.clear()
+    _asked_at.clear()

@@ -36,3 +36,15 @@ def wrapping(get_response: GetResponse) -> GetResponse:
         return response
 
     return middleware
+
+
+def failing(get_response: GetResponse) -> GetResponse:
+    """Fails after the view has answered, where it is asked to."""
+
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        response = get_response(request)
+        if "fail" in request.GET:
+            raise RuntimeError("a middleware that fails")
+        return response
+
+    return middleware

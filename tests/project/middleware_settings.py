@@ -10,6 +10,7 @@ MIDDLEWARE = [
     "django.middleware.http.ConditionalGetMiddleware",
     *_MIDDLEWARE,
     "django.middleware.locale.LocaleMiddleware",
+    "tests.project.middleware.failing",
     "tests.project.middleware.wrapping",
     "tests.project.middleware.sync_only",
 ]

@@ -20,6 +20,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django_sse import event_stream, publish, subscribe
 from django_sse.hub import registry
 from django_sse.streams import pulse
+from django_sse.trust import slots
 from tests.project.views import note
 
 
@@ -66,6 +67,7 @@ def state(request: HttpRequest) -> JsonResponse:
     return JsonResponse(
         {
             "streams": sum(len(each.streams) for each in pulse.running().values()),
+            "slots": len(slots._all),
             "waiters": sum(len(topic.waiters) for hub in hubs for topic in hub.topics.values()),
             "threads": threading.active_count(),
             "silence_limits": sorted(filter(None, _silence_limits())),

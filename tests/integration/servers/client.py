@@ -44,15 +44,15 @@ class Stream:
         receive_buffer: int | None = None,
         reset: bool = False,
     ) -> None:
-        self._socket = socket.socket()
-        self._socket.settimeout(TIMEOUT)
+        self.socket = socket.socket()
+        self.socket.settimeout(TIMEOUT)
         if receive_buffer is not None:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         if reset:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        self._socket.connect((HOST, server.port))
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self.socket.connect((HOST, server.port))
         self._connection = http.client.HTTPConnection(HOST, server.port)
-        self._connection.sock = self._socket
+        self._connection.sock = self.socket
         self._send(method, path, headers, data)
         self._response: http.client.HTTPResponse | None = None
         self._decoder = Decoder()
@@ -134,7 +134,7 @@ class Stream:
         if self._response is not None:
             self._response.close()
         self._connection.close()
-        self._socket.close()
+        self.socket.close()
 
 
 def get(server: Server, path: str, **options: Any) -> tuple[int, bytes]:

@@ -113,6 +113,17 @@ def test_every_other_client_is_sent_away_with_503(make: Any, settings: Any) -> N
         assert response.content == b"The event stream is not available right now. Try again later."
 
 
+@pytest.mark.parametrize("accept", ["text/event-stream", "text/html"])
+def test_the_connection_of_a_client_that_is_sent_away_is_not_kept(accept: str) -> None:
+    # It would keep a descriptor of a process that has too few of them.
+    request: Any = asgi_request(Accept=accept)
+    request.scope["http_version"] = "1.1"
+    assert come_back_later(request)["Connection"] == "close"
+    request.scope["http_version"] = "2"
+    for other in request, wsgi_request(Accept=accept):
+        assert "Connection" not in come_back_later(other)
+
+
 def test_retry_after_is_never_at_once(settings: Any) -> None:
     settings.DJANGO_SSE = {"STREAMS": {"RETRY": 10}}
     assert come_back_later(wsgi_request())["Retry-After"] == "1"

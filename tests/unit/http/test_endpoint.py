@@ -15,6 +15,7 @@ from django_sse.exceptions import (
     Overloaded,
     StreamError,
     TooManyRuns,
+    TooManyStreams,
 )
 from django_sse.http import EventStreamResponse
 from django_sse.http.endpoint import Endpoint, request_among
@@ -121,12 +122,19 @@ def test_what_passes_is_503_or_for_an_event_source_a_later_time(
     assert (response.status_code, b"stream-retry" in response.content) == (200, True)
 
 
+@pytest.mark.parametrize("error", [TooManyRuns("20 of them"), TooManyStreams("20 of them")])
 @pytest.mark.parametrize("accept", ["text/event-stream", "application/json"])
-def test_too_many_runs_are_429_for_everybody(accept: str) -> None:
-    response = failed(TooManyRuns("20 runs"), asgi_request("POST", Accept=accept))
+def test_what_one_owner_has_too_many_of_is_429(error: Exception, accept: str) -> None:
+    response = failed(error, asgi_request("POST", Accept=accept))
     assert response.status_code == 429
     assert int(response["Retry-After"]) > 0
-    assert (b"error" in response.content, b"20 runs" in response.content) == (True, False)
+    assert (b"error" in response.content, b"20 of them" in response.content) == (True, False)
+
+
+@pytest.mark.parametrize("error", [TooManyRuns("20 of them"), TooManyStreams("20 of them")])
+def test_or_a_later_time_for_an_event_source_to_which_429_is_final(error: Exception) -> None:
+    response = failed(error, asgi_request(Accept="text/event-stream"))
+    assert (response.status_code, b"stream-retry" in response.content) == (200, True)
 
 
 def test_a_text_for_the_client_is_a_stream_of_its_own() -> None:

@@ -29,7 +29,9 @@ from django_sse.servers.hypercorn import HypercornConnection, HypercornServer
 from django_sse.servers.hypercorn_h2 import HypercornH2Connection
 from django_sse.servers.uvicorn import UvicornConnection, UvicornServer
 from tests.requirements import require
+from tests.vanishing import vanish
 
+HOST = "127.0.0.1"
 Pair = tuple[Any, Any]
 
 
@@ -192,6 +194,35 @@ async def test_while_a_stream_is_open_a_vanished_client_is_noticed_sooner(
     assert (limit() > 0) is limited
     given.release()
     assert limit() == 0 or isinstance(given, DaphneH2Connection)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="Linux")
+async def test_a_client_that_vanished_acknowledges_nothing(transport: Transport) -> None:
+    with (
+        closing(socket.create_server((HOST, 0))) as listener,
+        closing(socket.create_connection(listener.getsockname())) as client,
+    ):
+        transport.socket = listener.accept()[0]
+        found = connection(*uvicorn(transport))
+        transport.socket.sendall(b"taken")
+        client.recv(5)
+        # Nothing is in flight, however long ago that was.
+        await asyncio.sleep(0.1)
+        assert found.acknowledges(0.05)
+        vanish(client)
+        transport.socket.sendall(b"lost")
+        await asyncio.sleep(0.1)
+        assert not found.acknowledges(0.05)
+        assert found.acknowledges(60)
+        transport.socket.close()
+        assert found.acknowledges(0.05)
+
+
+@pytest.mark.parametrize("make", [uvicorn, daphne, hypercorn, gunicorn, daphne_h2, hypercorn_h2])
+async def test_where_a_client_has_a_socket_the_kernel_is_asked(
+    make: Callable[[Transport], Pair], transport: Transport
+) -> None:
+    assert connection(*make(transport))._socket() is transport.socket
 
 
 async def test_release_may_be_called_twice_and_a_stream_may_begin_again(given: Connection) -> None:

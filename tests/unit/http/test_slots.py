@@ -1,0 +1,209 @@
+"""Each stream has a slot from before its headers until it has ended, however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.http import Http404, HttpRequest
+from django.http.response import HttpResponseBase
+
+from django_sse import EventStreamResponse, event_stream, subscribe
+from django_sse.streams.ends import TERMINAL_ID
+from django_sse.trust import slots
+from tests.unit.http.support import asgi_request, body, events, first, wsgi_request
+from tests.unit.hub.support import eventually
+
+pytestmark = pytest.mark.usefixtures("live")
+
+ACCEPT = {"Accept": "text/event-stream"}
+
+
+@pytest.fixture(autouse=True)
+async def _all_are_given_back(live: None) -> AsyncIterator[None]:
+    gc.collect()
+    assert not slots._all
+    yield
+    await eventually(lambda: not slots._all)
+    assert not slots._of_owner
+
+
+def mine(request: HttpRequest) -> HttpRequest:
+    request.user = User(pk=1)
+    return request
+
+
+@event_stream
+async def waits(request: HttpRequest) -> AsyncIterator[str]:
+    yield "one"
+    await asyncio.Event().wait()
+
+
+@event_stream
+async def ends(request: HttpRequest) -> AsyncIterator[str]:
+    yield "one"
+
+
+@event_stream
+def ends_sync(request: HttpRequest) -> Iterator[str]:
+    yield "one"
+
+
+@event_stream
+async def fails_at_once(request: HttpRequest) -> AsyncIterator[str]:
+    raise Http404
+    yield "never"
+
+
+@event_stream
+async def fails_later(request: HttpRequest) -> AsyncIterator[str]:
+    yield "one"
+    raise RuntimeError
+
+
+@event_stream
+async def channel(request: HttpRequest) -> Any:
+    return subscribe("a")
+
+
+@event_stream(resumable=True)
+async def run(request: HttpRequest) -> AsyncIterator[str]:
+    yield "one"
+
+
+async def by_hand(request: HttpRequest) -> EventStreamResponse:
+    async def items() -> AsyncIterator[str]:
+        yield "one"
+        await asyncio.Event().wait()
+
+    return EventStreamResponse(items(), request=request)
+
+
+# -- the ends
+
+
+@pytest.mark.parametrize("view", [ends, fails_later])
+async def test_its_source_ends_or_fails(view: Any) -> None:
+    response = await view(asgi_request())
+    assert len(slots._all) == 1
+    await body(response)
+    assert not slots._all
+
+
+async def test_a_sync_source_ends() -> None:
+    response = await asyncio.to_thread(ends_sync, wsgi_request())
+    assert len(slots._all) == 1
+    assert await asyncio.to_thread(lambda: b"".join(response)) != b""
+
+
+@pytest.mark.parametrize("view", [waits, channel, by_hand])
+async def test_its_client_leaves(view: Any) -> None:
+    response = await view(asgi_request())
+    chunks = aiter(response)
+    await anext(chunks)
+    assert len(slots._all) == 1
+    response.close()
+
+
+@pytest.mark.parametrize("view", [waits, channel, by_hand])
+async def test_its_client_leaves_before_anybody_reads_it(view: Any) -> None:
+    response = await view(asgi_request())
+    assert len(slots._all) == (view is not by_hand)
+    del response
+
+
+async def test_its_client_leaves_before_the_headers() -> None:
+    @event_stream
+    async def opens(request: HttpRequest) -> AsyncIterator[str]:
+        began.set()
+        await asyncio.Event().wait()
+        yield "never"
+
+    began = asyncio.Event()
+    task = asyncio.create_task(opens(asgi_request()))
+    await began.wait()
+    assert len(slots._all) == 1
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_it_fails_before_the_headers() -> None:
+    with pytest.raises(Http404) as kept:
+        await fails_at_once(asgi_request())
+    # While somebody still looks at the error.
+    await eventually(lambda: not slots._all)
+    assert kept.tb is not None
+
+
+async def test_a_middleware_puts_something_else_in_its_place() -> None:
+    response = await waits(asgi_request())
+    response.streaming_content = iter([b"other"])
+    assert len(slots._all) == 1
+    response.close()
+
+
+async def test_there_is_no_stream_to_open() -> None:
+    for request in asgi_request("HEAD"), asgi_request(Last_Event_ID=TERMINAL_ID):
+        assert (await channel(request)).status_code in (200, 204)
+        assert (await by_hand(request)).status_code in (200, 204)
+        assert not slots._all
+
+
+# -- beyond the limits
+
+
+def told(response: HttpResponseBase) -> tuple[int, str | None]:
+    return response.status_code, response.headers.get("Retry-After")
+
+
+@pytest.mark.options(STREAMS_PER_PROCESS=1)
+async def test_one_more_than_the_process_may_have_is_told_to_come_back() -> None:
+    taken = await waits(asgi_request())
+    assert told(await waits(asgi_request())) == (503, "2")
+    response = await waits(asgi_request(**ACCEPT))
+    assert response.status_code == 200
+    assert b"event: stream-retry" in response.content
+    assert response.headers["Connection"] == "close"
+    taken.close()
+    (await waits(asgi_request())).close()
+
+
+@pytest.mark.options(STREAMS_PER_OWNER=1)
+async def test_one_more_than_an_owner_may_have_is_told_to_come_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(slots, "_TAKES", 0.01)
+    taken = await waits(mine(asgi_request()))
+    assert told(await channel(mine(asgi_request()))) == (429, "2")
+    response = await channel(mine(asgi_request(**ACCEPT)))
+    assert response.status_code == 200
+    assert b"event: stream-retry" in response.content
+    # The others are not concerned.
+    (await waits(asgi_request())).close()
+    taken.close()
+    (await channel(mine(asgi_request()))).close()
+
+
+@pytest.mark.options(STREAMS_PER_PROCESS=1)
+async def test_after_the_headers_the_stream_itself_says_so() -> None:
+    taken = await waits(asgi_request())
+    response = await by_hand(asgi_request())
+    assert [event.type for event in await events(response)] == ["stream-retry"]
+    taken.close()
+
+
+@pytest.mark.options(STREAMS_PER_PROCESS=1)
+async def test_a_run_does_not_begin_without_a_slot_for_its_stream() -> None:
+    from django_sse.models import Run
+
+    taken = await waits(asgi_request())
+    assert told(await run(mine(asgi_request("POST")))) == (503, "2")
+    assert not await Run.objects.aexists()
+    taken.close()
+    response = await run(mine(asgi_request("POST")))
+    assert [event.data for event in await first(response, 2)][1] == "one"
