@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.integration.servers.answers import Client
+from tests.integration.servers.answers import ENDLESS, Client, stop_of
 from tests.integration.servers.client import Stream, get
 from tests.integration.servers.kinds import every_kind
 from tests.integration.servers.notes import Notes
@@ -71,12 +71,15 @@ def test_the_client_leaves_before_the_first_byte(server: Server, notes: Notes, n
 @every_kind
 def test_a_client_of_a_run_leaves(server: Server, name: str) -> None:
     client = Client()
-    stream, address = client.start(server, f"/answer/?name={name}&count=3")
-    assert state(server)["slots"] == 1
+    stream, address = client.start(server, f"/answer/?name={name}&{ENDLESS}")
     with stream:
+        assert state(server)["slots"] == 1
+        client.post(server, stop_of(address))
         while stream.read():
             pass
     with client.stream(server, address) as stream:
         while stream.read():
             pass
+    with client.start(server, f"/answer/?name={name}&{ENDLESS}")[0]:
+        pass
     assert_all_are_free(server)
