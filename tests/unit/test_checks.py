@@ -173,8 +173,9 @@ def test_every_mistake_is_found_at_once(settings: Any) -> None:
         "The default is 2000.",
         "Known: HEARTBEAT, RETRY, RETRY_JITTER, OPEN_TIMEOUT, SEND_TIMEOUT.",
         "The default is 'default'.",
-        "It may have: MAX_EVENT_BYTES, RING_BYTES, RING_EVENTS, SYNC_GENERATORS, RUNS_PER_OWNER, "
-        "RUNS_PER_PROCESS, RUN_SECONDS, RUN_EVENTS, RUN_BYTES.",
+        "It may have: MAX_EVENT_BYTES, RING_BYTES, RING_EVENTS, STREAMS_PER_PROCESS, "
+        "STREAMS_PER_OWNER, SYNC_GENERATORS, RUNS_PER_OWNER, RUNS_PER_PROCESS, RUN_SECONDS, "
+        "RUN_EVENTS, RUN_BYTES.",
         'Did you mean DJANGO_SSE["RUNS"]["LEASE"]?',
     ]
 

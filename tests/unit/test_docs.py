@@ -48,8 +48,9 @@ def test_every_ceiling_is_in_the_threat_model_with_its_default():
     limits = {each.name: getattr(settings.LIMITS, each.name) for each in fields(settings.LIMITS)}
     assert dict(rows).items() >= {name: repr(default) for name, default in limits.items()}.items()
     for name, default in rows:
-        found = limits.get(name)
-        if found is None:
+        if name in limits:
+            found = limits[name]
+        else:
             group, item = name.rstrip('"]').split('["')
             found = getattr(getattr(settings, group), item)
         assert default == repr(found), name

@@ -334,6 +334,7 @@ async def test_a_stream_that_was_handed_off_does_not_end_with_its_response() -> 
     gate.set()
     assert await anext(stream) == frames("two") + CLOSE
     assert ended.is_set()
+    assert await anext(stream, None) is None
 
 
 async def test_a_response_that_is_dropped_before_the_handoff_takes_its_stream_along() -> None:

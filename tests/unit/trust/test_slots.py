@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
 
 import pytest
 
@@ -45,12 +44,10 @@ async def taken(owner: str | None = None) -> Slot:
 
 
 @pytest.fixture(autouse=True)
-def _returned() -> Iterator[None]:
-    assert not slots._all
-    yield
-    slots._all.clear()
-    slots._of_owner.clear()
-    slots._asked_at.clear()
+def _none_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots, "_all", set())
+    monkeypatch.setattr(slots, "_of_owner", {})
+    monkeypatch.setattr(slots, "_asked_at", {})
 
 
 @pytest.mark.options(STREAMS_PER_PROCESS=2)
