@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from django.db import connections
+from django.db.models import Q
 
 from django_sse.log import transactions
 from django_sse.log.base import KEY_AGE, Entry
@@ -100,9 +101,13 @@ def _seen(alias: str, entries: Sequence[Entry]) -> set[str]:
 
 
 def remove_old(alias: str) -> int:
-    """Remove the keys that are older than ``KEY_AGE``, in bounded batches; return how many."""
+    """Remove the keys that are older than ``KEY_AGE``, in bounded batches; return how many.
+
+    Removes also those that a clock of the distant future has stored.
+    """
     rows = EventKey.objects.using(alias)
-    old = rows.filter(created__lte=DatabaseNow(ago=KEY_AGE)).order_by("created")
+    times = Q(created__lt=DatabaseNow(ago=KEY_AGE)) | Q(created__gt=DatabaseNow(ago=-KEY_AGE))
+    old = rows.filter(times).order_by("created")
 
     def remove() -> int:
         some = list(old.values_list("pk", flat=True)[:BATCH])

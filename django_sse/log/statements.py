@@ -98,7 +98,9 @@ class Statements:
         self._event = _Table(connection, StoredEvent)
         self._outbox = _Table(connection, OutboxEvent)
         self._key = _Table(connection, EventKey)
-        self._oldest_key = _compiled(connection, DatabaseNow(ago=KEY_AGE))
+        # A key of the distant future was stored while the clock was wrong.
+        oldest, newest = DatabaseNow(ago=KEY_AGE), DatabaseNow(ago=-KEY_AGE)
+        self._key_times = f"{_compiled(connection, oldest)} AND {_compiled(connection, newest)}"
         self.append = self._append() if connection.vendor == "postgresql" else None
         """Inserts events and moves heads; parameters: two JSON texts (see ``_append``). None except
         on PostgreSQL."""
@@ -284,7 +286,7 @@ class Statements:
     def keys_of_events(self, count: int) -> str:
         """Select hash, channel, seq and tag of the keys with these hashes that are not old."""
         k = self._key
-        where = f"{k['key_hash']} {_in(count)} AND {k['created']} > {self._oldest_key}"
+        where = f"{k['key_hash']} {_in(count)} AND {k['created']} BETWEEN {self._key_times}"
         return f"SELECT {k['key_hash channel seq tag']} FROM {k} WHERE {where}"
 
     def deferred_keys(self, names: int, count: int) -> str:

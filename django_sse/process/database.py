@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections import deque
 from concurrent.futures import Executor, Future
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -21,7 +21,7 @@ from django_sse.process.lifecycle import Order, in_forked_child
 from django_sse.process.testcase import in_test_run, in_users_test
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -29,8 +29,11 @@ T = TypeVar("T")
 logger = logging.getLogger("django_sse")
 
 
-class _LiveCursors:
-    """The queries of this thread that are still being read, as by ``aiterator()``."""
+class LiveCursors:
+    """The queries of this thread that are still being read, as by ``aiterator()``.
+
+    It is true while there are any, and while a transaction is open.
+    """
 
     def __init__(self) -> None:
         self._cursors: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -45,6 +48,26 @@ class _LiveCursors:
         return bool(len(self._cursors)) or any(
             connection.in_atomic_block for connection in connections.all(initialized_only=True)
         )
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Notice the queries of this thread."""
+        with ExitStack() as stack:
+            for connection in connections.all():
+                stack.enter_context(connection.execute_wrapper(self))
+            yield
+
+    def give_back(self) -> None:
+        """Give connections of a pool (psycopg's) back, for which others may wait."""
+        if not self:
+            for connection in connections.all(initialized_only=True):
+                if connection.settings_dict["OPTIONS"].get("pool"):
+                    connection.close()
+
+
+def has_pool() -> bool:
+    """Return whether a database of the project has a pool of connections."""
+    return any(each["OPTIONS"].get("pool") for each in connections.databases.values())
 
 
 class DatabaseExecutor(Executor):
@@ -137,18 +160,16 @@ class DatabaseExecutor(Executor):
                 self.over.set_result(None)
 
     def _serve(self) -> None:
-        live = _LiveCursors()
-        with ExitStack() as stack:
-            # Calls that read their result to the end need none of this, and the traceback of an
-            # error may hold on to a cursor until it is collected.
-            for connection in connections.all() if self._iterates else ():
-                stack.enter_context(connection.execute_wrapper(live))
+        live = LiveCursors()
+        # Calls that read their result to the end need none of this, and the traceback of an error
+        # may hold on to a cursor until it is collected.
+        with live.watching() if self._iterates else nullcontext():
             while (item := self._next(live)) is not None:
                 future, call = item
                 _complete(future, partial(_and_give_back, call, live))
                 del item, future, call
 
-    def _next(self, live: _LiveCursors) -> tuple[Future[Any], Callable[[], Any]] | None:
+    def _next(self, live: LiveCursors) -> tuple[Future[Any], Callable[[], Any]] | None:
         with self._lock:
             while not self._work:
                 if self._shutdown:
@@ -190,21 +211,18 @@ def _raise(error: BaseException) -> None:
     raise error
 
 
-def _and_give_back(call: Callable[[], T], live: _LiveCursors) -> T:
+def _and_give_back(call: Callable[[], T], live: LiveCursors) -> T:
     """Run ``call`` and close the connections that must not wait for this thread to be idle.
 
-    A connection of a pool (psycopg's) is one that others wait for. In a test run all are closed:
-    the test's database may be dropped when the test ends, and PostgreSQL refuses to drop one that
-    has a connection.
+    In a test run these are all: the test's database may be dropped when the test ends, and
+    PostgreSQL refuses to drop one that has a connection.
     """
     try:
         return call()
     finally:
-        if not live:
-            everything = in_test_run()
-            for connection in connections.all(initialized_only=True):
-                if everything or connection.settings_dict["OPTIONS"].get("pool"):
-                    connection.close()
+        live.give_back()
+        if in_test_run() and not live:
+            connections.close_all()
 
 
 def _complete(future: Future[Any], call: Callable[[], Any]) -> None:

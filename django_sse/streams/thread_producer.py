@@ -8,6 +8,7 @@ import contextvars
 import logging
 import threading
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections
@@ -15,6 +16,7 @@ from django.db import connections
 from django_sse import conf
 from django_sse.exceptions import EventStreamError, Overloaded
 from django_sse.process import threads
+from django_sse.process.database import LiveCursors, has_pool
 from django_sse.process.lifecycle import Order, at_exit, in_forked_child
 from django_sse.process.request_thread import Surroundings
 from django_sse.streams.sink import UNREPORTED
@@ -136,17 +138,23 @@ class ThreadProducer:
 
     def _iterate(self) -> None:
         iterator: Any = None
+        live = LiveCursors()
         try:
-            iterator = iter(self._source)
-            for item in iterator:
-                self._put(iterator, item)
-                with self._changed:
-                    while self._sink.full and not self._sink.closed:
-                        self._changed.wait(_LOOK)
-                if self._sink.closed:
-                    return
+            with live.watching() if has_pool() else nullcontext():
+                iterator = iter(self._source)
+                for item in iterator:
+                    self._put(iterator, item)
+                    live.give_back()
+                    self._wait_for_room()
+                    if self._sink.closed:
+                        return
         finally:
             close(iterator, self._source)
+
+    def _wait_for_room(self) -> None:
+        with self._changed:
+            while self._sink.full and not self._sink.closed:
+                self._changed.wait(_LOOK)
 
     def _put(self, iterator: Iterator[Any], item: Any) -> None:
         try:

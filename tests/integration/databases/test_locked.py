@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -22,6 +23,7 @@ from django_sse.hub.orphans import Orphans
 from django_sse.log import get_log, sequencer
 from django_sse.log.model import ModelLog
 from django_sse.log.orm import channel_hash
+from django_sse.models import Channel
 from django_sse.runs import store
 from tests.appending import append_to
 from tests.options import Overrides
@@ -219,6 +221,34 @@ async def test_later_calls_wait_behind_a_call_over_several_channels() -> None:
 
 
 # -- callers that leave, and callers that are refused
+
+
+def looks(channel: str, count: int) -> list[bool]:
+    """Whether no transaction had locked the channel's row, each time that this one looked."""
+    found = []
+    for _ in range(count):
+        with transaction.atomic():
+            rows = Channel.objects.filter(name_hash=channel_hash(channel))
+            found.append(bool(rows.select_for_update(skip_locked=True)))
+        time.sleep(0.01)
+    return found
+
+
+@pytest.mark.parametrize("how", ["publish_many", "apublish_many"])
+async def test_a_call_that_waits_for_a_channel_has_not_locked_another(how: str) -> None:
+    make("a")
+    with held("b") as holder:
+        both = [("a", "m"), ("b", "m")]
+        if how == "publish_many":
+            stuck = asyncio.create_task(asyncio.to_thread(publish_many, both))
+            await asyncio.to_thread(until_somebody_waits_for_a_lock)
+        else:
+            (stuck,) = await in_slow_lane(apublish_many(both))
+        # As long as two of its waits: between them it tries "a", too, for a moment.
+        free = await asyncio.to_thread(elsewhere, partial(looks, "a", 200))
+        holder.commit()
+        await stuck
+    assert free.count(False) < len(free) / 10
 
 
 async def test_a_caller_that_leaves_is_not_published_and_those_behind_it_are() -> None:

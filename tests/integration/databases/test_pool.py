@@ -22,18 +22,52 @@ def ask():
         cursor.execute("SELECT 1")
         return cursor.fetchone()[0]
 
+"""
+IN_A_THREAD = """
 from django_sse.process.database import DatabaseExecutor
 
 executor = DatabaseExecutor(iterates=True, idle=60.0)
 print(executor.submit(ask).result(), ask())
 """
+IN_A_GENERATOR = """
+import threading
+from django_sse.streams.thread_producer import ThreadProducer
+
+waits, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+
+def answer():
+    yield ask()
+    yield "it waits"
+    go_on.wait(60)
+    yield ask()
+
+class Sink:
+    closed = full = False
+    got = []
+    def put(self, item):
+        self.got.append(item)
+        if item == "it waits":
+            waits.set()
+    def complete(self, error=None):
+        ended.set()
+
+ThreadProducer(Sink(), answer())
+waits.wait(60)
+other = ask()
+connections["pooled"].close()
+go_on.set()
+ended.wait(60)
+assert Sink.got == [1, "it waits", 1], Sink.got
+print(1, other)
+"""
 
 
+@pytest.mark.parametrize("where", [IN_A_THREAD, IN_A_GENERATOR], ids=["thread", "generator"])
 @pytest.mark.needs("postgres")
-def test_a_thread_gives_its_connection_back_after_each_call() -> None:
+def test_no_thread_keeps_a_connection_between_two_calls_or_items(where: str) -> None:
     with databases.fresh(databases.POSTGRES_URL) as url:
         env = {
             "DJANGO_SETTINGS_MODULE": "tests.settings",
             "DJANGO_SSE_TEST_DATABASE_URL": url,
         }
-        assert run_python(env, "-c", SCRIPT) == "1 1\n"
+        assert run_python(env, "-c", SCRIPT + where) == "1 1\n"

@@ -10,10 +10,11 @@ from django.db import DatabaseError, OperationalError, connection
 
 from django_sse.exceptions import ChannelFinished, LogUnavailable
 from django_sse.log import EventLog, transactions
+from django_sse.log.attempts import Attempt
 from django_sse.log.base import Entry, Kind, Outcome
 from django_sse.log.model import ModelLog
 from django_sse.models import Channel
-from django_sse.wire.cursor import MAX_SEQ
+from django_sse.wire.cursor import MAX_SEQ, Position
 from tests.appending import append_to
 from tests.positions import untagged
 from tests.unit.log.support import (
@@ -141,6 +142,9 @@ def test_behind_the_last_number_nothing_is_published(rows: ModelLog) -> None:
         *(True, False, True, False)
     ]
     assert "last number" in str(more)
+    (head,) = rows.heads(["c"]).values()
+    run = Attempt([entry("c")], Position(head.epoch, head.head, head.head_tag))
+    assert isinstance(rows.append_each([run])[1][0], ChannelFinished)
     orphan(rows, entry("c", "never"))
     with dropped() as heard:
         assert rows.sequence(["c"]) == []

@@ -291,6 +291,15 @@ def test_a_day_old_key_in_the_outbox_is_new(rows: ModelLog) -> None:
     assert EventKey.objects.count() == 1
 
 
+def test_a_key_that_a_clock_of_the_distant_future_has_stored_is_old(rows: ModelLog) -> None:
+    publish("c", "1", key="k")
+    age_keys(rows, -10 * 365 * 86400)
+    assert publish("c", "2", key="k") == id_of("c", 2)
+    assert rows.remove_old_keys() == 0
+    age_keys(rows, -10 * 365 * 86400)
+    assert rows.remove_old_keys() == 1
+
+
 def test_a_commit_whose_answer_is_lost_is_repeated_with_its_key(
     rows: ModelLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:

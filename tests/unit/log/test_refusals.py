@@ -123,6 +123,8 @@ def test_a_read_only_database_is_read(read_only_log: EventLog) -> None:
     assert read_only_log.seq_before(head, read_only_log.now(head) + timedelta(days=1)) == 2
     assert read_only_log.trim_floor(head, count=1) == 1
     assert cursor("c") == str(head.position)
+    # A subscription writes nothing, so the channel need not be there.
+    assert ChannelStream("new").settle()
 
 
 @pytest.mark.parametrize(

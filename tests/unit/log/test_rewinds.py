@@ -99,13 +99,11 @@ async def rewrite(log: EventLog, copy: Copy, how: str, count: int) -> None:
 
 
 @pytest.fixture(params=["publish", "apublish", "another process"])
-def how(request: pytest.FixtureRequest, log: EventLog, configure: Overrides) -> str:
+def how(request: pytest.FixtureRequest, log: EventLog) -> str:
     """The way in which the other events are published after the restore."""
     found: str = request.param
-    if found == "another process":
-        if isinstance(log, MemoryLog):
-            pytest.skip("no other process sees a log in memory")
-        configure(SAFETY_INTERVAL=0.05)
+    if found == "another process" and isinstance(log, MemoryLog):
+        pytest.skip("no other process sees a log in memory")
     return found
 
 
@@ -125,6 +123,9 @@ async def test_a_connected_client_is_reset_once_and_goes_on_in_the_new_log(
         for client in (first, second):
             assert texts(await client.take(EVENTS)) == numbers(1, EVENTS)
         await rewrite(log, copy, how, count)
+        if how == "another process":
+            # Only now: a look between the restore and the last event would see fewer events.
+            get_hub().check_soon()
         for client in (first, second):
             # Without a new event.
             assert reason(await client.next()) == "rewound"

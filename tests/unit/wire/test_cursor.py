@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import string
+import time
 from typing import Any
 
 import pytest
@@ -195,6 +196,14 @@ def test_epochs_are_random_and_make_valid_cursors() -> None:
     assert len(made) == 1000
     assert {len(epoch) for epoch in made} == {EPOCH_LENGTH}
     assert all(Cursor((at(epoch, 1),)).find(epoch) for epoch in made)
+
+
+def test_a_nonce_is_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    for clock in ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter_ns"):
+        monkeypatch.setattr(time, clock, lambda: 1)
+    nonces = {make_nonce() for _ in range(1000)}
+    assert len(nonces) == 1000
+    assert max(nonces).bit_length() == 63
 
 
 def test_a_tag_is_the_lowest_30_bits_of_a_nonce_in_base_32() -> None:
