@@ -31,6 +31,7 @@ APART = 0.4
 
 pytestmark = [
     pytest.mark.needs("uvicorn"),
+    pytest.mark.timeout(900),
     pytest.mark.parametrize(
         "env", [POSTGRES, MARIADB] if FULL else [POSTGRES], indirect=True, ids=lambda s: s.name
     ),
