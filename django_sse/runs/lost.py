@@ -25,6 +25,11 @@ logger = logging.getLogger("django_sse")
 _PATIENCE = 5
 
 
+# The channels of runs that were left, because they were locked. A lock of a vanished host can last
+# for hours, so it is logged once and not at each look.
+_left: set[str] = set()
+
+
 def interval() -> float:
     """Return the seconds between two renewals, and between two looks at the leases."""
     runs = conf.current().RUNS
@@ -77,8 +82,11 @@ def _interrupt(runs: Sequence[Run]) -> int:
     try:
         ends.interrupt(runs)
     except ChannelLocked as error:
-        logger.warning("A run whose process died is left for the next time: %s", error)
+        if error.channel not in _left:
+            _left.add(error.channel)
+            logger.warning("A run whose process died is left for the next time: %s", error)
         return 0
+    _left.clear()
     return len(runs)
 
 

@@ -461,10 +461,15 @@ def test_no_publisher_to_busy_channels_starves(model_log: ModelLog) -> None:
         assert_dense(everything(model_log, name))
 
 
-def test_a_dead_process_whose_run_is_locked_does_not_delay_the_end_of_another() -> None:
+def test_a_dead_process_whose_run_is_locked_does_not_delay_the_end_of_another(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     stuck, other = new_run("user:1"), new_run("user:2")
     with held(stuck.channel):
         die(stuck, other)
         assert [store.state(run)[0] for run in (stuck, other)] == ["", "error"]
+        # A vanished host may keep the lock for hours.
+        die(stuck)
+        assert caplog.text.count("is left for the next time") == 1
     die(stuck)
     assert store.state(stuck)[0] == "error"
