@@ -86,7 +86,7 @@ def _interrupt(runs: Sequence[Run]) -> int:
             _left.add(error.channel)
             logger.warning("A run whose process died is left for the next time: %s", error)
         return 0
-    _left.clear()
+    _left.difference_update(run.channel for run in runs)
     return len(runs)
 
 
