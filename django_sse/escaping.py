@@ -30,10 +30,7 @@ def escaped(text: str, *, keep: str = "") -> str:
 
 
 class EscapingFilter(logging.Filter):
-    """Escapes each message of a logger as a whole, so that no call has to remember it.
-
-    A traceback keeps its line breaks, and therefore those of an exception's text.
-    """
+    """Escapes each message of a logger as a whole, so that no call has to remember it."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Escape the message, and the traceback if there is one."""
@@ -46,11 +43,23 @@ class EscapingFilter(logging.Filter):
         if _UNSAFE.search(message):
             record.msg, record.args = escaped(message), ()
         if record.exc_info and not record.exc_text:
-            text = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
+            chunks = traceback.format_exception(*record.exc_info)
+            safe = [_escaped_chunk(chunk) for chunk in chunks]
             # Formatters use exc_text if it is there. Where nothing is unsafe they make their own.
-            if (safe := escaped(text, keep="\n\t")) != text:
-                record.exc_text = safe
+            if safe != chunks:
+                record.exc_text = "".join(safe).rstrip("\n")
         return True
+
+
+def _escaped_chunk(chunk: str) -> str:
+    """Return a chunk of a traceback, which is a frame or the text of an exception.
+
+    A text begins with the name of the exception's class. Frames and the parts of exception groups
+    are indented, so that their lines cannot be taken for lines of the log.
+    """
+    if chunk[:1] in (" ", "\n"):
+        return escaped(chunk, keep="\n\t")
+    return escaped(chunk.removesuffix("\n"), keep="\t") + "\n"
 
 
 def escape_log() -> None:

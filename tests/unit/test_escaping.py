@@ -85,15 +85,15 @@ async def test_a_request_writes_one_line_into_the_log(written: io.StringIO, erro
 
 
 @pytest.mark.urls(__name__)
-async def test_a_traceback_has_no_more_than_line_breaks(written: io.StringIO) -> None:
+async def test_the_text_of_an_exception_is_one_line_of_its_traceback(written: io.StringIO) -> None:
     response: Any = await AsyncClient().get(f"/fails_late/{quote(PATH)}")
     assert b"event: error" in b"".join([chunk async for chunk in response])
 
     first, *others = written.getvalue().splitlines()
     assert first == f"ERROR The event stream of /fails_late/{ESCAPED_PATH} failed."
     assert others[0] == "Traceback (most recent call last):"
-    assert others[-1] == ESCAPED.replace("\\n", "\n").splitlines()[1]
-    assert written.getvalue().isascii()
+    assert others[-1] == f"ValueError: {ESCAPED}"
+    assert all(line.startswith("  ") for line in others[1:-1])
 
 
 def log(message: str, *args: Any) -> logging.LogRecord:
@@ -109,6 +109,23 @@ def test_what_is_safe_keeps_its_arguments() -> None:
 
 def test_a_percent_sign_of_a_client_is_no_place_for_an_argument() -> None:
     assert log("%s", "%s %d\n").getMessage() == r"%s %d\n"
+
+
+def test_a_chain_and_a_group_of_exceptions_forge_no_line() -> None:
+    try:
+        try:
+            raise ValueError(ATTACK)
+        except ValueError as error:
+            raise ExceptionGroup(ATTACK, [error, KeyError(ATTACK)]) from error
+    except ExceptionGroup as error:
+        error.add_note(ATTACK)
+        record = logging.LogRecord(
+            "django_sse", logging.ERROR, "", 0, "failed", (), (type(error), error, None)
+        )
+    assert EscapingFilter().filter(record)
+    assert record.exc_text
+    assert not [line for line in record.exc_text.splitlines() if line.startswith("WARNING")]
+    assert not set(ATTACK) - set("aWARNING forged[2J\n\r") & set(record.exc_text)
 
 
 class Broken(Exception):
