@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from django.core.handlers.asgi import ASGIRequest
-from django.utils.functional import LazyObject
+
+from django_sse.trust.principals import is_personal
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -70,23 +71,6 @@ def keep_private(request: HttpRequest, headers: ResponseHeaders) -> None:
     """Make a stream private whose view asked who its client is after the response was made."""
     if headers["Cache-Control"] == PUBLIC and is_personal(request):
         headers["Cache-Control"] = PRIVATE
-
-
-def is_personal(request: HttpRequest) -> bool:
-    """Whether the answer may depend on who the client is: the project's code has asked for the
-    session or the user, or the client sent ``Authorization``.
-
-    A view that asks for neither is public, whatever cookies its clients send.
-    """
-    session = getattr(request, "session", None)
-    if getattr(session, "accessed", False) or "Authorization" in request.headers:
-        return True
-    user: Any = getattr(request, "user", None)
-    if isinstance(user, LazyObject):
-        # Of Django's own middleware, which reads the session for it. To look at it here would make
-        # every stream personal. A middleware without a session may have read anything.
-        return session is None
-    return user is not None and bool(user.is_authenticated)
 
 
 def _asks_to_close(request: HttpRequest) -> bool:

@@ -29,3 +29,20 @@ def principal_of(request: HttpRequest | None) -> str | None:
     if (user_id := session.get(SESSION_KEY)) is not None:
         return f"user:{user_id}"
     return None if session.session_key is None else f"session:{session.session_key}"
+
+
+def is_personal(request: HttpRequest) -> bool:
+    """Whether the answer may depend on who the client is: the project's code has asked for the
+    session or the user, or the client sent ``Authorization``.
+
+    A view that asks for neither is public, whatever cookies its clients send.
+    """
+    session = getattr(request, "session", None)
+    if getattr(session, "accessed", False) or "Authorization" in request.headers:
+        return True
+    user: Any = getattr(request, "user", None)
+    if isinstance(user, LazyObject):
+        # Of Django's own middleware, which reads the session for it. To look at it here would make
+        # every stream personal. A middleware without a session may have read anything.
+        return session is None
+    return user is not None and bool(user.is_authenticated)
