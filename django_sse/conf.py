@@ -86,7 +86,8 @@ class Limits:
     None: a quarter of STREAMS_PER_PROCESS, at most 100."""
 
     SYNC_GENERATORS: int = 64
-    """Sync generators that may stream at the same time in one process: each needs a thread."""
+    """Sync generators that may stream at the same time in one process: each needs a thread. One
+    owner may have a quarter of them."""
 
     RUNS_PER_OWNER: int = 20
     """Runs that one user, or one anonymous session, may have in progress; the answer to one more is

@@ -71,6 +71,9 @@ class _Blocking(Driver):
         self._connection = connection
         self.drops = connection.drops
 
+    def acknowledges(self, seconds: float) -> bool:
+        return self._connection.acknowledges(seconds)
+
     def stalled(self) -> None:
         self._connection.drop()
 

@@ -115,6 +115,11 @@ class RunTask:
     # -- for the producer
 
     @property
+    def owner(self) -> str:
+        """See ``Sink``."""
+        return self.run.owner
+
+    @property
     def full(self) -> bool:
         """Whether the generator must pause because it is too far ahead of the log."""
         return self._entries.full

@@ -124,6 +124,11 @@ class GeneratorStream(Stream):
     # -- for the producer
 
     @property
+    def owner(self) -> str | None:
+        """See ``Sink``."""
+        return self.slot.owner if self.slot is not None else None
+
+    @property
     def full(self) -> bool:
         """Whether the producer is as far ahead of its client as it may be."""
         return len(self._buffer) >= _AHEAD or self._size >= self._limit

@@ -11,6 +11,10 @@ class Sink(Protocol):
     """The taker of a producer's items: a stream, or a run."""
 
     @property
+    def owner(self) -> str | None:
+        """Whose share of the threads a sync generator takes; None if the view did not ask."""
+
+    @property
     def full(self) -> bool: ...
 
     @property

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 from django.db import connections
 
 from django_sse import conf
-from django_sse.exceptions import EventStreamError, Overloaded
+from django_sse.exceptions import EventStreamError, Overloaded, TooManyStreams
 from django_sse.process import threads
 from django_sse.process.database import LiveCursors, has_pool
 from django_sse.process.lifecycle import Order, at_exit, in_forked_child
 from django_sse.process.request_thread import Surroundings
 from django_sse.streams.sink import UNREPORTED
 from django_sse.streams.sources import END, GENERATOR, cancelled_inside, close, throw
+from django_sse.trust.limits import share
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -41,9 +42,10 @@ _running: set[ThreadProducer] = set()
 class ThreadProducer:
     """A producer that iterates a sync iterable in a thread of its own.
 
-    A process has at most ``SYNC_GENERATORS`` of them.
+    A process has at most ``SYNC_GENERATORS`` of them, and one owner a share of these.
 
-    Raises ``Overloaded`` at that limit, and when the system refuses a thread.
+    Raises ``Overloaded`` or ``TooManyStreams`` at these limits, and ``Overloaded`` when the system
+    refuses a thread.
     """
 
     own_thread = True
@@ -68,11 +70,18 @@ class ThreadProducer:
 
     def _take_place(self) -> None:
         most = conf.current().LIMITS.SYNC_GENERATORS
+        owner = self._sink.owner
         with _running_lock:
             if len(_running) >= most:
                 raise Overloaded(
                     f"{len(_running)} sync generators are streaming, each in a thread, and "
                     f"SYNC_GENERATORS allows {most}. Raise it, or write them with async def."
+                )
+            own = sum(each._sink.owner == owner for each in _running)
+            if owner is not None and own >= share(most):
+                raise TooManyStreams(
+                    f"{own} sync generators of this owner are streaming, which is its share of "
+                    f"the {most} that SYNC_GENERATORS allows."
                 )
             _running.add(self)
 

@@ -392,6 +392,7 @@ import threading, time
 from django_sse.streams.thread_producer import ThreadProducer
 
 class Nobody:
+    owner = None
     full = closed = wants_turn = True
     def put(self, item): pass
     def fail(self, error): return False

@@ -19,6 +19,7 @@ from django_sse.exceptions import (
     EventTooLarge,
     InexpressibleValue,
     Overloaded,
+    TooManyStreams,
 )
 from django_sse.streams.producers import TaskProducer
 from django_sse.streams.producers import produce as make_producer
@@ -38,6 +39,8 @@ class Basket:
         self.errors: list[BaseException] = []
         self.calls: list[str] = []
         self._changed = threading.Condition()
+
+    owner: str | None = None
 
     @property
     def full(self) -> bool:
@@ -674,6 +677,33 @@ async def test_a_thread_too_many_is_refused_and_a_place_that_is_left_is_free_aga
     last = Basket()
     ThreadProducer(last, numbers_sync(ended))
     await last.wait_for_end()
+
+
+async def test_one_owner_gets_a_quarter_of_the_threads(settings: Any) -> None:
+    settings.DJANGO_SSE = {"LIMITS": {"SYNC_GENERATORS": 8}}
+    await asyncio.to_thread(_join_generator_threads)
+
+    def start(owner: str | None) -> None:
+        sink = Basket(room=1)
+        sink.owner = owner
+        started.append((sink, ThreadProducer(sink, numbers_sync([]))))
+
+    async def end() -> None:
+        while started:
+            sink, producer = started.pop()
+            sink.closed = True
+            producer.stop()
+        await asyncio.to_thread(_join_generator_threads)
+
+    started: list[tuple[Basket, ThreadProducer]] = []
+    for owner in ("user:1", "user:1", "user:2", None, None, None):
+        start(owner)
+    with pytest.raises(TooManyStreams, match="2 sync generators of this owner"):
+        start("user:1")
+    start("user:2")
+    await end()
+    start("user:1")
+    await end()
 
 
 @pytest.mark.usefixtures("one_place")
