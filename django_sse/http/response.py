@@ -10,15 +10,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import async_to_sync
-from django.core.exceptions import RequestDataTooBig
 from django.core.handlers.asgi import ASGIRequest
 from django.core.handlers.wsgi import WSGIRequest
-from django.http import RawPostDataException, StreamingHttpResponse, UnreadablePostError
+from django.http import StreamingHttpResponse
 
 from django_sse.dialects import Dialect
 from django_sse.dialects.plain import DONE, Plain
 from django_sse.http import ahead
 from django_sse.http.headers import CONTENT_TYPE, last_event_id, stream_headers
+from django_sse.http.request_body import drop_body, is_still_read
 from django_sse.http.wsgi import SyncBody
 from django_sse.process.place import Place, may_leave_thread
 from django_sse.process.request_thread import close_request_connections
@@ -105,6 +105,7 @@ class EventStreamResponse(StreamingHttpResponse):
 
     def _heed(self, request: HttpRequest) -> None:
         """Do what the decorator would have done for a view that is not decorated."""
+        drop_body(request)
         if isinstance(request, WSGIRequest) and isinstance(self.stream, GeneratorStream):
             # Under WSGI the body is read when somebody asks for it. A generator would ask on the
             # loop that all streams share, and a client that sends only half of its body would
@@ -256,19 +257,6 @@ async def _nothing() -> AsyncIterator[bytes]:
     await close_request_connections()
     return
     yield
-
-
-def is_still_read(request: HttpRequest) -> bool:
-    """Whether a generator may still need something that Django closes with its request: uploaded
-    files, or a body that the generator reads itself."""
-    if request.content_type == "multipart/form-data":
-        return True
-    try:
-        # From here on the body is in memory, and the generator may read it at any time.
-        request.body  # noqa: B018
-    except (RawPostDataException, RequestDataTooBig, UnreadablePostError):
-        return True
-    return False
 
 
 def report_failure(request: HttpRequest | None, error: BaseException) -> None:

@@ -21,10 +21,10 @@ from django_sse.http.answers import head, no_content
 from django_sse.http.endpoint import Endpoint, request_among
 from django_sse.http.foreign import foreign_start
 from django_sse.http.headers import last_event_id, reconnects
+from django_sse.http.request_body import drop_body, is_still_read
 from django_sse.http.response import (
     EventStreamResponse,
     check_source,
-    is_still_read,
     report_failure,
 )
 from django_sse.process import database, threads
@@ -149,6 +149,7 @@ class ResumableEndpoint(Endpoint):
         ends.check(self.dialect)
         # Read the body now: Django closes its source with the request, and a client that sends only
         # half of it must stop its own request, not the loop.
+        drop_body(request)
         is_still_read(request)
         return None
 

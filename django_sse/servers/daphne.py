@@ -5,6 +5,8 @@ Private names (daphne 4.2, Twisted 26.10):
 - ``send.args[0]``: ``send`` is a ``functools.partial`` that has the ``WebRequest``. Without it,
   and without its ``channel`` and ``registerProducer``, the memory of the process grows with what
   clients do not read, and a stalled client cannot be dropped.
+- ``WebRequest.content``. Without it a request with a large body keeps a temporary file for as long
+  as its stream lasts.
 - ``channel.transport.socket``, below TLS ``transport.transport``. Without it a client that has
   vanished from the network is noticed when the kernel gives up, after 15 minutes.
 - Twisted's signal handlers are functions of ``twisted.*``. Without that name the last frames of
@@ -46,6 +48,9 @@ class DaphneConnection(Connection):
         # Not for each request: Twisted complains of one that ends with its producer.
         if self._request.channel is not None:
             self._request.registerProducer(self, True)
+        # The body, which Django has read: above 100 KB a file, and so a descriptor.
+        if (content := getattr(self._request, "content", None)) is not None:
+            content.close()
         super().begin()
 
     # Twisted's names.
