@@ -78,7 +78,8 @@ class Limits:
     STREAMS_PER_PROCESS: int | None = None
     """Streams that one process may have open; the answer to one more is 503, or ``stream-retry``
     for an EventSource. None: three quarters of the descriptors that the process may open (soft
-    ``RLIMIT_NOFILE``), all but 64 if it may open fewer than 256, and never more than 20,000."""
+    ``RLIMIT_NOFILE``), all but 64 if it may open fewer than 256, and never more than 20,000; with
+    gunicorn's ``gthread`` at most three quarters of its ``--threads``."""
 
     STREAMS_PER_OWNER: int | None = None
     """Streams that one user, or one session, may have open in one process; the answer to one more

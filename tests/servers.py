@@ -82,7 +82,7 @@ KINDS: dict[str, Kind] = {
     # Without TLS on its own port; `args` add another with it, and a certificate.
     "hypercorn-tls": Kind("-m hypercorn --insecure-bind {host}:{port} {asgi}", ("hypercorn",)),
     "gunicorn-gthread": Kind(
-        f"{_GUNICORN} --worker-class gthread --threads 16 {{wsgi}}", ("gunicorn",)
+        f"{_GUNICORN} --worker-class gthread --threads 24 {{wsgi}}", ("gunicorn",)
     ),
     "gunicorn-gevent": Kind(f"{_GUNICORN} --worker-class gevent {{wsgi}}", ("gunicorn", "gevent")),
     # With 16 threads it lets requests wait when 15 are busy.

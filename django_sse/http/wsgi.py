@@ -8,7 +8,9 @@ that a client has left, and a thread that is blocked cannot look.
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextvars import Context
+from functools import cache
 from typing import TYPE_CHECKING
 
 from django_sse.process.background import get_background_loop
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
     from django_sse.servers.base import Connection
     from django_sse.streams.stream import Stream
+
+logger = logging.getLogger("django_sse")
 
 # Seconds between two looks at all clients.
 _LOOK = 0.5
@@ -55,6 +59,7 @@ class SyncBody:
         return await anext(self._body, None)
 
     def _begin(self) -> None:
+        _warn_of(signals.current_server().unfit)
         close_connections()
         self._connection.begin()
         self._stream.driver = _Blocking(self._connection)
@@ -62,6 +67,13 @@ class SyncBody:
         loop.call_soon_threadsafe(signals.listen, loop)
         if self._connection.sees_leave:
             loop.call_soon_threadsafe(_watch, self._stream, self._connection)
+
+
+@cache
+def _warn_of(reason: str | None) -> None:
+    """Log, once a process, why its server should not stream."""
+    if reason is not None:
+        logger.warning(reason)
 
 
 class _Blocking(Driver):

@@ -36,6 +36,13 @@ class Server:
     hears_in_loop = False
     """Whether its event loop hears of the signal, so that no handler can keep it waiting."""
 
+    threads: int | None = None
+    """Threads for requests, of which each stream takes one; None if that is not known, or if
+    streams take none."""
+
+    unfit: str | None = None
+    """Why the server should not stream, and what to do; None if it may."""
+
     def stops(self) -> bool:
         """Whether the server has begun to stop without a signal; from any thread."""
         return False

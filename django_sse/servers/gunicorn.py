@@ -8,6 +8,8 @@ Private names (27.0):
   ``gunicorn.asgi.protocol``, with ``transport``. Without them a stalled client cannot be dropped.
 - ``_sock`` of gevent's sockets (26.9): the socket of Python. Without it gevent's own method is
   called, from another thread than its greenlets'.
+- ``Worker.cfg``, and the modules ``gunicorn.workers.gthread`` and ``sync``. Without them streams
+  may take all threads, and nothing warns of the sync worker.
 - ``ASGIProtocol.worker``, and ``Worker.alive``, also of the object whose method handles SIGTERM.
   Without them streams outlive ``--max-requests``, and gunicorn kills the worker in the end.
 """
@@ -29,6 +31,12 @@ if TYPE_CHECKING:
 
 # The client has closed its side (Linux). The kernel reports a reset without being asked.
 _LEFT = getattr(select, "POLLRDHUP", 0)
+
+_SYNC = (
+    "gunicorn's sync worker serves one client at a time, and is killed when a request takes longer "
+    "than --timeout (30 s). So a stream keeps everybody else waiting, and is cut in the end. Start "
+    "gunicorn with --worker-class gthread --threads 16 (docs/wsgi.md)."
+)
 
 
 class GunicornConnection(TransportConnection):
@@ -75,6 +83,11 @@ class GunicornWorker(Server):
 
     def __init__(self, worker: Any) -> None:
         self._worker = worker
+        modules = {each.__module__ for each in type(worker).__mro__}
+        if "gunicorn.workers.gthread" in modules:
+            self.threads = getattr(getattr(worker, "cfg", None), "threads", None)
+        if "gunicorn.workers.sync" in modules:
+            self.unfit = _SYNC
 
     def stops(self) -> bool:
         return not getattr(self._worker, "alive", True)

@@ -143,11 +143,14 @@ def look() -> None:
     Nothing tells, so the server has to be asked, from any thread. It is found by the handler that
     is installed now; a server that ran earlier in this process is not.
     """
-    handler = signal.getsignal(signal.SIGTERM)
-    if isinstance(handler, _DrainFirst):
-        handler = handler.previous
-    if server_of(handler).stops() or (_worker is not None and _worker.stops()):
+    if current_server().stops() or (_worker is not None and _worker.stops()):
         stopping.drain()
+
+
+def current_server() -> Server:
+    """Return the server that handles SIGTERM in this process; from any thread."""
+    handler = signal.getsignal(signal.SIGTERM)
+    return server_of(handler.previous if isinstance(handler, _DrainFirst) else handler)
 
 
 class _State(Enum):

@@ -1,12 +1,14 @@
 """How many streams a process, and one owner in it, may have.
 
 A stream is a descriptor. A process that has no descriptor left answers nobody, so by default the
-limit is below what the system allows the process.
+limit is below what the system allows the process. Under WSGI a stream is a thread of the server as
+well, and the same holds for the threads.
 """
 
 from __future__ import annotations
 
 from django_sse import conf
+from django_sse.servers import signals
 
 # Descriptors for all else: ordinary requests, databases, files. A quarter of all, because a browser
 # keeps several connections open beside its stream, and at least so many.
@@ -22,7 +24,7 @@ _MOST_OF_OWNER = 100
 def streams_per_process() -> int:
     """Return the number of streams that this process may have."""
     most = conf.current().LIMITS.STREAMS_PER_PROCESS
-    return _below_descriptors() if most is None else most
+    return min(_below_descriptors(), _below_threads()) if most is None else most
 
 
 def streams_per_owner() -> int:
@@ -45,3 +47,8 @@ def _below_descriptors() -> int:
     if limit == RLIM_INFINITY:
         return _MOST
     return max(1, min(_MOST, limit - max(_RESERVE, limit // 4)))
+
+
+def _below_threads() -> int:
+    threads = signals.current_server().threads
+    return _MOST if threads is None else max(1, threads * 3 // 4)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from django_sse.exceptions import Overloaded, TooManyStreams
 from django_sse.process.lifecycle import Order, in_forked_child
+from django_sse.servers import signals
 from django_sse.trust import limits
 
 if TYPE_CHECKING:
@@ -83,11 +84,13 @@ class Slot:
             self._take()
 
     def take_in_thread(self) -> None:
-        """``take`` for a thread."""
+        """``take`` for a thread; it does not wait if it is one of a server that has few of them.
+        Then the client comes back to the room that the clients who are dropped have made."""
         try:
             self._take()
         except TooManyStreams as refused:
-            wait(self._ask(refused), _PATIENCE)
+            few = signals.current_server().threads is not None
+            wait(self._ask(refused), 0 if few else _PATIENCE)
             self._take()
 
     def _take(self) -> None:
@@ -117,7 +120,7 @@ class Slot:
             raise Overloaded(
                 f"This process has {most} open streams, as many as STREAMS_PER_PROCESS allows. "
                 "Start more processes, or raise it together with the limit of open files "
-                "(LimitNOFILE, ulimit -n)."
+                "(LimitNOFILE, ulimit -n), under WSGI with the server's threads."
             )
 
     def give_back(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -12,6 +13,7 @@ from tests.integration.servers.client import Stream, get
 from tests.integration.servers.environment import environment
 from tests.integration.servers.kinds import on
 from tests.integration.servers.notes import Notes
+from tests.looking import eventually
 from tests.servers import Server
 
 pytestmark = pytest.mark.needs("gunicorn", "gevent")
@@ -50,6 +52,25 @@ def test_a_silent_stream_ends_when_its_client_leaves(
         assert stream.next().type == "stream-open"
         assert notes.count(f"{name} closed") == 0
     notes.wait_for(f"{name} closed")
+
+
+def test_a_client_that_reads_nothing_is_dropped(
+    serve: Callable[..., Server], notes: Notes, name: str
+) -> None:
+    env = environment(notes, SEND_TIMEOUT=2.0, HEARTBEAT=0.5)
+    server = serve("gunicorn-gevent", env=env)
+    path = f"/streams/flooding_sync/?name={name}"
+
+    def limited() -> list[int]:
+        found: list[int] = json.loads(get(server, "/slow/state/")[1])["silence_limits"]
+        return found
+
+    with Stream(server, path, receive_buffer=4096) as stalled:
+        stalled.read()
+        assert len(limited()) == 1
+        notes.wait_for(name)
+        # While the client still holds its end.
+        eventually(lambda: limited() == [], limited)
 
 
 @gevent

@@ -391,6 +391,17 @@ def test_uvicorn_stops_when_an_address_is_not_served_any_more(serving: list[bool
     assert server.stops() is not all(serving)
 
 
+def test_gunicorn_says_how_many_threads_it_has_and_why_its_sync_worker_should_not_stream() -> None:
+    config = SimpleNamespace(threads=8)
+    found = {
+        name: server_of(of_module(f"gunicorn.workers.{name}", alive=True, cfg=config).send)
+        for name in ("gthread", "sync", "ggevent", "gasgi")
+    }
+    threads = {name: server.threads for name, server in found.items()}
+    assert threads == {"gthread": 8, "sync": None, "ggevent": None, "gasgi": None}
+    assert [name for name, server in found.items() if server.unfit] == ["sync"]
+
+
 def test_gunicorn_stops_when_its_worker_is_not_alive() -> None:
     worker = of_module("gunicorn.workers.base", alive=False)
     assert server_of(worker.send).stops()
@@ -419,7 +430,16 @@ PRIVATE = [
     (["uvicorn"], "uvicorn.server", "Server", ["self.servers", "def handle_exit"]),
     (["gunicorn"], "gunicorn.asgi.protocol", "ASGIProtocol", ["self.worker", "self.transport"]),
     (["gunicorn"], "gunicorn.asgi.protocol", "BodyReceiver", ["self.protocol", "def receive"]),
-    (["gunicorn"], "gunicorn.workers.base", "Worker", ["self.alive", "def handle_exit"]),
+    (
+        ["gunicorn"],
+        "gunicorn.workers.base",
+        "Worker",
+        ["self.alive", "def handle_exit", "self.cfg"],
+    ),
+    (["gunicorn"], "gunicorn.workers.gthread", "ThreadWorker", ["self.cfg.threads"]),
+    (["gunicorn"], "gunicorn.workers.sync", "SyncWorker", ["def run"]),
+    (["gunicorn"], "gunicorn.http.wsgi", "default_environ", ["gunicorn.socket"]),
+    (["granian"], "granian.server.mp", "MPServer", ["def _spawn_wsgi_worker", "set_sync_signals"]),
     (["daphne"], "daphne.http_protocol", "WebRequest", ["handle_reply"]),
     (["daphne"], "daphne.server", "Server", ["partial(self.handle_reply, protocol)"]),
     (["daphne"], "twisted.web.http", "Request", ["def registerProducer", "self.channel"]),

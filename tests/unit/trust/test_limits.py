@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import resource
+import signal
 
 import pytest
 
 from django_sse.trust.limits import share, streams_per_owner, streams_per_process
 from tests.options import Overrides
+from tests.unit.trust.support import gunicorn_handler
 
 
 @pytest.mark.parametrize(
@@ -22,6 +24,17 @@ def test_the_defaults_leave_descriptors_for_all_else(
     descriptors: int, of_process: int, of_owner: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (descriptors, descriptors))
+    assert (streams_per_process(), streams_per_owner()) == (of_process, of_owner)
+
+
+@pytest.mark.parametrize(
+    ("threads", "of_process", "of_owner"), [(1, 1, 1), (2, 1, 1), (8, 6, 2), (100, 75, 19)]
+)
+def test_the_defaults_leave_threads_of_gunicorn_for_all_else(
+    threads: int, of_process: int, of_owner: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler = gunicorn_handler(threads)
+    monkeypatch.setattr(signal, "getsignal", lambda _: handler)
     assert (streams_per_process(), streams_per_owner()) == (of_process, of_owner)
 
 

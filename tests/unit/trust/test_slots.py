@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 
 import pytest
 
 from django_sse.exceptions import Overloaded, TooManyStreams
 from django_sse.trust import slots
 from django_sse.trust.slots import Slot
+from tests.unit.trust.support import gunicorn_handler
 
 pytestmark = pytest.mark.usefixtures("configure", "_quick")
 
@@ -100,6 +102,22 @@ async def test_a_client_that_vanished_makes_room_for_its_owners_next(in_thread: 
     await (asyncio.to_thread(slot.take_in_thread) if in_thread else slot.take())
     assert slots._of_owner[ME] == {living.slot, slot}
     assert (ghost.heartbeats, living.heartbeats, other.heartbeats) == (1, 1, 0)
+
+
+@pytest.mark.options(STREAMS_PER_OWNER=1)
+async def test_a_thread_of_a_server_that_has_few_of_them_does_not_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    handler = gunicorn_handler(threads=8)
+    monkeypatch.setattr(signal, "getsignal", lambda _: handler)
+    ghost = Client(await taken(ME), vanished=True)
+    with pytest.raises(TooManyStreams):
+        Slot(ME).take_in_thread()
+    async with asyncio.timeout(60):
+        while ME in slots._of_owner:  # noqa: ASYNC110 - nothing notifies
+            await asyncio.sleep(0.01)
+    assert ghost.heartbeats == 1
+    Slot(ME).take_in_thread()
 
 
 @pytest.mark.options(STREAMS_PER_OWNER=1)
