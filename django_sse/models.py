@@ -61,6 +61,11 @@ class Channel(models.Model):
         help_text=_("Highest sequence number that is no longer stored."),
     )
     floor_tag = models.CharField(max_length=TAG_LENGTH, default=NO_TAG, editable=False)
+    floor_created = models.DateTimeField(
+        null=True,
+        editable=False,
+        help_text=_("When the event with that number was created; None if there was none."),
+    )
     state = models.CharField(
         _("state"), max_length=8, choices=State.choices, default=State.OPEN, blank=True
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 
-from django_sse import group_commit
+from django_sse import constants, group_commit
 from django_sse.dialects.plain import PLAIN
 from django_sse.exceptions import ChannelFinished, InvalidCursor, InvalidKey, PublishNotAllowed
 from django_sse.hub.orphans import catch_up
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import ParamSpec, TypeVar
 
-    from django_sse.log.base import Entry
+    from django_sse.log.base import Entry, EventLog
 
     P = ParamSpec("P")
     T = TypeVar("T")
@@ -43,6 +43,14 @@ def _refuse_event_loop(name: str) -> None:
     raise PublishNotAllowed(
         f"{name}() would block the event loop it is called on. Use: await a{name}(...)."
     )
+
+
+def _refuse_transaction(log: EventLog, name: str, arguments: str) -> None:
+    if log.in_transaction():
+        raise PublishNotAllowed(
+            f"{name}() must not be called inside a transaction. Call it after the commit: "
+            f"transaction.on_commit(lambda: {name}({arguments}))."
+        )
 
 
 def _publish(entries: list[Entry]) -> list[str] | None:
@@ -258,11 +266,7 @@ def redact(channel: str, seq: int) -> bool:
     if not isinstance(seq, int):
         raise TypeError(f"seq must be an int, the number in the event's id, not {seq!r:.60}.")
     log = get_log()
-    if log.in_transaction():
-        raise PublishNotAllowed(
-            "redact() must not be called inside a transaction. Call it after the commit: "
-            "transaction.on_commit(lambda: redact(channel, seq))."
-        )
+    _refuse_transaction(log, "redact", "channel, seq")
     done = log.redact(channel, seq)
     # Also if the event was empty already: an earlier call may have failed before it got here.
     look_again([channel])
@@ -272,3 +276,30 @@ def redact(channel: str, seq: int) -> bool:
 async def aredact(channel: str, seq: int) -> bool:
     """``redact`` for coroutines."""
     return await _call(redact, channel, seq)
+
+
+def delete_channel(channel: str) -> int:
+    """Remove all events of ``channel`` for good, from the log and from every process's memory.
+
+    Returns how many there were. The channel's next event goes on counting. If the channel has
+    finished, it stays finished. ``manage.py sse_trim`` removes the row of the channel when its
+    newest event is older than ``RETENTION["AGE"]``; a channel with that name is then a new one.
+
+    Clients that have received all events notice nothing; others get a ``stream-reset``. Raises
+    ``InvalidChannel``, ``LogUnavailable``, and ``PublishNotAllowed`` inside a transaction, as
+    ``redact`` does.
+    """
+    _refuse_event_loop("delete_channel")
+    validate_channel(channel)
+    log = get_log()
+    _refuse_transaction(log, "delete_channel", "channel")
+    # What was committed before this call goes, too.
+    announce(log.sequence([channel], wait=constants.LOCK_WAIT))
+    removed = log.empty(channel)
+    look_again([channel])
+    return removed
+
+
+async def adelete_channel(channel: str) -> int:
+    """``delete_channel`` for coroutines."""
+    return await _call(delete_channel, channel)

@@ -29,18 +29,29 @@ class Attempt(list[Entry]):
 
     It may be passed to ``append_each`` repeatedly. ``nonce`` is the nonce of the rows that it may
     have made, or None if no transaction has tried yet.
+
+    With ``anywhere`` the entries may follow any event of the epoch of ``position``. They must end
+    the channel, because only the end makes sure that a second try appends nothing.
     """
 
-    __slots__ = ("nonce", "position")
+    __slots__ = ("anywhere", "nonce", "position")
 
-    def __init__(self, entries: Iterable[Entry], position: Position) -> None:
+    def __init__(
+        self, entries: Iterable[Entry], position: Position, *, anywhere: bool = False
+    ) -> None:
         super().__init__(entries)
         self.position = position
+        self.anywhere = anywhere
         self.nonce: int | None = None
 
     @property
     def channel(self) -> str:
         return self[0].channel
+
+    def follow(self, head: Position) -> None:
+        """Expect the channel at its present ``head``, if it may be anywhere in that epoch."""
+        if self.anywhere and head.epoch == self.position.epoch:
+            self.position, self.nonce = head, None
 
     @property
     def reached(self) -> Position:

@@ -43,13 +43,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from django_sse.log.empty import empty_epoch
+from django_sse.log.head import Head
+from django_sse.log.retention import Limits
 from django_sse.models import Kind, State
-from django_sse.wire.cursor import NO_TAG, Position, tag_of
+from django_sse.wire.cursor import Position, tag_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from datetime import datetime, timedelta
+
+    from django_sse.log.retention import Swept
 
 __all__ = [
     "Appended",
@@ -105,55 +108,6 @@ class Record(NamedTuple):
 # all fields.
 new_entry: Callable[[tuple[str, str, str, int, str, str]], Entry] = partial(tuple.__new__, Entry)
 new_record: Callable[[tuple[int, str, str, int, int]], Record] = partial(tuple.__new__, Record)
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The state of a channel. ``key`` is the argument of ``read``, valid while the rows exist.
-
-    A channel without a row has the key 0 and an empty epoch.
-    """
-
-    channel: str
-    key: int
-    epoch: str
-    head: int
-    head_tag: str
-    floor: int
-    floor_tag: str
-    state: str
-    redactions: int
-
-    @classmethod
-    def empty(cls, channel: str, minute: int) -> Head:
-        """Return the head of a channel without a row; ``minute`` is ``EventLog.minute()``."""
-        epoch = empty_epoch(channel, minute)
-        return cls(channel, 0, epoch, 0, NO_TAG, 0, NO_TAG, State.OPEN.value, 0)
-
-    @property
-    def position(self) -> Position:
-        """The position after the newest event."""
-        return Position(self.epoch, self.head, self.head_tag)
-
-    @property
-    def start(self) -> Position:
-        """The position before the oldest stored event."""
-        return Position(self.epoch, self.floor, self.floor_tag)
-
-    def may_follow(self, epoch: str, seq: int, tag: str | None) -> bool:
-        """Return whether the log may have been at this position before; ``tag`` is None if unknown.
-
-        If not, the log was wiped or rewound.
-        """
-        if self.epoch != epoch or self.head < seq:
-            return False
-        return self.head > seq or tag is None or tag == self.head_tag
-
-    def tag(self, seq: int) -> str | None:
-        """Return the tag of the event ``seq`` if it is the head or the floor, else None."""
-        if seq == self.head:
-            return self.head_tag
-        return self.floor_tag if seq == self.floor else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,7 +270,7 @@ class EventLog(ABC):
 
         Raises ``ValueError`` for a negative limit.
         """
-        check_limits(age, count)
+        Limits(age, count)
         floor = head.floor if count is None else max(head.floor, head.head - count)
         if age is not None:
             floor = max(floor, self.seq_before(head, self.now(head) - age))
@@ -330,6 +284,28 @@ class EventLog(ABC):
         """
 
     @abstractmethod
+    def sweep(
+        self,
+        limits: Limits,
+        names: Sequence[str] = (),
+        *,
+        spared: Callable[[], Collection[str]] = tuple,
+        dry_run: bool = False,
+    ) -> Swept:
+        """Trim all channels, or those ``names``, and remove rows that are no longer needed.
+
+        No event of the channels in ``spared()`` is removed; it is called after the channels to trim
+        were read. The rows of internal channels stay.
+        """
+
+    @abstractmethod
+    def empty(self, channel: str) -> int:
+        """Remove all stored events of a channel, and have processes drop what they hold of it.
+
+        Returns the number of removed events.
+        """
+
+    @abstractmethod
     def remove_old_keys(self) -> int:
         """Remove the keys that are older than ``KEY_AGE``; return how many there were."""
 
@@ -340,11 +316,3 @@ class EventLog(ABC):
     @abstractmethod
     def redact(self, channel: str, seq: int) -> bool:
         """Replace one event with a tombstone, for good; return False if there is no such event."""
-
-
-def check_limits(age: timedelta | None, count: int | None) -> None:
-    """Raise ``ValueError`` for a negative limit: it would put the floor above the head."""
-    if count is not None and count < 0:
-        raise ValueError(f"The number of events to keep must not be negative, but is {count}.")
-    if age is not None and age.total_seconds() < 0:
-        raise ValueError(f"The age of the events to keep must not be negative, but is {age}.")

@@ -160,6 +160,8 @@ class _Transaction:
     def _try(self, channel: Locked | None, attempt: Attempt) -> Outcome:
         if channel is None:
             return attempt.refused(None, "")
+        if attempt.anywhere:
+            attempt.follow(Position(channel.epoch, channel.head, channel.tag))
         if attempt.position == (channel.epoch, channel.head, channel.tag):
             return _take_attempt(channel, attempt)
         head = Position(channel.epoch, channel.head, channel.tag)

@@ -123,6 +123,17 @@ def lock_all(cursor: CursorWrapper, names: Sequence[str]) -> dict[str, Locked]:
     return fetch(cursor, written.lock, names, make_nonce())
 
 
+def lock_unlocked(cursor: CursorWrapper, names: Sequence[str]) -> dict[str, Locked]:
+    """Lock those channels that no other transaction has locked.
+
+    If the database cannot skip locked rows, it waits for all.
+    """
+    written = statements(cursor.db)
+    if not written.skips_locked:
+        return lock_all(cursor, names)
+    return fetch(cursor, written.lock_free, names, make_nonce())
+
+
 def _is_deferred(connection: BaseDatabaseWrapper) -> bool:
     mode = connection.settings_dict["OPTIONS"].get("transaction_mode")
     return mode is None or mode.upper() == "DEFERRED"

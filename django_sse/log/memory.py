@@ -6,7 +6,6 @@ import threading
 import time
 from bisect import bisect_left
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from django.db import connections, transaction
@@ -14,6 +13,7 @@ from django.utils import timezone
 
 from django_sse import conf
 from django_sse.exceptions import ChannelFinished
+from django_sse.internal_channels import is_internal
 from django_sse.log import keys, transactions
 from django_sse.log.attempts import Attempt
 from django_sse.log.base import (
@@ -26,70 +26,15 @@ from django_sse.log.base import (
     Outcome,
     Page,
     Record,
-    State,
-    check_limits,
 )
+from django_sse.log.memory_channel import MemoryChannel
+from django_sse.log.retention import Limits, Swept
 from django_sse.log.rules import fitting, refuse_after_end, report_dropped
-from django_sse.wire.cursor import NO_TAG, make_epoch, make_nonce, tag_of
+from django_sse.wire.cursor import NO_TAG, make_nonce, tag_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from datetime import datetime, timedelta
-
-
-@dataclass(slots=True)
-class _Channel:
-    name: str
-    key: int
-    epoch: str = field(default_factory=make_epoch)
-    floor: int = 0
-    floor_tag: str = NO_TAG
-    state: str = State.OPEN
-    redactions: int = 0
-    records: list[Record] = field(default_factory=list)
-    created: list[datetime] = field(default_factory=list)
-
-    @property
-    def head(self) -> int:
-        return self.floor + len(self.records)
-
-    @property
-    def head_tag(self) -> str:
-        return tag_of(self.records[-1].nonce) if self.records else self.floor_tag
-
-    def nonce(self, seq: int) -> int | None:
-        index = seq - self.floor - 1
-        return self.records[index].nonce if 0 <= index < len(self.records) else None
-
-    def tag(self, seq: int) -> str | None:
-        nonce = self.nonce(seq)
-        return None if nonce is None else tag_of(nonce)
-
-    def append(self, entry: Entry, nonce: int) -> Record:
-        record = Record(self.head + 1, entry.type, entry.data, entry.kind, nonce)
-        self.records.append(record)
-        now = timezone.now()
-        self.created.append(max(now, self.created[-1]) if self.created else now)
-        if entry.kind == TERMINAL:
-            self.state = entry.state
-        return record
-
-    def appended(self) -> Appended:
-        """Return an empty ``Appended`` for the events that are appended from now on."""
-        return Appended(self.name, self.epoch, self.head_tag, [], self.key)
-
-    def snapshot(self) -> Head:
-        return Head(
-            self.name,
-            self.key,
-            self.epoch,
-            self.head,
-            self.head_tag,
-            self.floor,
-            self.floor_tag,
-            self.state,
-            self.redactions,
-        )
 
 
 class MemoryLog(EventLog):
@@ -104,8 +49,8 @@ class MemoryLog(EventLog):
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._channels: dict[str, _Channel] = {}
-        self._keys: dict[int, _Channel] = {}
+        self._channels: dict[str, MemoryChannel] = {}
+        self._keys: dict[int, MemoryChannel] = {}
         self._next_key = 1
         self._published = keys.KeysInMemory()
 
@@ -116,10 +61,10 @@ class MemoryLog(EventLog):
             self._keys.clear()
             self._published.clear()
 
-    def _channel(self, name: str) -> _Channel:
+    def _channel(self, name: str) -> MemoryChannel:
         channel = self._channels.get(name)
         if channel is None:
-            channel = self._channels[name] = _Channel(name, self._next_key)
+            channel = self._channels[name] = MemoryChannel(name, self._next_key)
             self._keys[self._next_key] = channel
             self._next_key += 1
         return channel
@@ -227,6 +172,7 @@ class MemoryLog(EventLog):
         if channel is None:
             return [], attempt.refused(None, "")
         head = channel.snapshot()
+        attempt.follow(head.position)
         if attempt.position == head.position and not head.state:
             if attempt.nonce is None:
                 attempt.nonce = make_nonce()
@@ -286,18 +232,51 @@ class MemoryLog(EventLog):
         return int(time.time()) // 60
 
     def trim(self, channel: str, *, age: timedelta | None = None, count: int | None = None) -> int:
-        check_limits(age, count)
+        Limits(age, count)
         with self._lock:
             found = self._channels.get(channel)
             if found is None:
                 return 0
-            floor = self.trim_floor(found.snapshot(), age=age, count=count)
-            removed = floor - found.floor
-            if removed:
-                found.floor_tag = tag_of(found.records[removed - 1].nonce)
-            del found.records[:removed], found.created[:removed]
-            found.floor = floor
-            return removed
+            return found.trim(self.trim_floor(found.snapshot(), age=age, count=count))
+
+    def sweep(
+        self,
+        limits: Limits,
+        names: Sequence[str] = (),
+        *,
+        spared: Callable[[], Collection[str]] = tuple,
+        dry_run: bool = False,
+    ) -> Swept:
+        swept = Swept()
+        kept = spared()
+        with self._lock:
+            found = [self._channels.get(name) for name in names or self._channels]
+            for each in [each for each in found if each is not None]:
+                floor = each.floor
+                if each.name not in kept:
+                    floor = self.trim_floor(each.snapshot(), age=limits.age, count=limits.count)
+                swept.events += floor - each.floor
+                unneeded = floor == each.head and self._is_unneeded(each, limits)
+                swept.channels += unneeded
+                if not dry_run:
+                    each.trim(floor)
+                if unneeded and not dry_run:
+                    del self._channels[each.name], self._keys[each.key]
+        return swept
+
+    def _is_unneeded(self, channel: MemoryChannel, limits: Limits) -> bool:
+        age = limits.row_age
+        if age is None or is_internal(channel.name):
+            return False
+        return channel.newest_created < timezone.now() - age
+
+    def empty(self, channel: str) -> int:
+        with self._lock:
+            found = self._channels.get(channel)
+            if found is None:
+                return 0
+            found.redactions += 1
+            return found.trim(found.head)
 
     def remove_old_keys(self) -> int:
         with self._lock:

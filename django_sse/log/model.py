@@ -13,14 +13,18 @@ from django.utils import timezone
 
 from django_sse import conf, constants
 from django_sse.log import batch, keys, locking, outbox, reads, sequencer, transactions, trimming
-from django_sse.log.base import Appended, Entry, EventLog, Head, Kind, Outcome, Page, check_limits
+from django_sse.log.base import Appended, Entry, EventLog, Head, Kind, Outcome, Page
 from django_sse.log.orm import BATCH, DatabaseNow, channel_hash
+from django_sse.log.retention import Limits
 from django_sse.log.rules import refuse_after_end
+from django_sse.log.sweeping import Sweep
 from django_sse.models import Channel, OutboxEvent, StoredEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from datetime import datetime, timedelta
+
+    from django_sse.log.retention import Swept
 
 
 @dataclass
@@ -115,8 +119,11 @@ class ModelLog(EventLog):
     def open(self, channels: Sequence[str]) -> list[Head]:
         found = self.heads(channels)
         if missing := [name for name in channels if name not in found]:
+            # Ask for the heads again after the minute. Otherwise events from before that minute,
+            # which came and were removed with their row, would not make the position too old.
             minute = self.minute()
-            found |= {name: Head.empty(name, minute) for name in missing}
+            empty = {name: Head.empty(name, minute) for name in missing}
+            found |= empty | self.heads(missing)
         return [found[name] for name in channels]
 
     def make(self, channels: Sequence[str]) -> list[Head]:
@@ -146,11 +153,27 @@ class ModelLog(EventLog):
         return reads.minute(self.alias)
 
     def trim(self, channel: str, *, age: timedelta | None = None, count: int | None = None) -> int:
-        check_limits(age, count)
+        Limits(age, count)
         head = self.heads([channel]).get(channel)
         if head is None:
             return 0
         return trimming.trim(self.alias, head, self.trim_floor(head, age=age, count=count))
+
+    def sweep(
+        self,
+        limits: Limits,
+        names: Sequence[str] = (),
+        *,
+        spared: Callable[[], Collection[str]] = tuple,
+        dry_run: bool = False,
+    ) -> Swept:
+        return Sweep(self, limits, spared, dry_run=dry_run).run(names)
+
+    def empty(self, channel: str) -> int:
+        head = self.heads([channel]).get(channel)
+        if head is None:
+            return 0
+        return trimming.trim(self.alias, head, head.head, redactions=F("redactions") + 1)
 
     def remove_old_keys(self) -> int:
         return keys.remove_old(self.alias)

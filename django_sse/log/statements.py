@@ -80,6 +80,10 @@ def _in(count: int) -> str:
     return f"IN ({', '.join(['%s'] * count) or 'NULL'})"
 
 
+def _union(select: str, count: int) -> str:
+    return " UNION ALL ".join([select] * count)
+
+
 def _compiled(
     connection: BaseDatabaseWrapper, function: Func, model: type[Model] = StoredEvent
 ) -> str:
@@ -260,18 +264,36 @@ class Statements:
         return f"SELECT DISTINCT {name} FROM {o} WHERE {name} {_in(count)}"
 
     def remove_from_outbox(self, count: int) -> str:
-        """Delete the outbox rows with these ids.
+        """Delete the outbox rows with these ids."""
+        return self._remove(self._outbox, count)
+
+    def remove_channels(self, count: int) -> str:
+        """Delete the rows of the channels with these keys."""
+        return self._remove(self._channel, count)
+
+    def _remove(self, table: _Table, count: int) -> str:
+        """Build a statement that deletes the rows with these ids.
 
         For a few keys in a list InnoDB reads all of a small table, and a DELETE waits for each row
         that it reads, also for rows of transactions that are still open. Joined to the keys, it
         reads only the rows with these keys.
         """
-        o = self._outbox
         if not self._removes_by_join:
-            return f"DELETE FROM {o} WHERE {o['id']} {_in(count)}"
-        keys = " UNION ALL ".join(["SELECT %s AS id"] * count)
-        by_key = f"{o} o FORCE INDEX (PRIMARY) ON o.{o['id']} = ids.id"
-        return f"DELETE o FROM ({keys}) ids STRAIGHT_JOIN {by_key}"
+            return f"DELETE FROM {table} WHERE {table['id']} {_in(count)}"
+        by_key = f"{table} t FORCE INDEX (PRIMARY) ON t.{table['id']} = ids.id"
+        ids = _union("SELECT %s AS id", count)
+        return f"DELETE t FROM ({ids}) ids STRAIGHT_JOIN {by_key}"
+
+    def remove_events(self, count: int) -> str:
+        """Delete the events of channels up to their floors; parameters: key and floor of each."""
+        e = self._event
+        if not self._removes_by_join:
+            each = f"({e['channel']} = %s AND {e['seq']} <= %s)"
+            return f"DELETE FROM {e} WHERE {' OR '.join([each] * count)}"
+        floors = _union("SELECT %s AS id, %s AS floor", count)
+        by_key = f"t.{e['channel']} = floors.id AND t.{e['seq']} <= floors.floor"
+        index = "FORCE INDEX (django_sse_event_seq)"
+        return f"DELETE t FROM ({floors}) floors STRAIGHT_JOIN {e} t {index} ON {by_key}"
 
     def _store_key(self, *, mysql: bool) -> str:
         k = self._key

@@ -6,13 +6,19 @@ event is gone therefore always finds the floor that explains it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from django.db.models import OuterRef, Subquery
+from django.db.models.functions import Coalesce
 
 from django_sse.log import locking, reads, transactions
+from django_sse.log.orm import DatabaseNow
 from django_sse.models import Channel, StoredEvent
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from django.db.models.expressions import Combinable
 
     from django_sse.log.base import Head
 
@@ -37,8 +43,20 @@ def seq_before(alias: str, head: Head, moment: datetime) -> int:
     return low
 
 
-def trim(alias: str, head: Head, floor: int) -> int:
-    """Remove the events of one channel up to ``floor``; return how many were removed."""
+def created(seq: Any) -> Coalesce:
+    """Return, for an update of channels, when their event ``seq`` was created.
+
+    That is now if the event is missing, because the channel's row must not be removed too early.
+    """
+    events = StoredEvent.objects.filter(channel=OuterRef("pk"), seq=seq).values("created")
+    return Coalesce(Subquery(events[:1]), DatabaseNow())
+
+
+def trim(alias: str, head: Head, floor: int, **also: Combinable) -> int:
+    """Remove the events of one channel up to ``floor``; return how many were removed.
+
+    ``also`` are more fields of the channel to change with the floor.
+    """
     tag = head.tag(floor) or reads.tag(alias, head.key, floor)
     channel = Channel.objects.using(alias).filter(pk=head.key)
     # Without a tag another process has trimmed further meanwhile, and its floor explains the hole.
@@ -48,7 +66,7 @@ def trim(alias: str, head: Head, floor: int) -> int:
 
         def raise_floor() -> None:
             with locking.held(alias, head.channel):
-                lower.update(floor=floor, floor_tag=tag)
+                lower.update(floor_created=created(floor), floor_tag=tag, floor=floor, **also)
 
         locking.patiently(alias, head.channel, raise_floor)
     committed = transactions.run(alias, channel.values_list("floor", flat=True).first) or 0

@@ -66,6 +66,14 @@ class Migration(migrations.Migration):
                 ),
                 ("floor_tag", models.CharField(default="0", editable=False, max_length=6)),
                 (
+                    "floor_created",
+                    models.DateTimeField(
+                        editable=False,
+                        help_text="When the event with that number was created; None if there was none.",
+                        null=True,
+                    ),
+                ),
+                (
                     "state",
                     models.CharField(
                         blank=True,

@@ -147,6 +147,7 @@ def _end(
         heads = store.heads(left)
         ends.over += [run.pk for run in left if run.pk not in heads]
         there = [run for run in left if run.pk in heads]
+        left = []
         if not there:
             break
         # A run that appends faster than this can end it is ended at whatever position.
@@ -154,15 +155,16 @@ def _end(
         groups = [_last(run, heads[run.pk], ending, anywhere=last) for run in there]
         appended, outcomes = append_all(groups)
         announce(appended)
-        left = []
         for run, outcome in zip(there, outcomes, strict=True):
             if isinstance(outcome, Rewound):
                 left.append(run)
             else:
                 ends.take(run, outcome)
+    # Their channels were removed since the last query.
+    ends.over += [run.pk for run in left]
     return ends
 
 
-def _last(run: Run, head: Head, ending: Ending, *, anywhere: bool) -> Sequence[Entry]:
+def _last(run: Run, head: Head, ending: Ending, *, anywhere: bool) -> Attempt:
     entries = last_entries(run.channel, ending.state, last_events(run, head.head, ending))
-    return entries if anywhere else Attempt(entries, head.position)
+    return Attempt(entries, head.position, anywhere=anywhere)

@@ -37,6 +37,8 @@ CALLS: dict[str, Callable[[str], object]] = {
     "acursor": lambda name: django_sse.acursor("c", name),
     "redact": lambda name: django_sse.redact(name, 1),
     "aredact": lambda name: django_sse.aredact(name, 1),
+    "delete_channel": django_sse.delete_channel,
+    "adelete_channel": django_sse.adelete_channel,
     "subscribe": lambda name: django_sse.subscribe("c", name),
     "Subscription": django_sse.Subscription,
 }

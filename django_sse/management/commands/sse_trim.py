@@ -9,18 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from django_sse import conf
 from django_sse.exceptions import ChannelLocked
-from django_sse.log import EventLog, get_log
-from django_sse.management.base import EventStreamCommand, batches, existing
+from django_sse.log import get_log
+from django_sse.log.base import KEY_AGE
+from django_sse.log.retention import Limits
+from django_sse.management.base import EventStreamCommand, existing
 from django_sse.runs import leases, lost, store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
     from django.core.management.base import CommandParser
-
-    from django_sse.log.base import Head
-
-    _Trim = Callable[[EventLog, str, timedelta | None, int | None], int]
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d+)?)([smhdw])", re.ASCII)
@@ -35,7 +31,8 @@ class Command(EventStreamCommand):
         "stream-reset. Without any argument the command also removes runs that ended longer than "
         "RUN_AGE ago, and ends runs whose process has died: it watches all processes for up to "
         "RUNS's LEASE to find them. It always removes keys of publishes that are older than 24 "
-        "hours. It prints how many it removed."
+        "hours, and channels without events whose newest event is older than RETENTION's AGE. It "
+        "prints how many it removed."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -57,37 +54,40 @@ class Command(EventStreamCommand):
         parser.add_argument(
             "--dry-run",
             action="store_true",
-            help="Remove nothing; print how many events would be removed.",
+            help="Remove nothing; print how many would be removed.",
         )
 
     def work(self, options: dict[str, Any]) -> None:
         if not options["dry_run"] and (old := get_log().remove_old_keys()):
             self.stdout.write(f"{old} old keys removed.")
+        limits = self._limits(options)
+        if limits == Limits():
+            self.stdout.write("Nothing to do: RETENTION sets neither AGE nor COUNT.")
+            return
+        log, dry_run = get_log(), options["dry_run"]
+        names = [head.channel for head in existing(log, options["channels"])]
+        # An answer without its beginning would be useless. With a log in memory this process cannot
+        # see other processes' runs.
+        spares_runs = not names and not log.in_memory
+        spared = store.channels_under_way if spares_runs else tuple
+        swept = log.sweep(limits, names, spared=spared, dry_run=dry_run)
+        for channel in swept.locked:
+            self.stderr.write(self.style.WARNING(str(ChannelLocked(channel))))
+        done = "would be removed" if dry_run else "removed"
+        self.stdout.write(f"{swept.events} events {done}.")
+        if swept.channels:
+            self.stdout.write(f"{swept.channels} channels without events {done}.")
+
+    def _limits(self, options: dict[str, Any]) -> Limits:
+        retention = conf.current().RETENTION
         age, count = options["age"], options["count"]
         if age is None and count is None:
             # With a log in memory this process cannot see other processes' runs.
             if not options["channels"] and not get_log().in_memory:
                 self._work_on_runs(options["dry_run"])
-            age, count = _configured()
-        if age is None and count is None:
-            self.stdout.write("Nothing to do: RETENTION sets neither AGE nor COUNT.")
-            return
-        log = get_log()
-        trim = _would_trim if options["dry_run"] else _trim
-        names = [head.channel for head in existing(log, options["channels"])] or _all(log)
-        removed = sum(self._unless_locked(trim, log, name, age, count) for name in names)
-        done = "would be removed" if options["dry_run"] else "removed"
-        self.stdout.write(f"{removed} events {done}.")
-
-    def _unless_locked(
-        self, trim: _Trim, log: EventLog, name: str, age: timedelta | None, count: int | None
-    ) -> int:
-        try:
-            return trim(log, name, age, count)
-        except ChannelLocked as error:
-            # The other channels must still be trimmed.
-            self.stderr.write(self.style.WARNING(str(error)))
-            return 0
+            age, count = _as_age(retention.AGE), retention.COUNT
+        rows = None if retention.AGE is None else max(retention.AGE, KEY_AGE)
+        return Limits(age, count, _as_age(rows))
 
     def _work_on_runs(self, dry_run: bool) -> None:
         if not dry_run and leases.any_run():
@@ -109,37 +109,12 @@ class Command(EventStreamCommand):
             )
 
 
-def _all(log: EventLog) -> Iterable[str]:
-    """Yield all channels except the channels of runs in progress.
-
-    An answer without its beginning would be useless.
-    """
-    for page in batches(log.channels()):
-        # Queried after the page was read: a run's row is stored before its channel, so no run that
-        # began meanwhile is missed.
-        running = set() if log.in_memory else store.channels_under_way()
-        yield from (name for name in page if name not in running)
-
-
-def _configured() -> tuple[timedelta | None, int | None]:
-    retention = conf.current().RETENTION
-    age = retention.AGE
-    return None if age is None else _at_most_a_century(age), retention.COUNT
+def _as_age(seconds: float | None) -> timedelta | None:
+    return None if seconds is None else _at_most_a_century(seconds)
 
 
 def _at_most_a_century(seconds: float) -> timedelta:
     return timedelta(seconds=min(seconds, _LONGEST))
-
-
-def _trim(log: EventLog, channel: str, age: timedelta | None, count: int | None) -> int:
-    return log.trim(channel, age=age, count=count)
-
-
-def _would_trim(log: EventLog, channel: str, age: timedelta | None, count: int | None) -> int:
-    head: Head | None = log.heads([channel]).get(channel)
-    if head is None:
-        return 0
-    return log.trim_floor(head, age=age, count=count) - head.floor
 
 
 def parse_duration(text: str) -> timedelta:

@@ -92,6 +92,15 @@ def age(log: EventLog, channel: str, by: timedelta, up_to: int) -> None:
         rows.update(created=F("created") - by)
 
 
+def age_row(log: EventLog, channel: str, by: timedelta) -> None:
+    """Make a channel without stored events older, as time would."""
+    if isinstance(log, MemoryLog):
+        log._channels[channel].floor_created -= by
+    else:
+        rows = Channel.objects.filter(name=channel)
+        rows.update(created=F("created") - by, floor_created=F("floor_created") - by)
+
+
 # -- other threads
 
 

@@ -6,31 +6,30 @@ Numbers and times are the same in both logs. Only the tags differ.
 from __future__ import annotations
 
 import asyncio
-import json
-import threading
-from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 
-from django_sse import afinish, apublish, finish, publish
+from django_sse import afinish, finish, publish
 from django_sse.hub.channel_stream import ChannelStream
 from django_sse.hub.position import settle
 from django_sse.hub.registry import get_hub
 from django_sse.log import EventLog
 from django_sse.log.base import Head
-from django_sse.log.empty import empty_epoch
 from django_sse.log.memory import MemoryLog
-from django_sse.models import Channel, StoredEvent
+from django_sse.models import StoredEvent
 from django_sse.process.database import run, write
-from django_sse.wire import MessageEvent, make_epoch
-from tests import options
+from django_sse.wire import make_epoch
 from tests.options import Overrides
 from tests.positions import id_of
 from tests.rewinding import Copy
 from tests.unit.hub.support import Client, connected, listening, numbers, texts
+from tests.unit.log import streams
+from tests.unit.log.streams import reason, say
 from tests.unit.log.support import elsewhere, run_python
+
+# Fixtures.
+configure, live = streams.configure, streams.live
 
 pytestmark = [
     pytest.mark.django_db(transaction=True, available_apps=["django_sse"]),
@@ -39,48 +38,11 @@ pytestmark = [
 
 EVENTS = 10
 COUNTS = [1, 3, EVENTS]
-NEVER = 3600.0
-
-
-@pytest.fixture
-def configure(settings: Any, request: pytest.FixtureRequest) -> Iterator[Overrides]:
-    """Changes settings and constants. By default the safety poll never runs."""
-    base = {
-        "HEARTBEAT": NEVER,
-        "SAFETY_INTERVAL": NEVER,
-        "THREAD_IDLE": 0.05,
-        "NOTIFIER": "local",
-    }
-    for change in options.configure(settings, base, request):
-        change()
-        yield change
-
-
-@pytest.fixture
-async def live(configure: Overrides, log: EventLog) -> AsyncIterator[None]:
-    """At the end the library's threads have closed their connections."""
-    yield
-    configure()
-    for thread in threading.enumerate():
-        if thread.name in ("django_sse-reader", "django_sse-writer"):
-            await asyncio.to_thread(thread.join, 60)
-
-
-def reason(event: MessageEvent) -> str:
-    assert event.type == "stream-reset", event
-    assert json.loads(event.data)["channels"] == [0]
-    said: str = json.loads(event.data)["reason"]
-    return said
 
 
 def others(count: int) -> list[str]:
     """The data of the events that replace the last ``count`` events."""
     return [f"other {number}" for number in range(count)]
-
-
-async def say(*data: str) -> list[str]:
-    """Publish each of ``data`` by itself; return the ids."""
-    return [await apublish("a", each) or "" for each in data]
 
 
 async def publish_others(how: str, count: int) -> None:
@@ -308,37 +270,6 @@ def test_a_position_from_before_the_first_event_is_honoured_by_each_of_the_logs(
     assert judged(log, str(head.position)) == ""
     log.trim("a", count=0)
     assert judged(log, str(head.position)) == "trimmed"
-
-
-# -- positions from before the first event
-
-
-def remove(log: EventLog, channel: str) -> None:
-    """Remove the channel's row and events, as ``sse_trim`` does long after its end."""
-    if isinstance(log, MemoryLog):
-        del log._keys[log._channels.pop(channel).key]
-    else:
-        StoredEvent.objects.filter(channel__name=channel).delete()
-        Channel.objects.filter(name=channel).delete()
-
-
-@pytest.mark.usefixtures("configure")
-def test_an_empty_position_is_honoured_for_one_row_of_its_channel(log: EventLog) -> None:
-    def reasons(days: int) -> dict[int, str]:
-        epoch = empty_epoch("a", log.minute() - days * 24 * 60)
-        return settle(log, ["a", "b"], f"{epoch}-0-0.{b}", "now").resets
-
-    b = publish("b", "1")
-    assert reasons(days=6) == {}
-    publish("a", "1")
-    assert finish("a")
-    assert reasons(days=6) == {}
-    log.trim("a", count=0)
-    assert reasons(days=6) == {0: "trimmed"}
-    remove(log, "a")
-    publish("a", "of the second row")
-    assert reasons(days=6) == {}
-    assert reasons(days=8) == {0: "trimmed"}
 
 
 # -- what a client made up

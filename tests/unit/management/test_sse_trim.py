@@ -11,7 +11,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from django_sse import publish, publish_many
+from django_sse import delete_channel, publish, publish_many
 from django_sse.log import get_log
 from django_sse.log.model import ModelLog
 from django_sse.management.commands.sse_trim import parse_duration
@@ -19,6 +19,7 @@ from django_sse.models import Channel, EventKey, Lease, Run, StoredEvent
 from django_sse.runs import leases, lost, store
 from django_sse.testing import memory_log, published
 from tests.options import Overrides
+from tests.positions import id_of
 from tests.unit.log.support import elsewhere
 from tests.unit.management.support import complaints, run
 from tests.unit.runs.support import new_run, say
@@ -147,6 +148,60 @@ def test_a_dry_run_measures_age_by_the_logs_clock(monkeypatch: pytest.MonkeyPatc
 
     assert run("sse_trim", "--age", "12h", "--dry-run") == "1 events would be removed.\n"
     assert run("sse_trim", "--age", "12h") == "1 events removed.\n"
+
+
+# -- channels without events
+
+
+@pytest.mark.parametrize("arguments", [(), ("--count", "5"), ("--age", "1h"), ("old", "room")])
+def test_channels_whose_newest_event_is_too_old_go_with_their_rows(
+    arguments: tuple[str, ...],
+) -> None:
+    fill("old", 9 * DAY, 8 * DAY)
+    fill("room", 9 * DAY, HOUR)
+    delete_channel("old")
+
+    removed = "0" if "--count" in arguments else "2" if "--age" in arguments else "1"
+    told = run("sse_trim", *arguments, "--dry-run")
+    assert told.endswith("1 channels without events would be removed.\n")
+    assert run("sse_trim", *arguments) == (
+        f"{removed} events removed.\n1 channels without events removed.\n"
+    )
+    assert [channel.name for channel in Channel.objects.all()] == ["room"]
+
+
+def test_the_row_goes_by_the_settings_whatever_age_is_asked_for(settings: Any) -> None:
+    fill("room", 2 * DAY)
+    assert run("sse_trim", "--age", "1d") == "1 events removed.\n"
+    assert Channel.objects.exists()
+
+    settings.DJANGO_SSE = {"RETENTION": {"AGE": None, "COUNT": 5}}
+    assert "channels" not in run("sse_trim")
+    settings.DJANGO_SSE = {"RETENTION": {"AGE": 86400}}
+    assert "1 channels without events removed.\n" in run("sse_trim")
+
+
+def test_the_row_stays_as_long_as_a_key_of_its_events(settings: Any) -> None:
+    settings.DJANGO_SSE = {"RETENTION": {"AGE": 3600}}
+    fill("room", 23 * HOUR)
+    publish("keyed", "1", key="k")
+    StoredEvent.objects.update(created=timezone.now() - 23 * HOUR)
+    EventKey.objects.update(created=timezone.now() - 23 * HOUR)
+    first = id_of("keyed", 1)
+
+    assert run("sse_trim") == "2 events removed.\n"
+    assert publish("keyed", "again", key="k") == first
+    Channel.objects.update(floor_created=timezone.now() - 25 * HOUR)
+    assert "2 channels" in run("sse_trim")
+
+
+def test_rows_of_runs_go_with_their_runs(settings: Any) -> None:
+    settings.DJANGO_SSE = {"RETENTION": {"AGE": 86400, "RUN_AGE": 30 * 86400}}
+    kept = a_run(ended=9 * DAY)
+    StoredEvent.objects.update(created=timezone.now() - 9 * DAY)
+
+    assert "channels" not in run("sse_trim")
+    assert store.state(kept) == ("", 1)
 
 
 def test_a_log_without_channels_is_trimmed() -> None:

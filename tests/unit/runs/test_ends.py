@@ -186,6 +186,32 @@ def test_an_end_counts_what_the_run_says_meanwhile(
     assert how(run) == ("aborted", True)
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["removed", "removed and made again"])
+@pytest.mark.parametrize("tries", [0, 1, 2])
+def test_a_channel_that_is_removed_while_its_run_is_ended_is_not_made_again(
+    monkeypatch: pytest.MonkeyPatch, tries: int, again: bool
+) -> None:
+    run = create()
+    heads, left = store.heads, tries
+
+    def heads_and_a_word(runs: Any) -> dict[Any, Head]:
+        nonlocal left
+        found = heads(runs)
+        if left > 0:
+            say(run, "a word")
+        elif found:
+            Channel.objects.filter(name=run.channel).delete()
+            if again:
+                append_to(get_log(), [entry(run.channel, "of somebody else")])
+        left -= 1
+        return found
+
+    monkeypatch.setattr(store, "heads", heads_and_a_word)
+    assert ends.stop(run) is False
+    assert [data for _, data in said(run)] == (["of somebody else"] if again else [])
+    assert how(run) == ("error", True)
+
+
 # -- a process that died
 
 

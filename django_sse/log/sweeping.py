@@ -1,0 +1,258 @@
+"""Trimming many channels, and removing the rows of those that are no longer needed.
+
+A site may have 100,000 channels, most of which have nothing to trim. So the database finds the
+others, some thousand channels at a time, and channels that lose all their events do so together.
+
+A row is removed while it is locked. A publish that waits for it then finds no row and makes a new
+one, with a new epoch.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from django.db import connections
+from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from django_sse.exceptions import ChannelLocked
+from django_sse.internal_channels import is_internal
+from django_sse.log import transactions
+from django_sse.log.base import Head
+from django_sse.log.locked import lock_unlocked
+from django_sse.log.orm import BATCH, DatabaseNow, channel_hash
+from django_sse.log.retention import Swept
+from django_sse.log.statements import statements
+from django_sse.log.trimming import created
+from django_sse.models import Channel, OutboxEvent, StoredEvent
+from django_sse.wire.cursor import MAX_SEQ
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from datetime import datetime, timedelta
+
+    from django.db.backends.utils import CursorWrapper
+    from django.db.models import QuerySet
+
+    from django_sse.log.model import ModelLog
+    from django_sse.log.retention import Limits
+
+    Channels = QuerySet[Channel]
+    T = TypeVar("T")
+
+# The number of channels that one query examines.
+_EXAMINED = 2000
+# The most channels that one transaction empties, and the most events that they have together.
+_EMPTIED = 200
+_EVENTS = 1000
+
+_FIELDS = ("name", "pk", "epoch", "head", "head_tag", "floor", "floor_tag", "state", "redactions")
+_HAS_EVENTS = Q(head__gt=F("floor"))
+
+
+class _Due(NamedTuple):
+    """A channel with events to remove; ``whole`` if these are all that it has."""
+
+    head: Head
+    whole: bool
+
+    @property
+    def stored(self) -> int:
+        return self.head.head - self.head.floor
+
+
+class Sweep:
+    """One walk over the channels of ``log``; see ``EventLog.sweep``."""
+
+    def __init__(
+        self, log: ModelLog, limits: Limits, spared: Callable[[], Collection[str]], *, dry_run: bool
+    ) -> None:
+        self._log, self._alias, self._limits = log, log.alias, limits
+        self._spared, self._dry_run = spared, dry_run
+        self._rows = Channel.objects.using(log.alias)
+        self._now = self._run(self._clock)
+        self._swept = Swept()
+
+    def run(self, names: Sequence[str]) -> Swept:
+        """Sweep the channels ``names``, or all of them if it is empty."""
+        for page in self._named(names) if names else self._pages():
+            due = self._due(page)
+            if self._dry_run:
+                self._swept.events += sum(map(self._would_go, due))
+            else:
+                self._trim(due)
+            self._remove_rows(page)
+        return self._swept
+
+    def _run(self, work: Callable[[], T]) -> T:
+        return transactions.run(self._alias, work)
+
+    def _clock(self) -> datetime:
+        now = self._rows.order_by("pk").values_list(DatabaseNow(), flat=True).first()
+        # Without a channel there is nothing to sweep, so any clock will do.
+        return now or timezone.now()
+
+    # -- the walk
+
+    def _pages(self) -> Iterator[Channels]:
+        after: int | None = 0
+        while after is not None:
+            page = self._rows.filter(pk__gt=after)
+            keys = page.order_by("pk").values_list("pk", flat=True)
+            after = self._run(keys[_EXAMINED - 1 : _EXAMINED].first)
+            yield page if after is None else page.filter(pk__lte=after)
+
+    def _named(self, names: Sequence[str]) -> Iterator[Channels]:
+        for some in _batches(names, BATCH):
+            yield self._rows.filter(name_hash__in=[channel_hash(name) for name in some])
+
+    # -- events
+
+    def _due(self, page: Channels) -> list[_Due]:
+        count, age = self._limits.count, self._limits.age
+        # A trim that was interrupted has left events below its floor.
+        due = Q(floor__gt=0) & Q(Exists(_events().filter(seq__lte=OuterRef("floor"))))
+        if count is not None:
+            due |= Q(stored__gt=min(count, MAX_SEQ))
+        if age is not None:
+            due |= _HAS_EVENTS & self._is_old(OuterRef("floor") + 1, age)
+        whole = Case(When(self._all_goes(), then=Value(True)), default=Value(False))
+        rows = page.alias(stored=F("head") - F("floor")).filter(due).order_by("pk")
+        found = rows.values_list(*_FIELDS, whole)
+        channels = [_Due(Head(*row[:-1]), row[-1]) for row in self._run(lambda: list(found))]
+        if any(is_internal(each.head.channel) for each in channels):
+            # After the query: a run has its row before its channel has one.
+            spared = self._spared()
+            return [each for each in channels if each.head.channel not in spared]
+        return channels
+
+    def _is_old(self, seq: Any, age: timedelta) -> Q:
+        """Return whether the event ``seq`` is older than ``age``. One that is missing is."""
+        return Q(~Exists(_events().filter(seq=seq, created__gte=self._now - age)))
+
+    def _all_goes(self) -> Q:
+        """Return whether the limits remove all events of a channel that has some."""
+        if self._limits.count == 0:
+            return _HAS_EVENTS
+        if self._limits.age is None:
+            return Q(pk__in=[])
+        return _HAS_EVENTS & self._is_old(OuterRef("head"), self._limits.age)
+
+    def _would_go(self, due: _Due) -> int:
+        if due.whole:
+            return due.stored
+        limits = self._limits
+        floor = self._log.trim_floor(due.head, age=limits.age, count=limits.count)
+        return floor - due.head.floor
+
+    def _trim(self, due: Sequence[_Due]) -> None:
+        emptied: set[int] = set()
+        for some in _groups(each for each in due if each.whole and each.stored <= _EVENTS):
+            floors = self._run(partial(_empty, self._alias, some))
+            if floors:
+                self._swept.events += self._run(partial(_remove_events, self._alias, floors))
+                emptied.update(floors)
+        for each in due:
+            if each.head.key not in emptied:
+                self._trim_alone(each.head.channel)
+
+    def _trim_alone(self, channel: str) -> None:
+        limits = self._limits
+        try:
+            self._swept.events += self._log.trim(channel, age=limits.age, count=limits.count)
+        except ChannelLocked:
+            self._swept.locked.append(channel)
+
+    # -- rows
+
+    def _remove_rows(self, page: Channels) -> None:
+        if self._limits.row_age is None:
+            return
+        heads = self._unneeded(page, self._limits.row_age)
+        if self._dry_run:
+            self._swept.channels += len(heads)
+            return
+        for some in _batches(heads, BATCH):
+            self._swept.channels += self._run(partial(_remove, self._alias, some))
+
+    def _unneeded(self, page: Channels, row_age: timedelta) -> list[Head]:
+        """Return the channels whose rows can go. Internal ones go with what they belong to."""
+        unneeded = Q(head=F("floor"), newest__lt=self._now - row_age)
+        if self._dry_run:
+            unneeded |= self._all_goes() & self._is_old(OuterRef("head"), row_age)
+        in_outbox = OutboxEvent.objects.filter(name_hash=OuterRef("name_hash"))
+        rows = page.alias(newest=Coalesce("floor_created", "created")).filter(unneeded)
+        found = rows.filter(~Exists(in_outbox)).order_by("pk").values_list(*_FIELDS)
+        heads = [Head(*row) for row in self._run(lambda: list(found))]
+        return [head for head in heads if not is_internal(head.channel)]
+
+
+def _events() -> QuerySet[StoredEvent]:
+    """Return the events of the channel of an outer query."""
+    return StoredEvent.objects.filter(channel=OuterRef("pk"))
+
+
+def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _groups(due: Iterable[_Due]) -> Iterator[list[Head]]:
+    """Yield channels that one transaction may empty, each with at most ``_EVENTS`` events."""
+    group: list[Head] = []
+    events = 0
+    for each in due:
+        if group and (len(group) == _EMPTIED or events + each.stored > _EVENTS):
+            yield group
+            group, events = [], 0
+        group.append(each.head)
+        events += each.stored
+    if group:
+        yield group
+
+
+def _lock_unchanged(cursor: CursorWrapper, heads: Sequence[Head]) -> list[Head]:
+    """Lock the channels that are free; return those that still are as they were, with nothing in
+    the outbox."""
+    locked = lock_unlocked(cursor, [head.channel for head in heads])
+    found = [(head, locked[head.channel]) for head in heads if head.channel in locked]
+    return [
+        head
+        for head, now in found
+        if head.position == (now.epoch, now.head, now.tag) and not now.pending
+    ]
+
+
+def _empty(alias: str, heads: Sequence[Head]) -> dict[int, int]:
+    """Raise the floors of channels to their heads; return the floors by the channels' keys.
+
+    Leaves out channels that are locked or were appended to.
+    """
+    with transactions.read_committed(alias), connections[alias].cursor() as cursor:
+        floors = {head.key: head.head for head in _lock_unchanged(cursor, heads)}
+        # Another sweep may have emptied them, and removed the events that tell their age.
+        Channel.objects.using(alias).filter(pk__in=floors, floor__lt=F("head")).update(
+            floor_created=created(OuterRef("head")), floor_tag=F("head_tag"), floor=F("head")
+        )
+    return floors
+
+
+def _remove_events(alias: str, floors: dict[int, int]) -> int:
+    with connections[alias].cursor() as cursor:
+        sql = statements(cursor.db).remove_events(len(floors))
+        cursor.execute(sql, [value for pair in floors.items() for value in pair])
+        return int(cursor.rowcount)
+
+
+def _remove(alias: str, heads: Sequence[Head]) -> int:
+    """Remove the rows of empty channels; return how many.
+
+    Leaves out channels that are locked, and those that were appended to.
+    """
+    with transactions.read_committed(alias), connections[alias].cursor() as cursor:
+        keys = [head.key for head in _lock_unchanged(cursor, heads)]
+        if keys:
+            cursor.execute(statements(cursor.db).remove_channels(len(keys)), keys)
+    return len(keys)
