@@ -184,11 +184,11 @@ def values() -> Iterator[Upstream]:
 def answers() -> Iterator[Upstream]:
     done = b"data: [DONE]\n\n"
     yield Upstream("chat: long texts", lambda _: chat({"content": "a\n" * (ROOM // 4)}), CHAT, done)
-    texts = chat(*[{"content": "a"}] * (MAX_VALUES // 3 - 5))
+    texts = chat(*[{"content": "a"}] * (MAX_VALUES // 4 - 5))
     yield Upstream("chat: many texts in an event", always(texts), CHAT, done)
     yield Upstream("chat: a call an event", lambda number: chat(call(number)), CHAT, done)
     calls = chat(*[call(number) for number in range(MAX_CALLS)])
-    pieces = chat(*[{"tool_calls": [{"index": 0, "function": {"arguments": " "}}]}] * 2000)
+    pieces = chat(*[{"tool_calls": [{"index": 0, "function": {"arguments": " "}}]}] * 1000)
     yield Upstream("chat: all calls in an event", after(calls, pieces), CHAT, done)
     more = chat(*[call(number) for number in range(MAX_CALLS + 100)])
     yield Upstream("chat: too many calls in an event", always(more), CHAT, done)

@@ -19,7 +19,7 @@ from django_sse.dialects.cleaning import clean
 MAX_DEPTH: Final = 128
 #: Values in one text, counting all arrays, objects and their members. Parsing them takes a few ms,
 #: and 15 ms if every name and text in them has to be cleaned.
-MAX_VALUES: Final = 12_000
+MAX_VALUES: Final = 10_000
 #: Digits in a row outside of strings. ``int`` takes time quadratic in them.
 MAX_DIGITS: Final = 400
 

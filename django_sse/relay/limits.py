@@ -18,7 +18,7 @@ MAX_SILENCE: Final = 600.0
 
 # The time after which the other tasks of the event loop get a turn. One event can take another
 # 15 ms (django_sse.dialects.json_text), and a step on the loop may take 20 ms.
-_TURN: Final = 0.002
+_TURN: Final = 0.001
 
 _T = TypeVar("_T")
 

@@ -146,7 +146,8 @@ class Decoder:
         if start < len(chunk):
             *lines, rest = chunk[start:].split(b"\n")
             for line in lines:
-                self._parse_line(line, events)
+                if not line.startswith(b":"):
+                    self._parse_line(line, events)
             self._extend_line(rest)
 
     def _resume(self, chunk: bytes, events: list[MessageEvent]) -> int:
@@ -157,7 +158,7 @@ class Decoder:
             line = bytes(self._line)
             self._line.clear()
             if self._at_start:
-                self._at_start = False
+                self._at_start = self._in_event = False
                 line = line.removeprefix(_BOM)
             self._parse_line(line, events)
             start = end + 1
@@ -189,6 +190,12 @@ class Decoder:
             )
 
     def _parse_line(self, line: bytes, events: list[MessageEvent]) -> None:
+        if line.startswith(b":"):
+            # After a comment between two events no buffer has anything, so the decoder is between
+            # events again, where it is fastest.
+            fields = self._type != "message" or self._id_buffer != self.last_event_id
+            self._in_event = fields or self._data is not None
+            return
         if line:
             self._in_event = True
             self._parse_field(line)
