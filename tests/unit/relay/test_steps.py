@@ -7,7 +7,7 @@ import gzip
 import json
 import sys
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -34,9 +34,13 @@ def chat(*deltas: dict[str, Any]) -> bytes:
     return data({"choices": [{"index": 0, "delta": delta} for delta in deltas]})
 
 
-def chat_call(number: int, arguments: str = "{}") -> dict[str, Any]:
+def chat_calls(numbers: Iterable[int], arguments: str = "{}") -> dict[str, Any]:
     function = {"name": "f", "arguments": arguments}
-    return {"tool_calls": [{"index": number, "id": f"c{number}", "function": function}]}
+    return {"tool_calls": [{"index": i, "id": f"c{i}", "function": function} for i in numbers]}
+
+
+def chat_call(number: int, arguments: str = "{}") -> dict[str, Any]:
+    return chat_calls([number], arguments)
 
 
 def named(**fields: Any) -> bytes:
@@ -185,7 +189,7 @@ def test_an_id_is_compared_with_few_others() -> None:
 @pytest.mark.parametrize(
     ("dialect", "body", "limit"),
     [
-        ("openai-chat", chat(*[chat_call(i) for i in range(1050)]), "calls"),
+        ("openai-chat", chat(chat_calls(range(MAX_CALLS + 1))), "calls"),
         ("openai-chat", b"".join(chat(chat_call(i)) for i in range(1100)), "calls"),
         ("openai-chat", chat(chat_call(0, "x" * 600_000)) * 2, "arguments"),
         ("anthropic", b'data: {"a":' + b"[" * 200 + b"]" * 200 + b"}\n\n", "json"),
