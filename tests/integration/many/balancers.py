@@ -27,19 +27,37 @@ from tests.servers import HOST, ReservedPort
 DEPLOY = ROOT / "docs" / "deploy"
 
 
+def replaced(text: str, old: str, new: str) -> str:
+    """`text` with `new` in the one place where it has `old`."""
+    assert text.count(old) == 1, f"{old!r} is {text.count(old)} times in\n{text}"
+    return text.replace(old, new)
+
+
 class Balancer(ABC):
     """A process of its own in a directory of its own, in the foreground; killed at the end."""
 
     program: str
     config: str
+    limit = ""
+    """What stands before the number of requests of one address, which is here that of all."""
+    headers: str
+    """What stands before the seconds that a client has for its headers."""
 
-    def __init__(self, ports: Sequence[int]) -> None:
+    def __init__(
+        self, ports: Sequence[int], *, requests: int = 10_000, patience: int | None = None
+    ) -> None:
+        """``requests``: of one address; ``patience``: seconds for a client's headers."""
         self._directory = Path(tempfile.mkdtemp(prefix=f"django-sse-{self.program}-"))
         self._listen = ReservedPort()
         self._ports = list(ports)
         self._running = Program(self._directory / "output.log")
         self.path = self._directory / self.config
-        self.path.write_text(self.text((DEPLOY / self.config).read_text()))
+        documented = (DEPLOY / self.config).read_text()
+        if self.limit:
+            documented = replaced(documented, self.limit + "200", f"{self.limit}{requests}")
+        if patience is not None:
+            documented = replaced(documented, self.headers + "10s", f"{self.headers}{patience}s")
+        self.path.write_text(self.text(documented))
 
     @property
     def port(self) -> int:
@@ -134,6 +152,8 @@ http {{
 class Nginx(Balancer):
     program = "nginx"
     config = "nginx.conf"
+    limit = "limit_conn requests "
+    headers = "client_header_timeout "
 
     def text(self, documented: str) -> str:
         line = "    server 127.0.0.1:{port} max_fails=1 fail_timeout=5s;\n"
@@ -161,6 +181,8 @@ class Nginx(Balancer):
 class HAProxy(Balancer):
     program = "haproxy"
     config = "haproxy.cfg"
+    limit = "sc0_conn_cur gt "
+    headers = "timeout http-request "
 
     def text(self, documented: str) -> str:
         text = self.with_servers(documented, "    server web{n} 127.0.0.1:{port}\n")
@@ -179,11 +201,13 @@ class HAProxy(Balancer):
 class Caddy(Balancer):
     program = "caddy"
     config = "Caddyfile"
+    headers = "read_header "
 
     def text(self, documented: str) -> str:
         text = self.with_servers(documented, "\t\tto 127.0.0.1:{port}\n")
         # Its administration listens on a port that is the same for all.
-        return "{\n\tadmin off\n}\n" + text.replace(":80 {", f"http://{HOST}:{self.port} {{")
+        text = replaced(text, "{\n\tservers {", "{\n\tadmin off\n\tservers {")
+        return replaced(text, ":80 {", f"http://{HOST}:{self.port} {{")
 
     def check_command(self) -> list[str]:
         return self._command("validate")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack, closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from django_sse.wire import Decoder, MessageEvent
 from tests.integration.many.balancers import DEPLOY, Balancer, Caddy, HAProxy, Nginx
 from tests.integration.servers.environment import environment
 from tests.integration.servers.notes import Notes
+from tests.looking import eventually
 from tests.requirements import require
 from tests.servers import HOST, ReservedPort, Server
 
@@ -156,11 +159,54 @@ def test_a_stream_that_no_server_can_answer_is_told_to_come_back(
     assert retry is not None and 2000 <= int(retry[1]) <= 7000
 
 
+@pytest.fixture
+def limited(kind: type[Balancer], server: Server) -> Iterator[Balancer]:
+    """It lets one address have two requests at the same time, and waits a second for headers."""
+    with kind([server.port], requests=2, patience=1) as balancer:
+        yield balancer
+
+
+def test_one_address_has_only_so_many_requests_at_the_same_time(
+    limited: Balancer, client: httpx.Client
+) -> None:
+    if not limited.limit:
+        pytest.skip(f"{limited.program} has no such limit")
+    with ExitStack() as crowd:
+        streams = [
+            events(
+                crowd.enter_context(
+                    client.stream("GET", url(limited, "/channels/any/"), headers=STREAM)
+                )
+            )
+            for _ in range(2)
+        ]
+        assert [next(stream).type for stream in streams] == ["stream-open"] * 2
+        refused = client.get(url(limited, "/channels/any/"), headers=STREAM)
+        assert refused.status_code == 200
+        assert [event.type for event in Decoder().feed(refused.content)] == ["stream-retry"]
+        assert client.get(url(limited, "/ok/")).status_code in {429, 503}
+    eventually(lambda: client.get(url(limited, "/ok/")).status_code == 200, lambda: "refused")
+
+
+def test_a_client_that_sends_half_of_its_headers_is_dropped(limited: Balancer) -> None:
+    with closing(socket.create_connection((HOST, limited.port), timeout=TIMEOUT)) as connection:
+        connection.sendall(b"GET /ok/ HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
+        answer = b""
+        with suppress(ConnectionResetError):
+            while chunk := connection.recv(1 << 16):
+                answer += chunk
+    assert answer == b"" or answer.split()[1] == b"408"
+
+
 class Mirror(BaseHTTPRequestHandler):
-    """Answers with the scheme that the proxy names: what Django takes for true."""
+    """Answers with what the proxy says of the client: what Django takes for true."""
 
     def do_GET(self) -> None:
-        body = ", ".join(self.headers.get_all("X-Forwarded-Proto", [])).encode()
+        said = [
+            ", ".join(self.headers.get_all(name, []))
+            for name in ("X-Forwarded-Proto", "X-Forwarded-For")
+        ]
+        body = " ".join(said).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -180,27 +226,46 @@ def mirror() -> Iterator[int]:
         thread.join()
 
 
-@pytest.mark.parametrize("claimed", [{}, {"X-Forwarded-Proto": "https"}], ids=["plain", "claims"])
-def test_a_client_cannot_claim_to_come_over_https(
+CLAIMS = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.1"}
+
+
+@pytest.mark.parametrize("claimed", [{}, CLAIMS], ids=["plain", "claims"])
+def test_a_client_cannot_claim_another_address_or_https(
     kind: type[Balancer], mirror: int, client: httpx.Client, claimed: dict[str, str]
 ) -> None:
     with kind([mirror]) as balancer:
-        assert client.get(url(balancer, "/"), headers=claimed).text == "http"
+        assert client.get(url(balancer, "/"), headers=claimed).text == f"http {HOST}"
+
+
+def unit(directory: Path) -> Path:
+    """The documented unit, with a program that is there: systemd looks."""
+    path = directory / "django-sse@.service"
+    text = (DEPLOY / path.name).read_text()
+    program = "/srv/site/.venv/bin/uvicorn"
+    assert text.count(program) == 1
+    path.write_text(text.replace(program, "/bin/true"))
+    return path
+
+
+def analyze(*arguments: str | Path, **env: str) -> tuple[int, str]:
+    done = subprocess.run(
+        ["systemd-analyze", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **env},
+    )
+    return done.returncode, done.stdout + done.stderr
 
 
 @pytest.mark.needs("systemd")
 def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
-    path = tmp_path / "django-sse@.service"
-    text = (DEPLOY / path.name).read_text()
-    program = "/srv/site/.venv/bin/uvicorn"
-    assert text.count(program) == 1
-    # systemd looks whether the program is there.
-    path.write_text(text.replace(program, "/bin/true"))
-    done = subprocess.run(
-        ["systemd-analyze", "verify", str(path.with_name("django-sse@8001.service"))],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
-    )
-    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    path = unit(tmp_path).with_name("django-sse@8001.service")
+    assert analyze("verify", path, SYSTEMD_UNIT_PATH=f"{tmp_path}:") == (0, "")
+
+
+@pytest.mark.needs("systemd")
+def test_the_unit_is_locked_up_well(tmp_path: Path) -> None:
+    # In tenths: 10 is what a service has that uses the network and one directory.
+    code, told = analyze("security", "--offline=true", "--threshold=20", unit(tmp_path))
+    assert code == 0, told
