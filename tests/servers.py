@@ -85,7 +85,6 @@ KINDS: dict[str, Kind] = {
         f"{_GUNICORN} --worker-class gthread --threads 24 {{wsgi}}", ("gunicorn",)
     ),
     "gunicorn-gevent": Kind(f"{_GUNICORN} --worker-class gevent {{wsgi}}", ("gunicorn", "gevent")),
-    # With 16 threads it lets requests wait when 15 are busy.
     "granian-wsgi": Kind(
         "-m granian --interface wsgi --blocking-threads 64 --host {host} --port {port} --workers 1"
         " {wsgi}",
