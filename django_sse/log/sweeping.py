@@ -1,7 +1,7 @@
 """Trimming many channels, and removing the rows of those that are no longer needed.
 
 A site may have 100,000 channels, most of which have nothing to trim. So the database finds the
-others, some thousand channels at a time, and channels that lose all their events do so together.
+others, some thousand channels at a time, and those with few events are trimmed together.
 
 A row is removed while it is locked. A publish that waits for it then finds no row and makes a new
 one, with a new epoch.
@@ -9,11 +9,12 @@ one, with a new epoch.
 
 from __future__ import annotations
 
-from functools import partial
+from functools import partial, reduce
+from operator import or_
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from django.db import connections
-from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
+from django.db.models import Case, Exists, F, Max, OuterRef, Q, Value, When
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -25,12 +26,11 @@ from django_sse.log.locked import lock_unlocked
 from django_sse.log.orm import BATCH, DatabaseNow, channel_hash
 from django_sse.log.retention import Swept
 from django_sse.log.statements import statements
-from django_sse.log.trimming import created
 from django_sse.models import Channel, OutboxEvent, StoredEvent
-from django_sse.wire.cursor import MAX_SEQ
+from django_sse.wire.cursor import MAX_SEQ, tag_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime, timedelta
 
     from django.db.backends.utils import CursorWrapper
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 
 # The number of channels that one query examines.
 _EXAMINED = 2000
-# The most channels that one transaction empties, and the most events that they have together.
-_EMPTIED = 200
+# The most channels that one transaction trims, and the most events that they have together.
+_TRIMMED = 100
 _EVENTS = 1000
 
 _FIELDS = ("name", "pk", "epoch", "head", "head_tag", "floor", "floor_tag", "state", "redactions")
@@ -80,7 +80,7 @@ class Sweep:
         for page in self._named(names) if names else self._pages():
             due = self._due(page)
             if self._dry_run:
-                self._swept.events += sum(map(self._would_go, due))
+                self._swept.events += self._would_go(due)
             else:
                 self._trim(due)
             self._remove_rows(page)
@@ -140,23 +140,40 @@ class Sweep:
             return Q(pk__in=[])
         return _HAS_EVENTS & self._is_old(OuterRef("head"), self._limits.age)
 
-    def _would_go(self, due: _Due) -> int:
-        if due.whole:
-            return due.stored
-        limits = self._limits
-        floor = self._log.trim_floor(due.head, age=limits.age, count=limits.count)
-        return floor - due.head.floor
+    def _would_go(self, due: Sequence[_Due]) -> int:
+        age, count = self._limits.age, self._limits.count
+        floors = {
+            head.key: self._log.trim_floor(head, age=age, count=count)
+            for head, _ in (each for each in due if each.stored > _EVENTS)
+        }
+        for some in _groups(due):
+            floors |= self._run(partial(self._floors, some))
+        return sum(floors[head.key] - head.floor for head, _ in due)
 
     def _trim(self, due: Sequence[_Due]) -> None:
-        emptied: set[int] = set()
-        for some in _groups(each for each in due if each.whole and each.stored <= _EVENTS):
-            floors = self._run(partial(_empty, self._alias, some))
-            if floors:
-                self._swept.events += self._run(partial(_remove_events, self._alias, floors))
-                emptied.update(floors)
+        trimmed: set[int] = set()
+        for some in _groups(due):
+            floors = self._run(partial(self._floors, some))
+            raised = self._run(partial(_raise, self._alias, some, floors))
+            if raised:
+                self._swept.events += self._run(partial(_remove_events, self._alias, raised))
+                trimmed.update(raised)
         for each in due:
-            if each.head.key not in emptied:
+            if each.head.key not in trimmed:
                 self._trim_alone(each.head.channel)
+
+    def _floors(self, due: Sequence[_Due]) -> dict[int, int]:
+        """Return the new floors of channels, by their keys."""
+        count, age = self._limits.count, self._limits.age
+        floors = {head.key: head.floor for head, _ in due}
+        if count is not None:
+            floors = {head.key: max(head.floor, head.head - count) for head, _ in due}
+        if age is not None:
+            events = StoredEvent.objects.using(self._alias).filter(channel__in=floors)
+            old = events.filter(created__lt=self._now - age).order_by().values_list("channel")
+            newest = dict(old.annotate(Max("seq")))
+            floors = {key: max(floor, newest.get(key, 0)) for key, floor in floors.items()}
+        return floors | {head.key: head.head for head, whole in due if whole}
 
     def _trim_alone(self, channel: str) -> None:
         limits = self._limits
@@ -199,18 +216,43 @@ def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
         yield items[start : start + size]
 
 
-def _groups(due: Iterable[_Due]) -> Iterator[list[Head]]:
-    """Yield channels that one transaction may empty, each with at most ``_EVENTS`` events."""
-    group: list[Head] = []
+def _groups(due: Iterable[_Due]) -> Iterator[list[_Due]]:
+    """Yield the channels with few events, as many as one transaction may trim."""
+    group: list[_Due] = []
     events = 0
     for each in due:
-        if group and (len(group) == _EMPTIED or events + each.stored > _EVENTS):
+        if each.stored > _EVENTS:
+            continue
+        if group and (len(group) == _TRIMMED or events + each.stored > _EVENTS):
             yield group
             group, events = [], 0
-        group.append(each.head)
+        group.append(each)
         events += each.stored
     if group:
         yield group
+
+
+def _raise(alias: str, due: Sequence[_Due], floors: Mapping[int, int]) -> dict[int, int]:
+    """Raise the floors of channels, and return the floors that they have then, by their keys.
+
+    Leaves out channels that are locked, or were made anew, or have no event with the new floor.
+    """
+    rows, events = Channel.objects.using(alias), StoredEvent.objects.using(alias)
+    with transactions.read_committed(alias), connections[alias].cursor() as cursor:
+        locked = lock_unlocked(cursor, [head.channel for head, _ in due])
+        names = {head.key: head.channel for head, _ in due}
+        keys = {each.key for each in locked.values() if each.name == names.get(each.key)}
+        # Another sweep may have raised them further, and removed the events.
+        raised = dict(rows.filter(pk__in=keys).values_list("pk", "floor"))
+        higher = [Q(channel=key, seq=floors[key]) for key in keys if floors[key] > raised[key]]
+        found = events.filter(reduce(or_, higher)) if higher else events.none()
+        changed = [
+            Channel(pk=key, floor=seq, floor_tag=tag_of(nonce), floor_created=created)
+            for key, seq, nonce, created in found.values_list("channel", "seq", "nonce", "created")
+        ]
+        rows.bulk_update(changed, ["floor", "floor_tag", "floor_created"])
+        raised |= {each.pk: each.floor for each in changed}
+    return {key: floor for key, floor in raised.items() if floor >= floors[key]}
 
 
 def _lock_unchanged(cursor: CursorWrapper, heads: Sequence[Head]) -> list[Head]:
@@ -223,20 +265,6 @@ def _lock_unchanged(cursor: CursorWrapper, heads: Sequence[Head]) -> list[Head]:
         for head, now in found
         if head.position == (now.epoch, now.head, now.tag) and not now.pending
     ]
-
-
-def _empty(alias: str, heads: Sequence[Head]) -> dict[int, int]:
-    """Raise the floors of channels to their heads; return the floors by the channels' keys.
-
-    Leaves out channels that are locked or were appended to.
-    """
-    with transactions.read_committed(alias), connections[alias].cursor() as cursor:
-        floors = {head.key: head.head for head in _lock_unchanged(cursor, heads)}
-        # Another sweep may have emptied them, and removed the events that tell their age.
-        Channel.objects.using(alias).filter(pk__in=floors, floor__lt=F("head")).update(
-            floor_created=created(OuterRef("head")), floor_tag=F("head_tag"), floor=F("head")
-        )
-    return floors
 
 
 def _remove_events(alias: str, floors: dict[int, int]) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from django_sse.exceptions import ChannelFinished
 from django_sse.internal_channels import internal_channel
@@ -268,6 +269,23 @@ def finds_rows(sql: str) -> bool:
 
 def removes_rows(sql: str) -> bool:
     return sql.startswith("DELETE") and "django_sse_channel" in sql
+
+
+def test_a_statement_is_for_many_channels(rows: ModelLog) -> None:
+    rows.make([f"channel-{number}" for number in range(500)])
+    for number in range(200):
+        append_to(rows, [entry(f"channel-{number}") for _ in range(2)])
+    age(rows, "channel-7", 9 * DAY, 1)
+
+    def statements(limits: Limits) -> int:
+        with CaptureQueriesContext(connection) as queries:
+            rows.sweep(limits)
+        return len(queries)
+
+    assert statements(WEEK) < 25
+    assert statements(WEEK) < 8
+    # 200 channels lose one event each.
+    assert statements(Limits(count=1)) < 50
 
 
 def test_a_trim_that_was_interrupted_is_finished(rows: ModelLog) -> None:

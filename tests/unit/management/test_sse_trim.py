@@ -14,6 +14,7 @@ from django.utils import timezone
 from django_sse import delete_channel, publish, publish_many
 from django_sse.log import get_log
 from django_sse.log.model import ModelLog
+from django_sse.log.retention import Swept
 from django_sse.management.commands.sse_trim import parse_duration
 from django_sse.models import Channel, EventKey, Lease, Run, StoredEvent
 from django_sse.runs import leases, lost, store
@@ -376,16 +377,15 @@ def test_it_ends_nothing_if_the_database_is_away_repeatedly(
 
 
 class BusyLog(ModelLog):
-    """While it is trimmed, a run begins in another process."""
+    """When it is swept, a run begins in another process."""
 
     begun: list[Run] = []
 
-    def trim(self, channel: str, **limits: Any) -> int:
-        if not self.begun:
-            self.begun.append(new_run())
-            for number in range(9):
-                say(self.begun[0], str(number))
-        return super().trim(channel, **limits)
+    def sweep(self, *args: Any, **options: Any) -> Swept:
+        self.begun.append(new_run())
+        for number in range(9):
+            say(self.begun[0], str(number))
+        return super().sweep(*args, **options)
 
 
 def test_a_run_that_begins_meanwhile_keeps_its_beginning(constants: Overrides) -> None:
