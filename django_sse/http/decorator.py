@@ -50,8 +50,9 @@ def event_stream(
     on when its client leaves, and a client that reconnects gets all of it (``django_sse.runs``);
     with ``"while_connected"`` it is cancelled after ``UNWATCHED`` seconds without a client.
 
-    HEAD and OPTIONS open no stream. It also decorates methods of class-based views, directly or
-    through ``method_decorator``.
+    HEAD and OPTIONS open no stream, nor does a prefetch or an image, and a run is not started for a
+    page of another site (``django_sse.http.foreign``). It also decorates methods of class-based
+    views, directly or through ``method_decorator``.
     """
     if view is not None and not callable(view):
         raise TypeError(

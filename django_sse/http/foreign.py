@@ -53,7 +53,9 @@ def foreign(request: HttpRequest) -> HttpResponse | None:
     site = _word(request, "Sec-Fetch-Site")
     if not site or site in _OWN_SITES:
         return None
-    if has_scripts_authorization(request) or _is_trusted(request.headers.get("Origin")):
+    # Not if it has cookies as well: the script may add any text, for the cookies to be looked at.
+    is_scripts = has_scripts_authorization(request) and not request.COOKIES
+    if is_scripts or _is_trusted(request.headers.get("Origin")):
         return None
     return _forbidden(
         "A page of another site must not start or stop an answer. To allow it, add the origin of "

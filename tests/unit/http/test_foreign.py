@@ -142,6 +142,13 @@ async def test_an_authorization_that_a_browser_adds_does_not_help(scheme: str) -
     assert (response.status_code, begun) == (403, [])
 
 
+async def test_an_authorization_beside_cookies_does_not_help() -> None:
+    # CORS may allow any origin to send both; the cookies are the visitor's.
+    headers = fetch("cross-site", Authorization="Bearer junk", Cookie="sessionid=1")
+    assert (await get("answer", headers)).status_code == 403
+    assert begun == []
+
+
 async def test_the_answer_says_how_to_allow_it() -> None:
     response = await get("answer", fetch("cross-site"))
     assert "CSRF_TRUSTED_ORIGINS" in response.content.decode()
