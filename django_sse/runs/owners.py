@@ -16,6 +16,7 @@ from django.utils.module_loading import import_string
 from django_sse import conf
 from django_sse.models import OWNER_LENGTH
 from django_sse.runs.hooks import allows, ask
+from django_sse.trust.principals import note_named_owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +70,10 @@ async def named_owner(request: HttpRequest) -> str | None:
             f"{_setting('OWNER')} ({conf.current().RUNS.OWNER}) returned {said}. Return a str that "
             "names the owner of the request, or None if the function does not know it."
         )
-    return _stored("named", name)
+    owner = _stored("named", name)
+    # Its streams of runs count as this owner's.
+    note_named_owner(request, owner)
+    return owner
 
 
 def _users_owner(request: HttpRequest) -> str | None:

@@ -1,4 +1,5 @@
-"""The principal of a request: the user, or the session, for which its view has asked."""
+"""The principal of a request: whom ``RUNS["OWNER"]`` named, else the user or the session for which
+its view has asked."""
 
 from __future__ import annotations
 
@@ -11,6 +12,14 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
 
 
+_NAMED = "_django_sse_named_owner"
+
+
+def note_named_owner(request: HttpRequest, owner: str) -> None:
+    """Note the owner that ``RUNS["OWNER"]`` named; only the views of runs ask for it."""
+    setattr(request, _NAMED, owner)
+
+
 def principal_of(request: HttpRequest | None) -> str | None:
     """Return the principal of ``request``, or None if neither its view nor a middleware has asked
     who the client is.
@@ -18,6 +27,9 @@ def principal_of(request: HttpRequest | None) -> str | None:
     It never asks by itself: that would be a query for each public stream, and add ``Vary: Cookie``
     to its response. So it may be called on an event loop.
     """
+    named: str | None = getattr(request, _NAMED, None)
+    if named is not None:
+        return named
     # A middleware for tokens sets the user. Django's own sets an object that asks when it is used.
     user: Any = getattr(request, "user", None)
     if user is not None and not isinstance(user, LazyObject) and user.is_authenticated:

@@ -8,7 +8,7 @@ from django.contrib.sessions.backends.signed_cookies import SessionStore
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 
-from django_sse.trust.principals import principal_of
+from django_sse.trust.principals import note_named_owner, principal_of
 
 
 def with_session(**data: object) -> HttpRequest:
@@ -61,3 +61,10 @@ def test_a_user_that_a_middleware_for_tokens_has_set(user: User, principal: str 
     request = RequestFactory().get("/")
     request.user = user
     assert principal_of(request) == principal
+
+
+def test_the_named_owner_of_a_run_comes_before_the_user() -> None:
+    request = RequestFactory().get("/")
+    request.user = User(pk=7)
+    note_named_owner(request, "named:acme")
+    assert principal_of(request) == "named:acme"

@@ -1,4 +1,4 @@
-"""Who needs a CSRF token to stop a run."""
+"""Clients with tokens: who needs a CSRF token to stop a run, and whose their streams are."""
 
 from __future__ import annotations
 
@@ -144,3 +144,19 @@ async def test_a_page_of_another_site_stops_nothing_with_what_the_browser_adds(
     run_id = await begun(strict(), **basic)
     assert await stop(strict(), run_id, Sec_Fetch_Site="cross-site", **basic) == 403
     assert await stop(strict(), run_id, **basic) == 200
+
+
+async def test_the_streams_of_a_token_are_of_one_owner(configure: Any) -> None:
+    configure(OWNER=f"{__name__}.by_token", STREAMS_PER_OWNER=1)
+    run_id = await begun(strict(), Authorization="Bearer 1")
+
+    async def events(**headers: str) -> Any:
+        return await strict().get(f"/runs/{run_id}/events/", headers=headers)
+
+    first = await events(Authorization="Bearer 1")
+    assert first.status_code == 200
+    assert (await events(Authorization="Bearer 1")).status_code == 429
+    other: Any = await strict().post("/answer/", headers={"Authorization": "Bearer 2"})
+    assert other.status_code == 200
+    other.close()
+    first.close()
