@@ -94,6 +94,8 @@ async def test_its_source_ends_or_fails(view: Any) -> None:
     assert not slots._all
 
 
+# The background loop beats as it began: slowly, and later tests would wait for its next beat.
+@pytest.mark.options(HEARTBEAT=0.1)
 async def test_a_sync_source_ends() -> None:
     response = await asyncio.to_thread(ends_sync, wsgi_request())
     assert len(slots._all) == 1
