@@ -123,8 +123,8 @@ async def relay(
     ``ValueError`` if no dialect has this name, for ``until`` with a dialect, or for a limit of 0.
     """
     try:
-        answer = _Answer(_reader(until, dialect), Decoder(max_line, max_event))
         limits = Limits(max_bytes, max_seconds, max_silence)
+        answer = _Answer(_reader(until, dialect), Decoder(max_line, max_event))
         check_head(response)
         async with aclosing(body(response)) as pieces:
             while (piece := await limits.next(pieces)) is not None:

@@ -43,6 +43,7 @@ class Limits:
         self._start = self._content = monotonic()
         # When this task began its step on the event loop; None if the loop has run since.
         self._step: float | None = None
+        self._begin_step()
 
     def note_content(self) -> None:
         """Note that something of the answer was passed on."""
@@ -77,11 +78,14 @@ class Limits:
     async def give_turn(self) -> None:
         """Let the other tasks of the event loop run, if this one has run for long enough."""
         if self._step is None:
-            self._step = monotonic()
-            # Also tells when the others had their turn because this task waited for something.
-            asyncio.get_running_loop().call_soon(self._end_step)
+            self._begin_step()
         elif monotonic() - self._step >= _TURN:
             await asyncio.sleep(0)
+
+    def _begin_step(self) -> None:
+        self._step = monotonic()
+        # Also tells when the others had their turn because this task waited for something.
+        asyncio.get_running_loop().call_soon(self._end_step)
 
     def _end_step(self) -> None:
         self._step = None
