@@ -14,6 +14,7 @@ from collections.abc import AsyncIterable, Callable
 from typing import TYPE_CHECKING, Any
 
 from django_sse import conf, constants
+from django_sse.exceptions import TooManyStreams
 from django_sse.streams.cleaner import REFUSED, Cleaner
 from django_sse.streams.ends import COMPLETE, end_frames, failed, last_frames
 from django_sse.streams.first_item import FirstItem
@@ -99,7 +100,13 @@ class GeneratorStream(Stream):
         self._opened_at = time.monotonic()
         try:
             assert not isinstance(self._source, AsyncIterable)
-            self._producer = ThreadProducer(self, self._source)
+            try:
+                self._producer = ThreadProducer(self, self._source)
+            except TooManyStreams as refused:
+                if self.slot is None:
+                    raise
+                self.slot.drop_ghosts_in_thread(refused)
+                self._producer = ThreadProducer(self, self._source)
             self._first.wait_in_thread(conf.current().STREAMS.OPEN_TIMEOUT)
             self._first.send_headers()
         except BaseException:
@@ -115,11 +122,21 @@ class GeneratorStream(Stream):
 
     async def _produce(self) -> None:
         if self._producer is None:
-            self._producer = await produce(self, self._source)
+            self._producer = await self._new_producer()
             if isinstance(self._producer, TaskProducer):
                 assert self._loop is not None
                 pause = constants.COALESCE * _PAUSES
                 self._throttle = Throttle(self._loop, pause, self.wake)
+
+    async def _new_producer(self) -> Producer:
+        try:
+            return await produce(self, self._source)
+        except TooManyStreams as refused:
+            # A ghost has a thread, too.
+            if self.slot is None:
+                raise
+            await self.slot.drop_ghosts(refused)
+            return await produce(self, self._source)
 
     # -- for the producer
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from django_sse.exceptions import Overloaded, TooManyStreams
 from django_sse.process.lifecycle import Order, in_forked_child
-from django_sse.servers import signals
 from django_sse.trust import limits
 
 if TYPE_CHECKING:
@@ -71,27 +70,36 @@ class Slot:
     async def take(self) -> None:
         """Take the slot, unless it was taken before.
 
-        Before an owner is refused, its streams send a heartbeat, and clients that do not take it
-        are dropped: those that a phone left behind when it changed its network. Raises
-        ``TooManyStreams`` and ``Overloaded``.
+        Before an owner is refused, its ghosts are dropped. Raises ``TooManyStreams`` and
+        ``Overloaded``.
         """
         try:
             self._take()
         except TooManyStreams as refused:
-            if answers := self._ask(refused):
-                told = [asyncio.wrap_future(answer) for answer in answers]
-                await asyncio.wait(told, timeout=_PATIENCE)
+            await self.drop_ghosts(refused)
             self._take()
 
     def take_in_thread(self) -> None:
-        """``take`` for a thread; it does not wait if it is one of a server that has few of them.
-        Then the client comes back to the room that the clients who are dropped have made."""
+        """``take`` for a thread."""
         try:
             self._take()
         except TooManyStreams as refused:
-            few = signals.current_server().threads is not None
-            wait(self._ask(refused), 0 if few else _PATIENCE)
+            self.drop_ghosts_in_thread(refused)
             self._take()
+
+    async def drop_ghosts(self, refused: TooManyStreams) -> None:
+        """Have all streams of the owner send a heartbeat, and drop the clients that do not take it:
+        those that a phone left behind when it changed its network.
+
+        Raises ``refused`` if that was done a moment ago.
+        """
+        if answers := self._ask(refused):
+            told = [asyncio.wrap_future(answer) for answer in answers]
+            await asyncio.wait(told, timeout=_PATIENCE)
+
+    def drop_ghosts_in_thread(self, refused: TooManyStreams) -> None:
+        """``drop_ghosts`` for a thread."""
+        wait(self._ask(refused), _PATIENCE)
 
     def _take(self) -> None:
         with _lock:
@@ -135,15 +143,15 @@ class Slot:
                     _asked_at.pop(self.owner, None)
 
     def _ask(self, refused: TooManyStreams) -> list[Future[None]]:
-        """Ask all streams of the owner whether their clients live, or raise ``refused`` if that was
-        done a moment ago."""
         assert self.owner is not None
         with _lock:
             now = time.monotonic()
             if now - _asked_at.get(self.owner, -math.inf) < _ASKED_FOR:
                 raise refused
-            _asked_at[self.owner] = now
             streams = [slot.stream for slot in _of_owner.get(self.owner, ())]
+            if streams:
+                # Removed with the last of them.
+                _asked_at[self.owner] = now
         return _ask_all(stream for stream in streams if stream is not None)
 
 
@@ -165,6 +173,8 @@ async def _drop_ghosts(streams: list[Stream]) -> None:
     await asyncio.sleep(_TAKES + _TICKS)
     for stream in streams:
         stream.drop_unless_taking(_TAKES)
+    # What they had, a thread for example, is free a moment later.
+    await asyncio.sleep(_TICKS)
 
 
 @in_forked_child(Order.STREAM_SLOTS)

@@ -73,7 +73,8 @@ def test_its_generator_ends(way: Way, reached: Reached, notes: Notes, proxied: P
         assert state(reached.server)["streams"] == 1
         proxy.stall()
         notes.wait_for("gone")
-        assert state(reached.server)["streams"] == 0
+        left = state(reached.server)
+        assert (left["streams"], left["slots"]) == (0, 0)
         assert_quiet(reached.server)
 
 

@@ -13,6 +13,7 @@ from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 
 from django_sse import EventStreamResponse, event_stream, subscribe
+from django_sse.streams.driver import Driver
 from django_sse.streams.ends import TERMINAL_ID
 from django_sse.trust import slots
 from tests.unit.http.support import asgi_request, body, events, first, wsgi_request
@@ -189,6 +190,48 @@ async def test_one_more_than_an_owner_may_have_is_told_to_come_back(
     (await waits(asgi_request())).close()
     taken.close()
     (await channel(mine(asgi_request()))).close()
+
+
+class Vanished(Driver):
+    """The way to a client that acknowledges nothing."""
+
+    def acknowledges(self, seconds: float) -> bool:
+        return False
+
+
+@pytest.mark.options(SYNC_GENERATORS=4)
+@pytest.mark.parametrize("in_thread", [False, True])
+async def test_the_thread_of_a_ghost_is_given_to_its_owners_next_stream(
+    in_thread: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @event_stream
+    def ticks_sync(request: HttpRequest) -> Iterator[str]:
+        while True:
+            yield "tick"
+
+    @event_stream
+    async def ticks(request: HttpRequest) -> Any:
+        return iter(lambda: "tick", None)
+
+    monkeypatch.setattr(slots, "_TAKES", 0.01)
+    ghost = await ticks(mine(asgi_request()))
+    await anext(aiter(ghost))
+    # Its client has taken that.
+    ghost.stream.sending_since = None
+    if in_thread:
+        refused = await asyncio.to_thread(ticks_sync, mine(wsgi_request()))
+    else:
+        refused = await ticks(mine(asgi_request()))
+    assert told(refused) == (429, "2")
+    monkeypatch.setattr(slots, "_ASKED_FOR", 0.0)
+    ghost.stream.driver = Vanished()
+    if in_thread:
+        response = await asyncio.to_thread(ticks_sync, mine(wsgi_request()))
+    else:
+        response = await ticks(mine(asgi_request()))
+    assert response.status_code == 200
+    assert ghost.stream.closed
+    response.close()
 
 
 @pytest.mark.options(STREAMS_PER_PROCESS=1)
