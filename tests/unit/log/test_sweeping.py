@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -19,7 +20,7 @@ from django_sse.log.attempts import Attempt, Rewound
 from django_sse.log.model import ModelLog
 from django_sse.log.retention import Limits, Swept
 from django_sse.models import Channel, StoredEvent
-from django_sse.publishing import publish
+from django_sse.publishing import apublish, publish
 from tests.appending import append_to, finish_in
 from tests.options import Overrides
 from tests.unit.log.support import (
@@ -337,8 +338,13 @@ def commits_and_drains() -> None:
         publish("c", "new")
 
 
+def shares_a_commit() -> None:
+    # It waits in the slow lane.
+    asyncio.run(apublish("c", "new"))
+
+
 @pytest.mark.parametrize("end", [False, True], ids=["open", "finished"])
-@pytest.mark.parametrize("call", [waits_and_publishes, commits_and_drains])
+@pytest.mark.parametrize("call", [waits_and_publishes, commits_and_drains, shares_a_commit])
 def test_a_publish_that_waits_for_the_row_makes_a_new_one(
     rows: ModelLog, call: Callable[[], None], end: bool
 ) -> None:
