@@ -42,6 +42,7 @@ def assistant_page(request: HttpRequest) -> HttpResponse:
     position = cursor(channel_of(owner))
     context = {
         "cursor": position,
+        "owner": owner,
         "conversation": conversation_of(owner),
         "unasked": Exchange(state=""),
         "stand_in": not configured(),

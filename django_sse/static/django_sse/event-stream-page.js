@@ -9,8 +9,9 @@
 
 const { EventStreamConnection, EventStreamError } = /** @type {any} */ (globalThis).django_sse;
 
-/** Events an iteration may be behind before the connection is no longer read, so that TCP slows the server. */
-const QUEUE_LIMIT = 256;
+/** What an iteration may be behind, in characters and with what an event costs besides, before the connection is left. */
+const BEHIND = 1 << 20;
+const EVENT_COST = 256;
 /** A bit over two of the server's heartbeats (its setting HEARTBEAT is 15 s): one may be lost on the way. */
 const WATCHDOG = 35_000;
 /** In a window that is covered no frame may come, and nothing says so. */
@@ -26,8 +27,9 @@ const KEY = "django_sse:";
  */
 
 /**
- * A running iteration: what it was not yet given (`rest`: of a batch that it has taken), and the position it is at.
- * @typedef {{ queue: MessageEvent<string>[], rest: number, position: string }} Loop
+ * A running iteration: what it was not yet given (`size`: what that costs; `rest`: how much of a batch that it has
+ * taken), and the position it is at.
+ * @typedef {{ queue: MessageEvent<string>[], size: number, rest: number, position: string }} Loop
  */
 
 /** Those that are not closed. @type {Set<EventStream>} */
@@ -81,21 +83,24 @@ if (page) {
   });
 }
 
-/** What is remembered under a name, or null; a browser may forbid the storage. @param {string} name */
-function recall(name) {
+/**
+ * What `use` makes of the tab's storage. Null where the browser forbids it or it is full: the page works on, and a
+ * reload begins anew. @param {(storage: Storage) => any} use
+ */
+function stored(use) {
   try {
-    return JSON.parse(sessionStorage.getItem(KEY + name) ?? "null");
+    return use(sessionStorage);
   } catch {
     return null;
   }
 }
 
+/** What is remembered under a name, or null. @param {string} name */
+function recall(name) { return stored((storage) => JSON.parse(storage.getItem(KEY + name) ?? "null")); }
+
 /** @param {string} name @param {{ url: string, run: boolean, id?: string } | null} what null: forget */
 function store(name, what) {
-  try {
-    if (what) sessionStorage.setItem(KEY + name, JSON.stringify(what));
-    else sessionStorage.removeItem(KEY + name);
-  } catch { /* forbidden or full: the page works on, and a reload begins anew */ }
+  stored((storage) => (what ? storage.setItem(KEY + name, JSON.stringify(what)) : storage.removeItem(KEY + name)));
 }
 
 export class EventStream extends EventStreamConnection {
@@ -108,6 +113,7 @@ export class EventStream extends EventStreamConnection {
   /** Closed before its end. */ #left = false;
   /** Events were read that nobody will be given. */ #dropped = false;
   /** Of the newest event that listeners were given. */ #position = "";
+  /** Of the newest event that was read, and whether it is that event's own. */ #read = { id: "", own: false };
   #attempted = false;
 
   /**
@@ -123,14 +129,23 @@ export class EventStream extends EventStreamConnection {
     return new this(url, { lastEventId, ...options, method: "GET", body: null, run, remember: name });
   }
 
-  /** Forget what is remembered under the name. @param {string} name */
-  static forget(name) { store(name, null); }
+  /** Forget what is remembered under the name, also if its stream goes on. @param {string} name */
+  static forget(name) {
+    store(name, null);
+    for (const stream of streams) if (stream.#options.remember === name) stream.#options.remember = undefined;
+  }
+
+  /** For a log-out: forget all that this tab remembers. */
+  static forgetAll() {
+    const keys = stored((storage) => Object.keys(storage).filter((key) => key.startsWith(KEY))) ?? [];
+    for (const name of [...newest.keys(), ...keys.map((key) => key.slice(KEY.length))]) this.forget(name);
+  }
 
   /** @param {string | URL} url relative to the page @param {Options} [options] */
   constructor(url, options = {}) {
     super(url, options);
     this.#options = { ...options };
-    this.#position = options.lastEventId ?? "";
+    this.#position = this.#read.id = options.lastEventId ?? "";
     streams.add(this);
     if (options.remember) newest.set(options.remember, this);
     this.addEventListener("open", () => this.#remember());
@@ -193,9 +208,13 @@ export class EventStream extends EventStreamConnection {
     return this.readyState === EventStream.OPEN ? this.#drained() : this.#reachable();
   }
 
+  /** For a subclass: leaves the connection until all iterations have caught up. */
+  leave() { this.reconnect(); }
+
   /** @param {Event} event */
   dispatchEvent(event) {
     if (event instanceof MessageEvent && this.readyState !== EventStream.CLOSED) {
+      this.#read = { id: event.lastEventId, own: event.lastEventId !== this.#read.id };
       this.#pending.push(event);
       if (this.#options.batch !== "frame") this.#flush();
       else if (this.#pending.length === 1) nextFrame().then(() => this.#flush());
@@ -213,19 +232,20 @@ export class EventStream extends EventStreamConnection {
 
   /**
    * Every event from the first `next()` on, save the terminal one. Throws EventStreamError when the stream failed
-   * for good; leaving the loop closes it. Nothing is dropped: an iteration that is QUEUE_LIMIT events behind stops
-   * the reading (so listeners wait too), and never holds more than twice that and what two reads brought.
+   * for good; leaving the loop closes it. Nothing is dropped: an iteration that is BEHIND stops the reading (so
+   * listeners wait too), and never holds more than twice that and what two reads brought.
    * @returns {AsyncGenerator<MessageEvent<string>, void, void>}
    */
   async *[Symbol.asyncIterator]() {
     /** @type {Loop} */
-    const loop = { queue: [], rest: 0, position: this.#position };
+    const loop = { queue: [], size: 0, rest: 0, position: this.#position };
     this.#loops.add(loop);
     try {
       while (loop.queue.length || this.readyState !== EventStream.CLOSED) {
         if (!loop.queue.length) await new Promise((resolve) => this.#waiting.push(resolve));
         const batch = loop.queue.splice(0);
         loop.rest = batch.length;
+        loop.size = 0;
         if (batch.length) this.#tell(); // only then: idle iterations would wake each other for ever
         for (const event of batch) {
           if (this.#left) return;
@@ -256,7 +276,10 @@ export class EventStream extends EventStreamConnection {
 
   /** @param {MessageEvent<string>} event */
   #give(event) {
-    for (const { queue } of this.#loops) queue.push(event);
+    for (const loop of this.#loops) {
+      loop.queue.push(event);
+      loop.size += event.data.length + EVENT_COST;
+    }
     this.#position = event.lastEventId;
     super.dispatchEvent(event);
     if (this.#options.restores) this.#remember();
@@ -269,8 +292,10 @@ export class EventStream extends EventStreamConnection {
 
   #tell() { for (const resolve of this.#waiting.splice(0)) resolve(); }
 
+  /** Firefox and WebKit go on buffering a response that nobody reads, so it is left where its position is exact. */
   async #drained() {
-    const full = () => [...this.#loops].some(({ queue }) => queue.length >= QUEUE_LIMIT);
+    const full = () => [...this.#loops].some(({ size }) => size >= BEHIND);
+    if (full() && this.#read.id && this.#read.own) this.leave();
     while (full()) await new Promise((resolve) => this.#waiting.push(resolve));
   }
 

@@ -3,14 +3,14 @@
  * SharedEventStream: an EventStream whose connection all tabs of the origin share, because a browser opens six to a
  * host over HTTP/1.1. It must be loaded after event-stream-page.js.
  *
- *     const stream = new SharedEventStream("/room/7/events/", { lastEventId: page.dataset.cursor });
+ *     const stream = new SharedEventStream("/room/7/events/", { share: page.dataset.user });
  *
- * The Web Lock of the URL makes one tab the leader: it alone stays connected, and tells the others on a
- * BroadcastChannel each event and the position after it. A tab that stands at the leader's position follows. Any other
- * one (it has just come, or slept) makes a request of its own, exactly as an EventStream would, and follows from the
- * moment at which both stand at the same position: nothing is lost and nothing comes twice. So a tab follows only where
- * the server has let it in itself, and at an id that one event has carried. When the leader's tab closes or crashes the
- * browser gives the lock to another one, which connects with the last event ID that it has.
+ * The Web Lock of the URL and the account (`share`) makes one tab the leader: it alone stays connected, and tells the
+ * others on a BroadcastChannel each event and the position after it. Any other tab makes a request of its own, exactly
+ * as an EventStream would, so the server judges its cookies. Once that is answered, it follows from the moment at which
+ * both stand at the same position, an id that one event has carried: nothing is lost and nothing comes twice. When the
+ * leader's tab closes or crashes the browser gives the lock to another one, which connects with the last event ID that
+ * it has.
  */
 
 const { EventStream, EventStreamParser } = /** @type {any} */ (globalThis).django_sse;
@@ -33,7 +33,8 @@ function encode({ type, data, lastEventId }, retry) {
 
 /** One answer, as the stream of this tab reads it: from a connection of its own, or from what the leader says. */
 class Feed {
-  /** Whether events come, from either. */ connected = false; following = false; clear = true;
+  /** Whether the server has let this tab in; then events come, from either. */ connected = false;
+  following = false; clear = true;
   #ended = false; #encoder = new TextEncoder();
   /** @type {ReadableStreamDefaultController<Uint8Array>} */ #controller = /** @type {any} */ (null);
   /** @type {() => void} */ #pulled = () => {};
@@ -108,10 +109,11 @@ class Feed {
 
   /** Follows the leader if both stand, or have stood, at the same position. An empty one says nothing. */
   match() {
-    if (this.following || this.#ended || !this.position || !this.clear) return this.following;
+    const ready = this.connected && !this.#ended && this.position && this.clear;
+    if (this.following || !ready) return this.following;
     const rest = this.peer.after(this.position);
     if (!rest) return false;
-    this.following = this.connected = true;
+    this.following = true;
     this.#connection.abort();
     this.#pulled();
     this.follow(rest);
@@ -170,15 +172,12 @@ class Peer {
     await this.#until(() => this.leading || !this.#leader || this.#leader.up, init.signal);
     init.signal?.throwIfAborted(); // left while it waited: nobody would read the answer, nor end it
     const feed = (this.#feed = new Feed(this, resource, init, position));
-    if (feed.match()) return feed.response;
-    const response = await feed.request().catch((error) => this.#refused(feed, error));
-    if (feed.following) return feed.response;
-    if (response.status !== 200 || !/^text\/event-stream\b/i.test(response.headers.get("Content-Type") ?? "")) {
-      this.ended(feed);
-      return response;
-    }
-    feed.read(response);
-    return feed.response;
+    const refused = (/** @type {unknown} */ error) => { this.ended(feed); throw error; };
+    const response = await feed.request().catch(refused);
+    const isStream = /^text\/event-stream\b/i.test(response.headers.get("Content-Type") ?? "");
+    if (response.status === 200 && isStream) feed.read(response);
+    else this.ended(feed);
+    return feed.connected ? feed.response : response;
   }
 
   /** The leader's frames after the position; null: it did not surely stand there. @param {string} position */
@@ -215,13 +214,6 @@ class Peer {
     this.#channel = null;
     this.#release();
     this.#feed?.end();
-  }
-
-  /** @param {Feed} feed @param {unknown} error @returns {Response} */
-  #refused(feed, error) {
-    if (feed.following) return feed.response; // its own request was given up for the leader's
-    this.ended(feed);
-    throw error;
   }
 
   #join() {
@@ -322,14 +314,20 @@ export class SharedEventStream extends EventStream {
 
   /**
    * @param {string | URL} url relative to the page; one that all tabs use alike
-   * @param {Record<string, any>} [options] the options of EventStream
-   * @throws {TypeError} as EventStream does, and for what is no GET: an answer to a POST is not for all tabs
+   * @param {Record<string, any> & { share: string | number }} options those of EventStream, and the account that the
+   * page belongs to, such as its user's id: only tabs of one account share. "" where everybody gets the same.
+   * @throws {TypeError} as EventStream does, for what is no GET (an answer to a POST is not for all tabs), and without
+   * `share`: the next user of this browser would get the events of the one before
    */
-  constructor(url, options = {}) {
+  constructor(url, options) {
+    if (!["string", "number"].includes(typeof options?.share)) {
+      throw new TypeError('share: the account of the page, such as its user\'s id; "" where everybody gets the same');
+    }
     if ((options.method ?? "GET").toUpperCase() !== "GET" || (options.body ?? null) !== null) {
       throw new TypeError("Only a GET can be shared: start a run with EventStream, then share its runURL");
     }
-    const name = `django_sse ${new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href)}`;
+    const address = new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href);
+    const name = `django_sse ${address} ${options.share}`; // no URL has a space
     const peer = new Peer(name, options.fetch);
     const join = (/** @type {RequestInfo} */ resource, /** @type {RequestInit} */ init) =>
       init.method === "GET" ? peer.fetch(resource, init, this.readPosition) : peer.request(resource, init);
@@ -341,6 +339,12 @@ export class SharedEventStream extends EventStream {
       peers.delete(peer);
       peer.leave();
     });
+  }
+
+  /** Another tab leads meanwhile. */
+  leave() {
+    super.leave();
+    this.#peer.leave();
   }
 
   /** Whether the connection is this tab's. */

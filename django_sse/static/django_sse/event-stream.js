@@ -113,8 +113,9 @@ export class EventStreamParser {
  * A `Location` (same origin) with the stream names its run: from then on it reconnects there, by GET, however it began.
  */
 export class EventStreamConnection extends EventTarget {
-  static CONNECTING = CONNECTING; static OPEN = OPEN; static CLOSED = CLOSED;
-  CONNECTING = CONNECTING; OPEN = OPEN; CLOSED = CLOSED;
+  static get CONNECTING() { return CONNECTING; } get CONNECTING() { return CONNECTING; }
+  static get OPEN() { return OPEN; } get OPEN() { return OPEN; }
+  static get CLOSED() { return CLOSED; } get CLOSED() { return CLOSED; }
   #url; #options; #request; #lastEventId; #abort = new AbortController();
   #readyState = CONNECTING; #cancelled = false; #failures = 0; #askedAt = 0;
   /** @type {URL | null} */ #run;
@@ -126,11 +127,12 @@ export class EventStreamConnection extends EventTarget {
 
   /**
    * @param {string | URL} url relative to the page @param {EventStreamOptions} [options]
-   * @throws {TypeError} the URL, the method, a header, the token, the body or lastEventId cannot be sent
+   * @throws {TypeError} the URL is not http(s); the method, a header, the token, the body or lastEventId cannot be sent
    */
   constructor(url, options = {}) {
     super();
     this.#url = new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href);
+    if (!/^https?:$/.test(this.#url.protocol)) throw new TypeError(`${this.#url}: a stream's URL is http: or https:`);
     this.#options = { ...options };
     this.#request = describeRequest(options);
     new Request(this.#url, this.#request); // throws now what every fetch would throw
@@ -204,8 +206,10 @@ export class EventStreamConnection extends EventTarget {
   /** @template T @param {Promise<T>} answer @param {(cause: any) => EventStreamError} failure */
   #heard(answer, failure) {
     this.#askedAt = Date.now();
+    const { signal } = this.#abort;
     const known = (/** @type {unknown} */ cause) => (cause instanceof EventStreamError ? cause : failure(cause));
-    return answer.catch((cause) => Promise.reject(known(cause))).finally(() => (this.#askedAt = 0));
+    const failed = (/** @type {unknown} */ cause) => Promise.reject(known(signal.aborted ? signal.reason : cause));
+    return answer.catch(failed).finally(() => (this.#askedAt = 0)); // WebKit's own cause is an AbortError
   }
 
   /** @param {Response} response */
@@ -225,8 +229,7 @@ export class EventStreamConnection extends EventTarget {
     const sameOrigin = (globalThis.origin ?? this.#url.origin) === this.#url.origin;
     const cookie = /(?:^|;\s*)csrftoken=([^;]*)/.exec(globalThis.document?.cookie ?? "")?.[1];
     const token = this.#options.csrfToken ?? cookie;
-    const unsafe = !SAFE.has(method) && !headers.has("X-CSRFToken");
-    if (token && unsafe && sameOrigin) headers.set("X-CSRFToken", token);
+    if (token && sameOrigin && !SAFE.has(method) && !headers.has("X-CSRFToken")) headers.set("X-CSRFToken", token);
     return headers;
   }
 
@@ -265,14 +268,15 @@ export class EventStreamConnection extends EventTarget {
   async #recover(error) {
     const again = this.#mayRepeat(error);
     if (!again && error.code === "truncated") error.message += "; a POST repeats only with ids or reconnect: true";
-    const situation = { retry: this.#retry, retryAfter: error.retryAfter, failures: this.#failures++ };
+    const situation = { retry: this.#retry, retryAfter: error.retryAfter, failures: this.#failures };
     const atOnce = error.code === "given-up" || error.code === "timeout";
+    if (!atOnce) this.#failures += 1;
     const delay = atOnce ? 0 : reconnectDelay({ ...this.#options, ...situation });
     const wait = again && new Promise((resolve) => (this.#timer = setTimeout(this.#skip = resolve, delay)));
     if (again) this.#setReadyState(CONNECTING);
     else this.#end(error);
-    const details = { error, reconnectIn: again ? delay : null };
-    if (!this.#cancelled) this.dispatchEvent(Object.assign(new Event("error"), details));
+    const event = Object.assign(new Event("error"), { error, reconnectIn: again ? delay : null });
+    if (!this.#cancelled) this.dispatchEvent(event);
     if (this.#readyState !== CLOSED) await wait;
     clearTimeout(this.#timer);
     this.#skip = undefined;

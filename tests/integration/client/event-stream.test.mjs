@@ -77,6 +77,11 @@ test("the constants, url and withCredentials are EventSource's", PATIENT, async 
   assert.deepEqual([EventStream.CONNECTING, EventStream.OPEN, EventStream.CLOSED], [0, 1, 2]);
   assert.deepEqual([stream.CONNECTING, stream.OPEN, stream.CLOSED], [0, 1, 2]);
   assert.deepEqual([stream.url, stream.withCredentials, stream.readyState], [url, true, 0]);
+  for (const holder of [EventStream, EventStream.prototype, stream]) {
+    for (const name of ["CONNECTING", "OPEN", "CLOSED", "readyState", "url", "withCredentials"]) {
+      if (name in holder) assert.throws(() => { holder[name] = 9; }, TypeError, name);
+    }
+  }
   assert.equal(open(t, url).withCredentials, false);
   await once(stream, "open");
   assert.equal(stream.readyState, EventStream.OPEN);

@@ -27,10 +27,11 @@ async function load(...names) {
   }
 }
 
-const [connection, page] = await load("event-stream", "event-stream-page");
+const [connection, page, shared] = await load("event-stream", "event-stream-page", "event-stream-shared");
 export const { EventStreamError, EventStreamParser, reconnectDelay } = connection;
 export const { EventStreamConnection: Connection } = connection;
 export const { EventStream } = page;
+export const { SharedEventStream } = shared;
 
 /** For tests that wait for a network: far more than they need, on a machine shared with others. */
 export const PATIENT = { timeout: 60_000 };
@@ -75,6 +76,25 @@ export const cut = (text) => (response) => {
 export const answer = (status, headers = {}, body = "") => (response) => {
   response.writeHead(status, headers).end(body);
 };
+
+/** `fetch` as WebKit has it: what was aborted fails with an AbortError, whatever the signal's reason is. */
+export function fetchOfWebKit(resource, init) {
+  const inner = new AbortController();
+  init.signal.addEventListener("abort", () => inner.abort());
+  return fetch(resource, { ...init, signal: inner.signal });
+}
+
+/** Gives Node a sessionStorage until the test ends. Its items are its properties, as in a browser. */
+export function pretendStorage(t) {
+  class Storage {
+    getItem(key) { return this[key] ?? null; }
+    setItem(key, value) { this[key] = String(value); }
+    removeItem(key) { delete this[key]; }
+  }
+  globalThis.sessionStorage = new Storage();
+  t.after(() => delete globalThis.sessionStorage);
+  return globalThis.sessionStorage;
+}
 
 /** A stream that is closed when the test ends, so that a failing test does not hang. */
 export function open(t, url, options) {

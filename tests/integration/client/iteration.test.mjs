@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { test } from "node:test";
 import { setImmediate, setTimeout } from "node:timers/promises";
 
-import { EventStream, EventStreamError, PATIENT, answer, closed, frames, hold, open, serve } from "./helpers.mjs";
+import { EventStream, EventStreamError, PATIENT, answer, closed, frames, hold, open, pretendStorage, record, serve } from "./helpers.mjs";
 
 const END = "event: close\ndata: [DONE]\n\n";
 
@@ -201,14 +201,51 @@ test("a slow loop stops the reading, so the server is slowed and memory stays bo
   assert.equal(received, total);
 });
 
+const numbered = (from, count, text) => Array.from({ length: count }, (_, index) => `id: ${from + index}\ndata: ${text}\n\n`).join("");
+const TEXT = "x".repeat(64 * 1024);
+
+// A megabyte is the bound. A browser that went on buffering what the server sends would hold all of it.
+test("a loop that is behind leaves the connection, and goes on after its position when it has caught up", PATIENT, async (t) => {
+  const { url, requests } = await serve(t, hold(numbered(1, 40, TEXT)), frames(numbered(41, 2, "after") + END));
+  const stream = open(t, url);
+  const errors = record(stream, "error");
+  const seen = [];
+  for await (const { lastEventId } of stream) {
+    if (seen.push(lastEventId) === 1) await requests[0].gone;
+  }
+  const position = Number(requests[1].headers["last-event-id"]);
+  assert.ok(position >= 16 && position <= 40, String(position));
+  assert.deepEqual(seen.slice(0, position), Array.from({ length: position }, (_, index) => String(index + 1)));
+  assert.deepEqual(seen.slice(position), ["41", "42"]);
+  assert.deepEqual(errors.map((event) => [event.error.code, event.reconnectIn]), [["given-up", 0]]);
+});
+
+test("a loop that takes small events in turns stays on its connection", PATIENT, async (t) => {
+  const { url, requests } = await serve(t, frames(numbered(1, 3000, "x") + END));
+  let count = 0;
+  for await (const _ of open(t, url)) {
+    if ((count += 1) % 1000 === 0) await setImmediate();
+  }
+  assert.deepEqual([count, requests.length], [3000, 1]);
+});
+
+for (const [what, text, options] of [
+  ["without ids", `data: ${TEXT}\n\n`.repeat(40), {}],
+  ["whose last event has no id of its own", `id: 1\n${`data: ${TEXT}\n\n`.repeat(40)}`, {}],
+  ["that may not be repeated", numbered(1, 40, TEXT), { reconnect: false }],
+]) {
+  test(`a stream ${what} is kept while a loop is behind, and only not read`, PATIENT, async (t) => {
+    const { url, requests } = await serve(t, frames(text + END));
+    let count = 0;
+    for await (const _ of open(t, url, options)) {
+      if ((count += 1) === 1) await setTimeout(300);
+    }
+    assert.deepEqual([count, requests.length], [40, 1]);
+  });
+}
+
 test("a loop that is behind leaves alone what a newer stream has remembered", PATIENT, async (t) => {
-  const memory = new Map();
-  globalThis.sessionStorage = {
-    getItem: (key) => memory.get(key) ?? null,
-    setItem: (key, value) => memory.set(key, value),
-    removeItem: (key) => memory.delete(key),
-  };
-  t.after(() => delete globalThis.sessionStorage);
+  const memory = pretendStorage(t);
   const { url } = await serve(t, frames(`id: 1\ndata: a\n\nid: 2\ndata: b\n\nid: 3\n${END}`), hold("id: 9\ndata: z\n\n"));
   const options = { remember: "room", restores: true };
   const old = open(t, url, options);
@@ -216,8 +253,8 @@ test("a loop that is behind leaves alone what a newer stream has remembered", PA
   await loop.next();
   await closed(old);
   await once(open(t, url, { ...options, lastEventId: "3" }), "message");
-  const kept = memory.get("django_sse:room");
+  const kept = memory.getItem("django_sse:room");
   assert.equal(JSON.parse(kept).id, "9");
-  for (let done = false; !done; ({ done } = await loop.next())) assert.equal(memory.get("django_sse:room"), kept);
-  assert.equal(memory.get("django_sse:room"), kept);
+  for (let done = false; !done; ({ done } = await loop.next())) assert.equal(memory.getItem("django_sse:room"), kept);
+  assert.equal(memory.getItem("django_sse:room"), kept);
 });

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { test } from "node:test";
 
-import { EventStream, EventStreamError, PATIENT, closed, open, record, serve, when } from "./helpers.mjs";
+import { EventStream, EventStreamError, PATIENT, closed, open, pretendStorage, record, serve, when } from "./helpers.mjs";
 
 const END = "event: close\ndata: [DONE]\n\n";
 const STREAM = { "Content-Type": "text/event-stream" };
@@ -132,3 +132,37 @@ for (const [said, code, message] of [
     assert.deepEqual([error, data], [answer.error, said]);
   });
 }
+
+test("forgetAll() forgets every run and position of this tab, and what goes on is not remembered again", PATIENT, async (t) => {
+  const storage = pretendStorage(t);
+  storage.setItem("the page's own", "kept");
+  storage.setItem("django_sse:before a reload", JSON.stringify({ url: "http://127.0.0.1:9/", run: true }));
+  let send;
+  const { url } = await serve(t, (response) => {
+    response.writeHead(200, { ...STREAM, Location: RUN }).write("id: 1\ndata: a\n\n");
+    send = (text) => response.write(text);
+  });
+  const going = open(t, url, { body: "x", remember: "answer", restores: true });
+  await when(going, "message");
+  const late = open(t, url, { body: "x", remember: "not yet begun" });
+  assert.equal(Object.keys(storage).length, 3);
+  EventStream.forgetAll();
+  await when(late, "message");
+  const again = when(going, "message");
+  send("id: 2\ndata: b\n\n");
+  going.reconnect();
+  await again;
+  assert.deepEqual(Object.keys(storage), ["the page's own"]);
+  assert.equal(EventStream.resume("answer"), null);
+});
+
+test("forget() forgets a stream that goes on", PATIENT, async (t) => {
+  const storage = pretendStorage(t);
+  const { url } = await serve(t, begin("retry: 1\nid: 1\ndata: a\n\n"), stream("data: b\n\n"));
+  const going = open(t, url, { body: "x", remember: "answer" });
+  await when(going, "message");
+  assert.equal(Object.keys(storage).length, 1);
+  EventStream.forget("answer");
+  await when(going, "message", ({ data }) => data === "b");
+  assert.deepEqual(Object.keys(storage), []);
+});

@@ -28,7 +28,7 @@ export class Answer {
 
   /**
    * @param {HTMLElement} item
-   * @param {{ kill: string, frames: import("./connection.js").Frames, keepingTheEnd(change: () => void): void,
+   * @param {{ kill: string, owner: string, frames: import("./connection.js").Frames, keepingTheEnd(change: () => void): void,
    *   ask(question: string): void, refused(answer: Answer, message: string): void }} page
    */
   constructor(item, page) {
@@ -66,7 +66,7 @@ export class Answer {
   #join(location) {
     tell("Joined the run", "from its first event.");
     this.#startOver();
-    this.#follow(new SharedEventStream(location, { ...this.#options, run: true }));
+    this.#follow(new SharedEventStream(location, { ...this.#options, share: this.#page.owner, run: true }));
   }
 
   /** The server's word on it, for who cannot follow its run. @param {Exchange} exchange */

@@ -12,7 +12,7 @@ const refusal = element("[data-refusal]");
 const badge = element("[data-connection]");
 /** @type {Answer[]} */
 let answers = [];
-const page = { kill: urls.kill, frames: new Frames(), keepingTheEnd, ask, refused };
+const page = { kill: urls.kill, owner: urls.owner, frames: new Frames(), keepingTheEnd, ask, refused };
 
 form.addEventListener("submit", (submit) => {
   submit.preventDefault();
@@ -84,7 +84,7 @@ function forgotten() {
 
 /** The conversation of all windows, on one connection: what is asked, and what was answered. */
 function listen() {
-  const stream = new SharedEventStream(urls.events, { lastEventId: urls.cursor });
+  const stream = new SharedEventStream(urls.events, { share: urls.owner, lastEventId: urls.cursor });
   const on = (type, act) => stream.addEventListener(type, (event) => act(JSON.parse(event.data)));
   on("asked", asked);
   on("answered", (exchange) => find(exchange)?.take(exchange));
