@@ -8,7 +8,7 @@ NODE_MAJOR=20
 export DEBIAN_FRONTEND=noninteractive
 export PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK=1
 # Here, a test whose requirement is missing fails instead of being skipped.
-export DJANGO_SSE_REQUIRE=browser,node,servers,services,proxies,systemd,cc
+export DJANGO_SSE_REQUIRE=browser,firefox,webkit,node,servers,services,proxies,systemd,cc
 
 say() { printf '\n== %s\n' "$*"; }
 
@@ -132,6 +132,9 @@ prepare() {
     newest=$(find_python 3.13) || die "Python 3.13 is needed, on the PATH or in pyenv."
     command -v make >/dev/null || apt_install make
     command -v chromium >/dev/null || apt_install chromium
+    command -v firefox-esr >/dev/null || apt_install firefox-esr
+    command -v WebKitWebDriver >/dev/null || apt_install webkit2gtk-driver
+    command -v Xvfb >/dev/null || apt_install xvfb
     "$oldest" -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
     node_is_new_enough || install_node
     # Both mostly wait: for a registry, and for apt and the services.

@@ -15,6 +15,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
+from pathlib import Path
 
 import pytest
 
@@ -42,6 +43,11 @@ def chromium() -> str | None:
     return next(filter(None, map(shutil.which, candidates)), None)
 
 
+def mini_browser() -> str | None:
+    """The path of WebKitGTK's browser, which is on no PATH."""
+    return next(map(str, Path("/usr/lib").glob("*/webkit2gtk-4.*/MiniBrowser")), None)
+
+
 def program(name: str) -> str | None:
     """The path of a program; Debian keeps servers where a user's PATH does not look."""
     return shutil.which(name, path=os.environ.get("PATH", "") + os.pathsep + "/usr/sbin")
@@ -57,6 +63,14 @@ def _module(name: str) -> bool:
 
 def _browser() -> bool:
     return _module("playwright") and chromium() is not None
+
+
+def _firefox() -> bool:
+    return _module("playwright") and _program("firefox-esr")
+
+
+def _webkit() -> bool:
+    return mini_browser() is not None and _program("WebKitWebDriver") and _program("Xvfb")
 
 
 def _node() -> bool:
@@ -88,6 +102,10 @@ REQUIREMENTS: dict[str, Requirement] = {
     "browser": Requirement(
         _browser, "Debian's `apt-get install chromium` and `pip install -e '.[test]'`"
     ),
+    "firefox": Requirement(
+        _firefox, "Debian's `apt-get install firefox-esr` and `pip install -e '.[test]'`"
+    ),
+    "webkit": Requirement(_webkit, "Debian's `apt-get install webkit2gtk-driver xvfb`"),
     "node": Requirement(_node, f"Node.js {NODE_MAJOR} or newer on the PATH"),
     "node-clients": Requirement(
         _node_clients, f"Node.js {NODE_MAJOR} or newer, then `npm ci` in tests/node"

@@ -37,6 +37,12 @@ async def guests(request: HttpRequest) -> Subscription:
     return subscribe("guests")
 
 
+@event_stream
+async def letters(request: HttpRequest) -> Subscription:
+    """A channel of the account, at one URL for all."""
+    return subscribe(f"letters-{request.COOKIES['guest']}")
+
+
 def static_file(request: HttpRequest, path: str) -> HttpResponseBase:
     """Servers other than runserver serve no static files of their own."""
     response = serve(request, path, insecure=True)
@@ -48,5 +54,6 @@ urlpatterns = [
     path("client/", client_page),
     path("client/recorder.js", recorder),
     path("client/guests/", guests),
+    path("client/letters/", letters),
     path("static/<path:path>", static_file),
 ]

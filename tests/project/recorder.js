@@ -22,4 +22,19 @@ window.follow = (stream) => {
   });
   return (window.seen = seen);
 };
+
+/** Every fetch of this tab, also those before a reload: `[method, URL]`. */
+window.asked = JSON.parse(sessionStorage.getItem("asked") ?? "[]");
+const { fetch } = window;
+window.fetch = (resource, init) => {
+  asked.push([init?.method ?? "GET", new URL(resource, location).href]);
+  return fetch(resource, init);
+};
+const storage = sessionStorage; // a test forbids it
+addEventListener("pagehide", () => storage.setItem("asked", JSON.stringify(asked)));
+
+/** What no handler has caught. */
+window.uncaught = [];
+addEventListener("error", ({ error, message }) => uncaught.push(String(error ?? message)));
+addEventListener("unhandledrejection", ({ reason }) => uncaught.push(String(reason)));
 window.ready = true;

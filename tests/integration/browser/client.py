@@ -34,8 +34,30 @@ def seen(page: Page, name: str) -> Any:
     return page.evaluate(f"seen.{name}")
 
 
+def asked(page: Page, *parts: str) -> list[tuple[str, str]]:
+    """Method and path of each fetch of this tab, also before a reload; of paths with a part."""
+    requests = page.evaluate("asked.map(([method, url]) => [method, new URL(url).pathname])")
+    return [(method, path) for method, path in requests if any(part in path for part in parts)]
+
+
 def publish(server: Server, channel: str, *texts: str) -> None:
     for text in texts:
         request = Request(f"{server.url}/publish/{channel}/", text.encode(), method="POST")
         with urlopen(request, timeout=30) as response:
             assert response.status == 200
+
+
+def fill(page: Page, selector: str, text: str) -> None:
+    """As by hand, in any engine."""
+    page.evaluate(
+        """([selector, text]) => {
+            const field = document.querySelector(selector);
+            field.value = text;
+            field.dispatchEvent(new Event("input", { bubbles: true }));
+        }""",
+        [selector, text],
+    )
+
+
+def click(page: Page, selector: str) -> None:
+    page.evaluate("(selector) => document.querySelector(selector).click()", selector)

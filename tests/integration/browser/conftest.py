@@ -1,31 +1,36 @@
-"""A real Chromium in front of a real demo: daphne's runserver, a database of its own."""
+"""Real browsers in front of a real demo: daphne's runserver, a database of its own."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.requirements import chromium
+from tests.integration.browser import engines
 from tests.servers import DEMO_SITE, Server
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright
 
 TIMEOUT = 60_000  # milliseconds; far above what a page needs on a busy machine
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "engine" in metafunc.fixturenames:
+        engines.parametrize(metafunc)
+
+
+@pytest.fixture(scope="package")
+def engine(request: pytest.FixtureRequest) -> str:
+    """The name of the browser's engine."""
+    name: str = request.param
+    return name
 
 
 # Shared by this directory only: while Playwright runs, its loop counts as running in this thread,
@@ -38,11 +43,16 @@ def playwright() -> Iterator[Playwright]:
         yield running
 
 
+# The files of this directory take their engines in turn: what has started runs until the last file.
 @pytest.fixture(scope="package")
-def browser(playwright: Playwright) -> Iterator[Browser]:
-    running = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
-    yield running
-    running.close()
+def browsers(playwright: Playwright) -> Iterator[Callable[[str], Browser]]:
+    with ExitStack() as stack:
+        yield cache(lambda name: stack.enter_context(engines.launched(playwright, name)))
+
+
+@pytest.fixture(scope="package")
+def browser(browsers: Callable[[str], Browser], engine: str) -> Browser:
+    return browsers(engine)
 
 
 @pytest.fixture(scope="package")
@@ -54,16 +64,31 @@ def demo() -> Iterator[Server]:
 
 
 @pytest.fixture(scope="package")
-def notes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the subscriptions of `server` note: that they opened, that they closed."""
-    return tmp_path_factory.mktemp("notes") / "notes"
+def notes_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    return cache(lambda engine: tmp_path_factory.mktemp(f"notes-{engine}") / "notes")
 
 
 @pytest.fixture(scope="package")
-def server(notes: Path) -> Iterator[Server]:
-    """The site of tests/project. Each test has channels of its own."""
-    with Server("uvicorn", env={"DJANGO_SSE_TEST_NOTES": str(notes)}) as running:
-        yield running
+def notes(notes_of: Callable[[str], Path], engine: str) -> Path:
+    """What the subscriptions of `server` note: that they opened, that they closed."""
+    return notes_of(engine)
+
+
+@pytest.fixture(scope="package")
+def servers(notes_of: Callable[[str], Path]) -> Iterator[Callable[[str], Server]]:
+    with ExitStack() as stack:
+
+        def start(engine: str) -> Server:
+            environment = {"DJANGO_SSE_TEST_NOTES": str(notes_of(engine))}
+            return stack.enter_context(Server("uvicorn", env=environment))
+
+        yield cache(start)
+
+
+@pytest.fixture(scope="package")
+def server(servers: Callable[[str], Server], engine: str) -> Server:
+    """The site of tests/project, one for each engine. Each test has channels of its own."""
+    return servers(engine)
 
 
 @dataclass

@@ -12,10 +12,10 @@ from tests.servers import Server
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-pytestmark = pytest.mark.needs("browser", "uvicorn")
+pytestmark = [pytest.mark.needs("uvicorn"), pytest.mark.every_engine]
 
 # The page gets its frames from the test: `paint()`.
-FRAMES = """{
+FRAMES = """() => {
     const asked = [];
     window.requestAnimationFrame = (callback) => asked.push(callback);
     window.cancelAnimationFrame = (id) => { asked[id - 1] = null; };
@@ -24,7 +24,7 @@ FRAMES = """{
     // Timers of a tenth of a second and more do not fire, as in a tab that is throttled.
     window.setTimeout = (callback, ms) => (ms >= 100 && ms <= 1000 ? 0 : later(callback, ms));
 }"""
-HIDE = """{
+HIDE = """() => {
     Object.defineProperty(document, "hidden", { value: true });
     document.dispatchEvent(new Event("visibilitychange"));
 }"""
@@ -46,6 +46,7 @@ def arrived(page: Page, server: Server, channel: str, *texts: str) -> None:
     wait(page, f"seen.stream.readPosition.includes('-{len(texts)}-')")
 
 
+@pytest.mark.promise('`batch: "frame"` delivers once a frame, and at once in a hidden tab')
 def test_what_came_since_the_last_frame_is_delivered_at_once_in_order(
     open_page: Opener, server: Server
 ) -> None:
@@ -73,6 +74,7 @@ def test_a_loop_gets_what_came_since_the_last_frame(open_page: Opener, server: S
     wait(page, "got.length === 2")
 
 
+@pytest.mark.promise('`batch: "frame"` delivers once a frame, and at once in a hidden tab')
 def test_a_tab_that_is_hidden_gets_its_events_without_a_frame(
     open_page: Opener, server: Server
 ) -> None:
@@ -101,6 +103,7 @@ def test_a_window_that_is_covered_gets_its_events_without_a_frame(
     wait(page, "seen.data.length === 1")
 
 
+@pytest.mark.promise('`batch: "frame"` delivers once a frame, and at once in a hidden tab')
 def test_the_terminal_event_comes_after_all_deltas(open_page: Opener, server: Server) -> None:
     page = open_client(open_page, server.url)
     page.evaluate(FRAMES)

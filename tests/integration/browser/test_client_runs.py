@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +10,7 @@ from tests.integration.browser.client import (
     CLOSED,
     NETWORK,
     Opener,
+    asked,
     open_client,
     publish,
     seen,
@@ -21,7 +21,7 @@ from tests.servers import Server
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-pytestmark = pytest.mark.needs("browser", "uvicorn")
+pytestmark = [pytest.mark.needs("uvicorn"), pytest.mark.every_engine]
 
 KEY = "sessionStorage.getItem('django_sse:answer')"
 
@@ -56,22 +56,15 @@ def tokens(count: int) -> list[str]:
 
 
 def methods(page: Page) -> list[str]:
-    """The methods of the requests for streams, as they come."""
-    found: list[str] = []
-    page.on(
-        "request",
-        lambda request: (
-            found.append(request.method) if re.search("answer|events", request.url) else None
-        ),
-    )
-    return found
+    """The methods of the requests for streams."""
+    return [method for method, _ in asked(page, "answer", "events")]
 
 
+@pytest.mark.promise("an answer survives reloads, and nothing of it is missing or comes twice")
 def test_a_reload_in_the_middle_shows_the_whole_answer_and_goes_on(
     open_page: Opener, server: Server
 ) -> None:
     page = open_client(open_page, server.url)
-    asked = methods(page)
     ask(page, "count=60&pause=0.05")
     for reached in (5, 20):
         wait(page, f"seen.data.length > {reached}")
@@ -80,7 +73,7 @@ def test_a_reload_in_the_middle_shows_the_whole_answer_and_goes_on(
     wait(page, CLOSED)
     assert seen(page, "data") == tokens(60)
     assert seen(page, "types")[-1] == "close"
-    assert asked == ["POST", "GET", "GET"]
+    assert methods(page) == ["POST", "GET", "GET"]
 
 
 def test_an_answer_that_ended_is_forgotten(open_page: Opener, server: Server) -> None:
@@ -138,6 +131,7 @@ def test_a_run_that_was_seen_to_its_end_is_forgotten(open_page: Opener, server: 
     assert page.evaluate(KEY) is None
 
 
+@pytest.mark.promise("`stop()` stops the run")
 def test_stop_ends_the_answer_as_aborted(open_page: Opener, server: Server) -> None:
     page = open_client(open_page, server.url)
     ask(page, "count=2000&pause=0.05")
@@ -150,6 +144,7 @@ def test_stop_ends_the_answer_as_aborted(open_page: Opener, server: Server) -> N
     assert not resume(page)
 
 
+@pytest.mark.promise("an answer survives reloads, and nothing of it is missing or comes twice")
 def test_a_page_that_restores_what_it_showed_goes_on_after_it(
     open_page: Opener, server: Server
 ) -> None:
@@ -185,6 +180,7 @@ SLOW_LOOP = """([query, options]) => {
 }"""
 
 
+@pytest.mark.promise("an answer survives reloads, and nothing of it is missing or comes twice")
 def test_a_page_that_restores_what_its_loop_showed_goes_on_after_it(
     open_page: Opener, server: Server
 ) -> None:
@@ -247,6 +243,7 @@ def test_a_position_is_not_used_by_a_page_that_does_not_restore(
     assert seen(page, "data") == tokens(40)
 
 
+@pytest.mark.promise("an answer survives reloads, and nothing of it is missing or comes twice")
 def test_a_channel_is_remembered_only_by_a_page_that_restores(
     open_page: Opener, server: Server
 ) -> None:
@@ -283,11 +280,11 @@ def test_a_browser_that_forbids_storage_shows_the_answer_all_the_same(
     assert seen(page, "data") == tokens(3)
 
 
+@pytest.mark.promise("a server that dies costs no event, and its runs end as `interrupted`")
 def test_a_killed_server_comes_back_and_the_answer_ends_as_interrupted(
     open_page: Opener, server: Server
 ) -> None:
     page = open_client(open_page, server.url, expected=NETWORK)
-    asked = methods(page)
     ask(page, "count=2000&pause=0.02", "{ maxDelay: 500 }")
     wait(page, "seen.data.length > 20")
     server.kill()
@@ -298,9 +295,10 @@ def test_a_killed_server_comes_back_and_the_answer_ends_as_interrupted(
     assert data == tokens(len(data))
     assert page.evaluate("seen.stream.error.code") == "interrupted"
     assert "close" not in seen(page, "types")
-    assert asked.count("POST") == 1
+    assert methods(page).count("POST") == 1
 
 
+@pytest.mark.promise("a server that dies costs no event, and its runs end as `interrupted`")
 def test_a_killed_server_comes_back_and_no_event_of_a_channel_is_missed(
     open_page: Opener, server: Server
 ) -> None:

@@ -11,6 +11,7 @@ from tests.integration.browser.client import (
     CLOSED,
     NETWORK,
     Opener,
+    asked,
     open_client,
     publish,
     seen,
@@ -21,7 +22,7 @@ from tests.servers import Server
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-pytestmark = pytest.mark.needs("browser", "uvicorn")
+pytestmark = [pytest.mark.needs("uvicorn"), pytest.mark.every_engine]
 
 TABS = 8
 
@@ -36,7 +37,11 @@ def tab(open_page: Opener, server: Server, beside: Page | None = None) -> Page:
 
 
 def share(page: Page, url: str, options: str = "{}") -> None:
-    page.evaluate(f"() => void follow(new django_sse.SharedEventStream('{url}', {options}))")
+    """Opens the stream, for the account "ann" if the options name no other."""
+    page.evaluate(
+        f"""() => void follow(
+            new django_sse.SharedEventStream("{url}", {{ share: "ann", ...{options} }}))"""
+    )
 
 
 def settled(page: Page) -> None:
@@ -78,6 +83,7 @@ def one_connection(pages: list[Page], notes: Path) -> None:
     raise AssertionError(f"{connections(notes)} connections")
 
 
+@pytest.mark.promise("all tabs share one connection")
 def test_eight_tabs_are_all_live_on_one_connection(
     open_page: Opener, server: Server, notes: Path
 ) -> None:
@@ -97,7 +103,7 @@ def test_eight_tabs_are_all_live_on_one_connection(
 def patient(page: Page) -> None:
     """Its leader may take long to answer on a busy machine: no timer of a second fires."""
     page.evaluate(
-        """{
+        """() => {
             const later = window.setTimeout;
             window.setTimeout = (callback, ms) => (ms === 1000 ? 0 : later(callback, ms));
         }"""
@@ -111,10 +117,21 @@ def crash(page: Page) -> None:
         page.goto("chrome://crash")
 
 
-@pytest.mark.parametrize("way", ["close", "crash", "reload"])
+@pytest.mark.parametrize("way", ["close", "reload"])
+@pytest.mark.promise("another tab takes over when the leader closes, reloads or freezes")
 def test_another_tab_takes_over_and_nothing_is_lost_or_comes_twice(
     open_page: Opener, server: Server, way: str
 ) -> None:
+    takes_over(open_page, server, way)
+
+
+@pytest.mark.promise("another tab takes over when the leader's tab crashes")
+@pytest.mark.not_in(firefox="no page crashes its tab", webkit="no page crashes its tab")
+def test_another_tab_takes_over_when_the_leader_crashes(open_page: Opener, server: Server) -> None:
+    takes_over(open_page, server, "crash")
+
+
+def takes_over(open_page: Opener, server: Server, way: str) -> None:
     leader, *pages = tabs(open_page, server, f"/channels/{way}/", 4)
     publish(server, way, "one", "two")
     expect_data(pages, "one", "two")
@@ -133,6 +150,7 @@ def test_another_tab_takes_over_and_nothing_is_lost_or_comes_twice(
     assert [seen(page, "errors") for page in pages] == [[]] * len(pages)
 
 
+@pytest.mark.promise("another tab takes over when the leader closes, reloads or freezes")
 def test_leaders_that_close_one_after_the_other_while_events_rain(
     open_page: Opener, server: Server
 ) -> None:
@@ -184,21 +202,44 @@ def test_a_tab_that_stands_elsewhere_catches_up_by_itself(
     expect_data([late], *"cdefg")
 
 
-def test_a_tab_at_the_leaders_position_makes_no_request(open_page: Opener, server: Server) -> None:
-    (leader,) = tabs(open_page, server, "/channels/same/", 1)
+def test_a_tab_at_the_leaders_position_makes_one_request_and_ends_it(
+    open_page: Opener, server: Server, notes: Path
+) -> None:
+    (leader,) = tabs(open_page, server, "/channels_noting/same/", 1)
     publish(server, "same", "a")
     expect_data([leader], "a")
     other = tab(open_page, server, leader)
     patient(other)
-    asked: list[str] = []
-    other.on("request", lambda request: asked.append(request.url))
-    share(other, "/channels/same/", f"{{ lastEventId: {seen(leader, 'stream.lastEventId')!r} }}")
+    position = seen(leader, "stream.lastEventId")
+    share(other, "/channels_noting/same/", f"{{ lastEventId: {position!r} }}")
     wait(other, "seen.stream.readyState === 1")
+    one_connection([leader, other], notes)
     publish(server, "same", "b")
     expect_data([other], "b")
-    assert asked == []
+    assert len(asked(other, "channels")) == 1
 
 
+@pytest.mark.promise("no account gets events of another one, nor a tab that the server refuses")
+def test_the_next_account_in_the_browser_gets_nothing_of_the_one_before(
+    open_page: Opener, server: Server
+) -> None:
+    first = tab(open_page, server)
+    first.context.add_cookies([{"name": "guest", "value": "ann", "url": server.url}])
+    share(first, "/client/letters/")
+    settled(first)
+    # Ann's tab stays open while Bob logs in, and both channels are empty: one position for both.
+    first.context.add_cookies([{"name": "guest", "value": "bob", "url": server.url}])
+    second = tab(open_page, server, first)
+    share(second, "/client/letters/", "{ share: 'bob' }")
+    settled(second)
+    publish(server, "letters-ann", "for Ann")
+    expect_data([first], "for Ann")
+    publish(server, "letters-bob", "for Bob")
+    expect_data([second], "for Bob")
+    assert seen(first, "data") == ["for Ann"]
+
+
+@pytest.mark.promise("no account gets events of another one, nor a tab that the server refuses")
 def test_a_tab_that_the_server_refuses_gets_nothing_from_the_others(
     open_page: Opener, server: Server
 ) -> None:
@@ -219,12 +260,10 @@ def test_a_tab_that_the_server_refuses_gets_nothing_from_the_others(
 def test_a_stream_without_ids_is_not_shared(open_page: Opener, server: Server) -> None:
     first = tab(open_page, server)
     second = tab(open_page, server, first)
-    asked: list[str] = []
-    second.on("request", lambda request: asked.append(request.url))
     for page in (first, second):
         share(page, "/ticks_sync/")
         wait(page, "seen.data.length > 3")
-    assert len(asked) == 1
+    assert len(asked(second, "ticks")) == 1
     first.close()
     wait(second, f"seen.data.length > {len(seen(second, 'data')) + 3}")
     assert seen(second, "errors") == []
@@ -242,14 +281,12 @@ def test_a_server_that_is_killed_and_comes_back_loses_nothing_in_any_tab(
         settled(page)
     publish(server, "restart", "one")
     expect_data(pages, "one")
-    asked: list[str] = []
-    for page in pages:
-        if page not in leaders(pages):
-            page.on("request", lambda request: asked.append(request.url))
+    followers = [page for page in pages if page not in leaders(pages)]
+    before = [len(asked(page, "channels")) for page in followers]
     server.kill()
     for page in pages:
         wait(page, "seen.stream.readyState === 0")
-    assert asked == []
+    assert [len(asked(page, "channels")) for page in followers] == before
     server.start()
     publish(server, "restart", "two")
     expect_data(pages, "one", "two")
@@ -299,6 +336,7 @@ def test_the_end_of_the_stream_is_the_end_in_every_tab(open_page: Opener, server
     ],
     ids=["frozen", "cached"],
 )
+@pytest.mark.promise("another tab takes over when the leader closes, reloads or freezes")
 def test_a_leader_that_sleeps_hands_over_and_comes_back_as_one_of_the_others(
     open_page: Opener, server: Server, asleep: str, awake: str
 ) -> None:
@@ -324,9 +362,9 @@ def test_an_answer_that_ends_without_a_terminal_event_is_truncated(
     assert seen(page, "errors") == [["truncated", None]]
 
 
-def test_a_post_is_not_shared(open_page: Opener, server: Server) -> None:
+def test_neither_a_post_nor_a_page_of_no_account_shares(open_page: Opener, server: Server) -> None:
     page = tab(open_page, server)
-    for options in ("{ method: 'POST' }", "{ body: {} }"):
+    for options in ("{ share: '', method: 'POST' }", "{ share: '', body: {} }", "{}"):
         thrown = page.evaluate(
             f"""() => {{
                 try {{

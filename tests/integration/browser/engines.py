@@ -1,0 +1,80 @@
+"""The three browser engines of today: which tests run in which, and how each is started."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.integration.browser.webkit import WebKit
+from tests.requirements import chromium, mini_browser, program
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Playwright
+
+ENGINES = ("chromium", "firefox", "webkit")
+REQUIREMENTS = {"chromium": "browser", "firefox": "firefox", "webkit": "webkit"}
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def parametrize(metafunc: pytest.Metafunc) -> None:
+    """Runs a test in Chromium, or with `every_engine` in all but those that `not_in` names."""
+    item = metafunc.definition
+    engines = ENGINES if item.get_closest_marker("every_engine") else ENGINES[:1]
+    left_out = {name for marker in item.iter_markers("not_in") for name in marker.kwargs}
+    cases = [
+        pytest.param(engine, marks=pytest.mark.needs(REQUIREMENTS[engine]))
+        for engine in engines
+        if engine not in left_out
+    ]
+    metafunc.parametrize("engine", cases, indirect=True, scope="package")
+
+
+def promises() -> dict[str, list[str]]:
+    """Of each promise of the client, and each engine: "yes", or why no test tries it there."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(Path(__file__).parent.glob("test_*.py")):
+        module = import_module(f"{__package__}.{path.stem}")
+        for test in vars(module).values():
+            marks = [*getattr(test, "pytestmark", []), *_list(getattr(module, "pytestmark", []))]
+            reasons = {
+                k: v for mark in marks if mark.name == "not_in" for k, v in mark.kwargs.items()
+            }
+            for mark in marks:
+                if mark.name == "promise":
+                    found[mark.args[0]] = [reasons.get(engine, "yes") for engine in ENGINES]
+    return found
+
+
+def _list(marks: Any) -> list[Any]:
+    return marks if isinstance(marks, list) else [marks]
+
+
+@contextmanager
+def launched(playwright: Playwright, engine: str, **options: Any) -> Iterator[Any]:
+    """The browser: Playwright's, or what has so much of its API as the tests use."""
+    if engine == "webkit":
+        with WebKit(program("WebKitWebDriver") or "", mini_browser() or "") as webkit:
+            yield webkit
+        return
+    if engine == "firefox":
+        # With this channel Playwright drives a Firefox that is not its own, over WebDriver BiDi.
+        options |= {"channel": "moz-firefox", "executable_path": program("firefox-esr")}
+        running = playwright.firefox.launch(**options)
+    else:
+        options |= {"executable_path": chromium(), "args": CHROMIUM_ARGUMENTS}
+        running = playwright.chromium.launch(**options)
+    yield running
+    running.close()
