@@ -9,8 +9,7 @@
  * others on a BroadcastChannel each event and the position after it. Any other tab makes a request of its own, exactly
  * as an EventStream would, so the server judges its cookies. Once that is answered, it follows from the moment at which
  * both stand at the same position, an id that one event has carried: nothing is lost and nothing comes twice. When the
- * leader's tab closes or crashes the browser gives the lock to another one, which connects with the last event ID that
- * it has.
+ * leader's tab closes or crashes the browser gives the lock to another one, which connects with its last event ID.
  */
 
 const { EventStream, EventStreamParser } = /** @type {any} */ (globalThis).django_sse;
@@ -341,11 +340,7 @@ export class SharedEventStream extends EventStream {
     });
   }
 
-  /** Another tab leads meanwhile. */
-  leave() {
-    super.leave();
-    this.#peer.leave();
-  }
+  /** Another tab leads meanwhile. */ leave() { super.leave(); this.#peer.leave(); }
 
   /** Whether the connection is this tab's. */
   get leading() { return this.#peer.leading; }

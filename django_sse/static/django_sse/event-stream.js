@@ -268,10 +268,9 @@ export class EventStreamConnection extends EventTarget {
   async #recover(error) {
     const again = this.#mayRepeat(error);
     if (!again && error.code === "truncated") error.message += "; a POST repeats only with ids or reconnect: true";
-    const situation = { retry: this.#retry, retryAfter: error.retryAfter, failures: this.#failures };
+    const situation = { retry: this.#retry, retryAfter: error.retryAfter };
     const atOnce = error.code === "given-up" || error.code === "timeout";
-    if (!atOnce) this.#failures += 1;
-    const delay = atOnce ? 0 : reconnectDelay({ ...this.#options, ...situation });
+    const delay = atOnce ? 0 : reconnectDelay({ ...this.#options, ...situation, failures: this.#failures++ });
     const wait = again && new Promise((resolve) => (this.#timer = setTimeout(this.#skip = resolve, delay)));
     if (again) this.#setReadyState(CONNECTING);
     else this.#end(error);

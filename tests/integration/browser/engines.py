@@ -49,12 +49,14 @@ def promises() -> dict[str, list[str]]:
         module = import_module(f"{__package__}.{path.stem}")
         for test in vars(module).values():
             marks = [*getattr(test, "pytestmark", []), *_list(getattr(module, "pytestmark", []))]
-            reasons = {
-                k: v for mark in marks if mark.name == "not_in" for k, v in mark.kwargs.items()
-            }
+            cells = dict.fromkeys(ENGINES, "not tried") | {ENGINES[0]: "yes"}
+            if any(mark.name == "every_engine" for mark in marks):
+                cells = dict.fromkeys(ENGINES, "yes")
             for mark in marks:
-                if mark.name == "promise":
-                    found[mark.args[0]] = [reasons.get(engine, "yes") for engine in ENGINES]
+                cells |= mark.kwargs if mark.name == "not_in" else {}
+            found |= {
+                mark.args[0]: list(cells.values()) for mark in marks if mark.name == "promise"
+            }
     return found
 
 

@@ -77,3 +77,28 @@ def test_a_loop_that_is_behind_leaves_the_connection_and_misses_nothing(
         wait(page, "window.done")
         assert page.evaluate("got") == list(range(1, 501))
         assert len(other.flood.positions) > 1
+
+
+@pytest.mark.promise("it works in a worker")
+def test_a_worker_reads_an_answer(open_page: Opener, server: Server) -> None:
+    page = open_client(open_page, server.url)
+    got = page.evaluate(
+        """() => {
+            const modules = [...document.scripts].map((script) => script.src).slice(0, 2);
+            const code = `
+                for (const url of ${JSON.stringify(modules)}) await import(url);
+                const { EventStream } = django_sse;
+                const options = { method: "POST", csrfToken: "${document.cookie.split("=")[1]}" };
+                const got = [];
+                for await (const { data } of new EventStream("${location.origin}/answer/?count=5",
+                    { ...options, batch: "frame", remember: "no storage here" })) got.push(data);
+                postMessage(got);`;
+            const url = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
+            const worker = new Worker(url, { type: "module" });
+            return new Promise((resolve, reject) => {
+                worker.onmessage = ({ data }) => resolve(data);
+                worker.onerror = ({ message }) => reject(new Error(message));
+            });
+        }"""
+    )
+    assert got[-5:] == [f"token {number}" for number in range(5)]

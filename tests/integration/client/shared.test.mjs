@@ -28,12 +28,19 @@ function pretendBrowser(t) {
   });
 }
 
-/** A tab's stream, which leads or follows when this resolves. */
+/** A tab's stream, which leads or follows when this resolves. `seen` has its messages. */
 async function tab(t, url, options) {
   const stream = new SharedEventStream(url, options);
   t.after(() => stream.close());
+  const seen = record(stream, "message");
   await once(stream, "open");
-  return stream;
+  return { stream, seen };
+}
+
+/** Waits until a tab has that many messages; their data. */
+async function messages({ stream, seen }, count) {
+  while (seen.length < count) await once(stream, "message");
+  return seen.map((event) => event.data);
 }
 
 /** Holds every connection; `requests[n].send(text)` writes to the n-th. */
@@ -46,20 +53,18 @@ test("tabs of one account follow one connection, each after a request of its own
   pretendBrowser(t);
   const { url, requests } = await serve(t, held("id: 1\ndata: first\n\n"));
   const leader = await tab(t, url, { share: 7 });
-  await when(leader, "message");
+  await messages(leader, 1);
   const other = await tab(t, url, { share: "7", lastEventId: "1" });
-  const seen = record(other, "message");
   await requests[1].gone; // the server has judged it
   requests[0].send("id: 2\ndata: second\n\n");
-  await when(other, "message");
-  assert.deepEqual(seen.map((event) => event.data), ["second"]);
-  assert.deepEqual([requests.length, leader.leading, other.leading], [2, true, false]);
+  assert.deepEqual(await messages(other, 1), ["second"]);
+  assert.deepEqual([requests.length, leader.stream.leading, other.stream.leading], [2, true, false]);
 });
 
 test("a tab that the server refuses gets nothing, though it stands where the leader stands", PATIENT, async (t) => {
   pretendBrowser(t);
   const { url, requests } = await serve(t, held("id: 1\ndata: first\n\n"), answer(403));
-  await when(await tab(t, url, { share: 7 }), "message");
+  await messages(await tab(t, url, { share: 7 }), 1);
   const other = new SharedEventStream(url, { share: 7, lastEventId: "1" });
   const seen = record(other, "message", "open");
   const refusal = when(other, "error");
@@ -72,16 +77,14 @@ test("accounts do not share, though their streams stand at the same position", P
   pretendBrowser(t);
   const { url, requests } = await serve(t, held("id: 1\ndata: Ann\n\n"), held("id: 1\ndata: Bob\n\n"));
   const ann = await tab(t, url, { share: "ann" });
-  await when(ann, "message");
+  await messages(ann, 1);
   const bob = await tab(t, url, { share: "bob", lastEventId: "1" });
-  const seen = record(bob, "message");
-  await when(bob, "message");
+  await messages(bob, 1);
   requests[0].send("id: 2\ndata: for Ann\n\n");
-  await when(ann, "message");
+  await messages(ann, 2);
   requests[1].send("id: 2\ndata: for Bob\n\n");
-  await when(bob, "message");
-  assert.deepEqual(seen.map((event) => event.data), ["Bob", "for Bob"]);
-  assert.deepEqual([ann.leading, bob.leading], [true, true]);
+  assert.deepEqual(await messages(bob, 2), ["Bob", "for Bob"]);
+  assert.deepEqual([ann.stream.leading, bob.stream.leading], [true, true]);
 });
 
 for (const options of [undefined, {}, { share: undefined }, { share: null }, { share: {} }]) {
@@ -101,7 +104,7 @@ test("a tab whose loop is behind hands the lead over, and comes back when it has
   t.after(() => slow.close());
   const loop = slow[Symbol.asyncIterator]();
   const ids = [(await loop.next()).value.lastEventId];
-  const other = await tab(t, url, { share: "", lastEventId: "1" });
+  const { stream: other } = await tab(t, url, { share: "", lastEventId: "1" });
   await requests[1].gone;
   head = 40;
   requests[0].send(after(1));
