@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests import FULL
 from tests.integration.browser.webkit import WebKit
 from tests.requirements import chromium, mini_browser, program
 
@@ -30,9 +31,15 @@ CHROMIUM_ARGUMENTS = [
 
 
 def parametrize(metafunc: pytest.Metafunc) -> None:
-    """Runs a test in Chromium, or with `every_engine` in all but those that `not_in` names."""
+    """Runs a test in Chromium, or with `every_engine` in all but those that `not_in` names.
+
+    What is no promise to a page is tried in the other two only by `.ci/full`.
+    """
     item = metafunc.definition
-    engines = ENGINES if item.get_closest_marker("every_engine") else ENGINES[:1]
+    in_all = item.get_closest_marker("every_engine") and (
+        FULL or item.get_closest_marker("promise")
+    )
+    engines = ENGINES if in_all else ENGINES[:1]
     left_out = {name for marker in item.iter_markers("not_in") for name in marker.kwargs}
     cases = [
         pytest.param(engine, marks=pytest.mark.needs(REQUIREMENTS[engine]))
