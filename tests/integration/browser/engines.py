@@ -36,10 +36,8 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
     What is no promise to a page is tried in the other two only by `.ci/full`.
     """
     item = metafunc.definition
-    in_all = item.get_closest_marker("every_engine") and (
-        FULL or item.get_closest_marker("promise")
-    )
-    engines = ENGINES if in_all else ENGINES[:1]
+    wanted = FULL or item.get_closest_marker("promise")
+    engines = ENGINES if wanted and item.get_closest_marker("every_engine") else ENGINES[:1]
     left_out = {name for marker in item.iter_markers("not_in") for name in marker.kwargs}
     cases = [
         pytest.param(engine, marks=pytest.mark.needs(REQUIREMENTS[engine]))
