@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.request import Request, urlopen
 
@@ -28,6 +29,17 @@ def wait(page: Page, condition: str) -> None:
     """Until the JavaScript expression is true."""
     # Not by animation frames, as is the default: a hidden page has none.
     page.wait_for_function(condition, polling=20)
+
+
+def poll(page: Page, condition: str) -> None:
+    """The same where the page's policy forbids eval, which Playwright uses to wait."""
+    for _ in range(1200):
+        # A reload may take the page away.
+        with suppress(Exception):
+            if page.evaluate(f"Boolean({condition})"):
+                return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"never true: {condition}")
 
 
 def seen(page: Page, name: str) -> Any:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests import FULL
-from tests.integration.browser.webkit import WebKit
-from tests.requirements import chromium, mini_browser, program
+from tests.integration.browser.drivers import Firefox, WebKit
+from tests.integration.browser.webdriver import Browser as WebDriverBrowser
+from tests.requirements import chromium
 
 if TYPE_CHECKING:
     from playwright.sync_api import Playwright
@@ -72,14 +73,11 @@ def _list(marks: Any) -> list[Any]:
 @contextmanager
 def launched(playwright: Playwright, engine: str, **options: Any) -> Iterator[Any]:
     """The browser: Playwright's, or what has so much of its API as the tests use."""
+    running: Any
     if engine == "webkit":
-        with WebKit(program("WebKitWebDriver") or "", mini_browser() or "") as webkit:
-            yield webkit
-        return
-    if engine == "firefox":
-        # With this channel Playwright drives a Firefox that is not its own, over WebDriver BiDi.
-        options |= {"channel": "moz-firefox", "executable_path": program("firefox-esr")}
-        running = playwright.firefox.launch(**options)
+        running = WebDriverBrowser(WebKit)
+    elif engine == "firefox":
+        running = WebDriverBrowser(Firefox)
     else:
         options |= {"executable_path": chromium(), "args": CHROMIUM_ARGUMENTS}
         running = playwright.chromium.launch(**options)

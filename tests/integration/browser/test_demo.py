@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from demo_project.upstream.composer import compose
-from tests.integration.browser.client import Opener, click, fill, wait
+from tests.integration.browser.client import Opener, click, fill, poll
 from tests.servers import Server
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ pytestmark = [pytest.mark.needs("daphne"), pytest.mark.every_engine]
 PAGES = ("/", "/chat/lobby/", "/assistant/", "/progress/", "/clock/", "/interval/")
 PROMPT = "Tell me everything about event streams."
 WHOLE = compose(PROMPT)
-# The demo's policy allows no eval, so conditions are asked for one by one.
 STATE = "document.querySelector('[data-connection]')?.dataset.connection"
 ANSWER = "document.querySelector('[data-exchange] [data-answer]')?.textContent"
 EXCHANGE = "document.querySelector('[data-exchange]')?.dataset.state"
@@ -30,10 +29,10 @@ def texts(selector: str) -> str:
 
 def enter(open_page: Opener, demo: Server, name: str) -> Page:
     page = open_page(f"{demo.url}/chat/general/")
-    wait(page, f"{STATE} === 'open'")
+    poll(page, f"{STATE} === 'open'")
     fill(page, "#username", name)
     click(page, "[data-rename-form] button")
-    wait(page, f"document.querySelector('[data-people] [data-username={name}]')")
+    poll(page, f"document.querySelector('[data-people] [data-username={name}]')")
     return page
 
 
@@ -49,9 +48,9 @@ def test_two_windows_hear_each_other(open_page: Opener, demo: Server, engine: st
     said = [f"Hello from {engine}", "<b>& good-bye</b>"]
     for page, text in zip((ada, grace), said, strict=True):
         say(page, text)
-        wait(ada, f"{texts('[data-log] .message .text')}.includes({text[:5]!r})")
+        poll(ada, f"{texts('[data-log] .message .text')}.includes({text[:5]!r})")
     for page in (ada, grace):
-        wait(page, "document.querySelectorAll('[data-log] .message .text').length >= 2")
+        poll(page, "document.querySelectorAll('[data-log] .message .text').length >= 2")
         shown = page.evaluate(f"JSON.parse({texts('[data-log] .message .text')})")
         assert shown[-2:] == said
 
@@ -61,41 +60,41 @@ def test_an_answer_survives_a_reload_and_another_one_is_stopped(
     open_page: Opener, demo: Server
 ) -> None:
     page = open_page(f"{demo.url}/assistant/")
-    wait(page, f"{STATE} === 'open'")
+    poll(page, f"{STATE} === 'open'")
     fill(page, "#prompt", PROMPT)
     click(page, "[data-send]")
-    wait(page, f"{ANSWER}.length > 100")
+    poll(page, f"{ANSWER}.length > 100")
     page.reload()
-    wait(page, f"{EXCHANGE} === 'whole'")
+    poll(page, f"{EXCHANGE} === 'whole'")
     assert page.evaluate(ANSWER) == WHOLE
     click(page, "[data-send]")
     last = "[...document.querySelectorAll('[data-exchange]')].at(-1)"
-    wait(page, f"{last}.querySelector('[data-answer]').textContent.length > 20")
+    poll(page, f"{last}.querySelector('[data-answer]').textContent.length > 20")
     page.evaluate(f"{last}.querySelector('[data-stop]').click()")
-    wait(page, f"{last}.dataset.state === 'incomplete'")
+    poll(page, f"{last}.dataset.state === 'incomplete'")
 
 
 @pytest.mark.promise("the demo's pages work")
 def test_the_progress_survives_a_reload(open_page: Opener, demo: Server) -> None:
     page = open_page(f"{demo.url}/progress/")
     click(page, "[data-start]")
-    wait(page, "document.querySelector('[data-bar]')?.value > 10")
+    poll(page, "document.querySelector('[data-bar]')?.value > 10")
     page.reload()
-    wait(page, "document.querySelector('[data-stage]')?.textContent === 'Done'")
-    wait(page, f"{STATE} === 'closed'")
+    poll(page, "document.querySelector('[data-stage]')?.textContent === 'Done'")
+    poll(page, f"{STATE} === 'closed'")
 
 
 @pytest.mark.promise("the demo's pages work")
 def test_the_clock_ticks_and_the_interval_stops_for_good(open_page: Opener, demo: Server) -> None:
     page = open_page(f"{demo.url}/clock/")
-    wait(page, "/^..:..:..$/.test(document.querySelector('[data-now]').textContent)")
+    poll(page, "/^..:..:..$/.test(document.querySelector('[data-now]').textContent)")
     now = page.evaluate("document.querySelector('[data-now]').textContent")
-    wait(page, f"document.querySelector('[data-now]').textContent !== '{now}'")
+    poll(page, f"document.querySelector('[data-now]').textContent !== '{now}'")
     click(page, "[data-stop]")
-    wait(page, f"{STATE} === 'closed'")
+    poll(page, f"{STATE} === 'closed'")
     page.goto(f"{demo.url}/interval/")
-    wait(page, "document.querySelectorAll('[data-lamps] .lit').length === 5")
-    wait(page, f"{STATE} === 'closed'")
+    poll(page, "document.querySelectorAll('[data-lamps] .lit').length === 5")
+    poll(page, f"{STATE} === 'closed'")
 
 
 @pytest.mark.promise("the demo's pages work")
