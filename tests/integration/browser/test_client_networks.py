@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.needs("uvicorn"), pytest.mark.every_engine]
 
 # As if the computer had slept: its clock went on, its timers did not.
-SLEEP = "{ const now = Date.now; Date.now = () => now() + 3_600_000; }"
+# (Scripts of Firefox's WebDriver have a Date of their own beside the page's.)
+SLEEP = "{ const { Date } = window, now = Date.now; Date.now = () => now() + 3_600_000; }"
 
 
 def listen(page: Page, channel: str, options: str = "{}") -> None:
