@@ -21,7 +21,7 @@ CORS = {
     "Access-Control-Allow-Headers": "last-event-id, cache-control, pragma",
 }
 EVENT = 16 * 1024
-MOST = 96 * 1024 * 1024
+MOST = 256 * 1024 * 1024
 # Between two megabytes: over loopback a browser had them all before a script had its turn.
 PAUSE = 0.02
 
@@ -39,6 +39,7 @@ class Flood:
 
     positions: list[int] = field(default_factory=list)
     sent: list[int] = field(default_factory=list)
+    ended: list[threading.Event] = field(default_factory=list)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -65,11 +66,12 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _flood(self, position: int) -> None:
-        """Numbered events until the client leaves, or 96 MiB of them."""
+        """Numbered events until the client leaves, or 256 MiB of them."""
         flood = self.server.flood
         index = len(flood.positions)
         flood.positions.append(position)
         flood.sent.append(0)
+        flood.ended.append(threading.Event())
         self._head(200, {"Content-Type": "text/event-stream"})
         try:
             while flood.sent[index] < MOST:
@@ -80,6 +82,8 @@ class Handler(BaseHTTPRequestHandler):
                     time.sleep(PAUSE)
         except OSError:
             self.close_connection = True
+        finally:
+            flood.ended[index].set()
 
     def log_message(self, format: str, *args: object) -> None:
         pass

@@ -171,5 +171,6 @@ def test_a_tab_that_does_not_read_stops_nobody_and_gets_all_in_the_end(
     publish(server, f"slow-{slow}", *texts)
     expect_data([pages[1 - slow]], "first", *texts)
     assert pages[slow].evaluate(f"rest({1 + len(texts)})") == ["first", *texts]
-    assert {code for code, _ in seen(pages[slow], "errors")} == {"given-up"}
+    # Which of the two comes first to its bound: the loop, or what the page has not read.
+    assert {code for code, _ in seen(pages[slow], "errors")} <= {"given-up", "truncated"}
     assert leaders(pages) == [pages[1 - slow] if slow == 0 else pages[0]]

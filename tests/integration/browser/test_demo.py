@@ -45,12 +45,12 @@ def say(page: Page, text: str) -> None:
 def test_two_windows_hear_each_other(open_page: Opener, demo: Server, engine: str) -> None:
     ada = enter(open_page, demo, "Ada")
     grace = enter(open_page, demo, "Grace")
-    said = [f"Hello from {engine}", "<b>& good-bye</b>"]
+    said = [f"Hello from {engine}", f"<b>& good-bye from {engine}</b>"]
     for page, text in zip((ada, grace), said, strict=True):
         say(page, text)
-        poll(ada, f"{texts('[data-log] .message .text')}.includes({text[:5]!r})")
+        poll(ada, f"{texts('[data-log] .message .text')}.includes({text!r})")
     for page in (ada, grace):
-        poll(page, "document.querySelectorAll('[data-log] .message .text').length >= 2")
+        poll(page, f"{texts('[data-log] .message .text')}.includes({said[1]!r})")
         shown = page.evaluate(f"JSON.parse({texts('[data-log] .message .text')})")
         assert shown[-2:] == said
 
