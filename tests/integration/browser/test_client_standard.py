@@ -61,7 +61,7 @@ def test_a_loop_that_is_behind_leaves_the_connection_and_misses_nothing(
             f"{other.url}/flood",
         )
         wait(page, "got.length === 1")
-        # A browser that goes on buffering takes all of it, and one that does not read keeps it open.
+        # A browser that goes on buffering takes all; one that does not read keeps it open.
         assert other.flood.ended[0].wait(60)
         assert other.flood.sent[0] < MOST
         page.evaluate("more()")
