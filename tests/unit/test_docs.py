@@ -16,7 +16,6 @@ import django_sse
 from django_sse import notifiers
 from django_sse.conf import Settings
 from tests import ROOT
-from tests.integration.browser.engines import promises
 from tests.requirements import GROUPS, REQUIREMENTS
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -73,13 +72,6 @@ def test_every_difference_from_event_source_is_in_the_table():
     tests = (ROOT / "tests" / "integration" / "client" / "standard.test.mjs").read_text()
     rows = re.findall(r"^\| (?!---)(.+?) \| .+ \|$", table, re.MULTILINE)
     assert rows == re.findall(r'^difference\("(.+)", ', tests, re.MULTILINE)
-
-
-def test_what_the_client_promises_is_in_the_table_for_each_engine():
-    page = (ROOT / "docs" / "client.md").read_text()
-    table = page.partition("| promise | Chromium | Firefox | WebKit |")[2].partition("\n\n")[0]
-    rows = re.findall(r"^\| (?!---)(.+?) \| (.+?) \| (.+?) \| (.+?) \|$", table, re.MULTILINE)
-    assert {promise: cells for promise, *cells in rows} == promises()
 
 
 @pytest.mark.parametrize("name", sorted(set(django_sse.__all__)))

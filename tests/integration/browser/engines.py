@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -46,28 +44,6 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
         if engine not in left_out
     ]
     metafunc.parametrize("engine", cases, indirect=True, scope="package")
-
-
-def promises() -> dict[str, list[str]]:
-    """Of each promise of the client, and each engine: "yes", or why no test tries it there."""
-    found: dict[str, list[str]] = {}
-    for path in sorted(Path(__file__).parent.glob("test_*.py")):
-        module = import_module(f"{__package__}.{path.stem}")
-        for test in vars(module).values():
-            marks = [*getattr(test, "pytestmark", []), *_list(getattr(module, "pytestmark", []))]
-            cells = dict.fromkeys(ENGINES, "not tried") | {ENGINES[0]: "yes"}
-            if any(mark.name == "every_engine" for mark in marks):
-                cells = dict.fromkeys(ENGINES, "yes")
-            for mark in marks:
-                cells |= mark.kwargs if mark.name == "not_in" else {}
-            found |= {
-                mark.args[0]: list(cells.values()) for mark in marks if mark.name == "promise"
-            }
-    return found
-
-
-def _list(marks: Any) -> list[Any]:
-    return marks if isinstance(marks, list) else [marks]
 
 
 @contextmanager
