@@ -45,6 +45,8 @@ class Keeper:
         self.loop = loop
         self.tasks: dict[UUID, RunTask] = {}
         self.lease: UUID | None = None
+        # Whether a run was ended elsewhere since the lease was renewed.
+        self._ended_elsewhere = False
         self._watched: Counter[UUID] = Counter()
         self._beginning = 0
         self._stays_until = 0.0
@@ -82,6 +84,7 @@ class Keeper:
     def remove(self, task: RunTask) -> None:
         """Stop keeping ``task``, which has ended."""
         self.tasks.pop(task.run.pk, None)
+        self._ended_elsewhere = self._ended_elsewhere or task.ended_elsewhere
 
     def watch(self, run: Run) -> None:
         """Count one more client of ``run`` in this process."""
@@ -162,6 +165,7 @@ class Keeper:
                 lease = uuid4()
                 await database.renew(leases.register, lease)
                 self.lease = lease
+        self._ended_elsewhere = False
         self._fresh_until = self.loop.time() + longest_pause()
         for observer in self._observers:
             observer.wrote(longest_pause())
@@ -174,22 +178,25 @@ class Keeper:
             # If that fails, or a run of it could not be marked as ended, another keeper notices
             # that it does not change.
             with suppress(LogUnavailable):
+                if not await database.renew(leases.renew, lease):
+                    # Its runs read of their end in the log, before this keeper renewed the lease.
+                    self._say_that_it_was_taken_for_dead()
                 await database.renew(leases.remove, lease)
 
     def _taken_for_dead(self) -> None:
         """End the runs here, too: the process that has claimed the lease ends them in the log."""
-        if self.tasks:
-            self._say_that_it_was_taken_for_dead()
+        self._say_that_it_was_taken_for_dead()
         self.lease = None
         self._interrupt()
 
     def _say_that_it_was_taken_for_dead(self) -> None:
+        if not (self.tasks or self._ended_elsewhere):
+            return
         logger.error(
             "Another process has taken this one for dead: it did not renew its lease for longer "
             "than RUNS['LEASE'] (%g s). Its event loop was blocked, or the process was stopped or "
-            "cut off from the database. %d runs end as interrupted.",
+            "cut off from the database. Its runs end as interrupted.",
             conf.current().RUNS.LEASE,
-            len(self.tasks),
         )
 
     async def _look(self) -> None:

@@ -63,6 +63,8 @@ class RunTask:
         self._entries = Ahead()
         self._pace = Pace()
         self._state = RUNNING
+        self.ended_elsewhere = False
+        """Whether the log has an end that is not this run's own."""
         self._channel = OwnChannel(run)
         self._generation = 0
         self._topic: Topic | None = None
@@ -232,6 +234,7 @@ class RunTask:
 
     def _stop(self) -> None:
         """Stop because the channel has ended."""
+        self.ended_elsewhere = True
         with self._lock:
             self._state = OVER
             self._entries.clear()

@@ -278,9 +278,20 @@ async def test_taken_for_dead_it_ends_its_runs_says_so_and_goes_on_with_another_
     (*_, last) = await arecords(task.run)
     assert json.loads(last.data) == INTERRUPTED
     assert "taken this one for dead" in caplog.text
-    assert "1 runs end as interrupted" in caplog.text
     again = await begin(Answer().items())
     assert again.run.lease != lease
+
+
+@pytest.mark.options(LEASE=4.0)
+async def test_taken_for_dead_it_says_so_even_if_its_runs_read_of_their_end_first(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    task = await begin(Answer().items())
+    await Lease.objects.filter(pk=task.run.lease).aupdate(value=None)
+    await asyncio.to_thread(ends.interrupt, [task.run])
+    await over(task)
+    await asyncio.wait(get_keeper()._keeping.values())
+    assert caplog.text.count("taken this one for dead") == 1
 
 
 @pytest.mark.options(**OFTEN)
