@@ -43,6 +43,7 @@ def answer():
 
 class Sink:
     closed = full = False
+    owner = ""
     got = []
     def put(self, item):
         self.got.append(item)
