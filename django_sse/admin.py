@@ -68,6 +68,12 @@ class ReadOnlyAdmin(ModelAdmin):
         rows: QuerySet[Any] = super().get_queryset(request)
         return rows.using(conf.current().DATABASE)
 
+    lookups: frozenset[str] = frozenset()
+    """What an address may ask for. Django's admin takes any lookup of any field, also a regex."""
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        return lookup in self.lookups
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
@@ -94,6 +100,7 @@ class ChannelAdmin(ReadOnlyAdmin):
 
     list_display = ("shown_name", "events", "head", "state", "epoch", "created")
     list_filter = ("state",)
+    lookups = frozenset({"state__exact", "name_hash"})
     search_fields = ("name",)
     search_help_text = _("Searches for the name, else for a part of the names (slow).")
     ordering = ("-pk",)
@@ -139,6 +146,7 @@ class StoredEventAdmin(ReadOnlyAdmin):
 
     list_display = ("seq", "channel_link", "shown_type", "excerpt", "kind", "created")
     search_fields = ("channel__name",)
+    lookups = frozenset({_PARAMETER})
     search_help_text = _("Searches for the events of the channel with this name.")
     sortable_by = ()
     fields = ("channel_link", "seq", "kind", "type", "data", "created")
@@ -191,6 +199,7 @@ class RunAdmin(ReadOnlyAdmin):
 
     list_display = ("id", "channel_link", "owner", "dialect", "created", "ended")
     list_filter = (("ended", admin.EmptyFieldListFilter),)
+    lookups = frozenset({"ended__isempty"})
     search_fields = ("owner", "id")
     search_help_text = _("Searches for a run by its id, and for the runs of an owner.")
     sortable_by = ()

@@ -95,7 +95,12 @@ class Endpoint:
             if isinstance(error, kind):
                 logger.warning("%s: %s", request.path, error)
                 return answer(request)
-        raise error
+        try:
+            raise error
+        finally:
+            # Its traceback has this frame, so the view's stream would wait for the garbage
+            # collector to close it.
+            del error
 
     async def acall(self, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Call the view and answer, on an event loop."""

@@ -188,7 +188,7 @@ class EventStreamResponse(StreamingHttpResponse):
     def __aiter__(self) -> AsyncIterator[bytes]:
         signals.watch()
         if self._replaced:
-            return super().__aiter__()
+            return self._closing(super().__aiter__())
         if (take := self._taker()) is not None:
             self._body.hand_off()
             take(self.stream)
@@ -196,6 +196,14 @@ class EventStreamResponse(StreamingHttpResponse):
         # Django would wrap the stream in generators that cost more than its chunks. They are only
         # needed where a middleware has replaced the stream by something of its own.
         return self.stream
+
+    async def _closing(self, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Yield ``parts``, then close the stream: Django closes no response that fails here."""
+        try:
+            async for part in parts:
+                yield part
+        finally:
+            self._body.close()
 
     def _taker(self) -> Callable[[Stream], None] | None:
         """Return the function that takes the stream over from Django, where one may."""

@@ -22,8 +22,17 @@ async def ask(hook: Callable[..., Any], *args: Any) -> Any:
     if inspect.iscoroutinefunction(hook):
         return await hook(*args)
     # An async hook under a decorator, or an object with an async __call__, looks sync here.
-    result = await sync_to_async(lambda: hook(*args))()
+    result = await sync_to_async(_call)(hook, *args)
     return await result if inspect.isawaitable(result) else result
+
+
+def _call(hook: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return hook(*args)
+    except StopIteration as error:
+        # asyncio refuses to carry it from the thread, so the request would wait for ever (PEP 479).
+        name = getattr(hook, "__qualname__", type(hook).__name__)
+        raise RuntimeError(f"{name} raised StopIteration: call next() with a default.") from error
 
 
 async def allows(name: str, hook: Callable[..., Any], *args: Any) -> bool:

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from asgiref.sync import async_to_sync, sync_to_async
 from django.core.exceptions import ImproperlyConfigured
-from django.utils.crypto import salted_hmac
 from django.utils.module_loading import import_string
 
 from django_sse import conf
 from django_sse.models import OWNER_LENGTH
 from django_sse.runs.hooks import allows, ask
-from django_sse.trust.principals import note_named_owner
+from django_sse.trust.principals import SESSION_OWNER, note_named_owner, session_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,10 +25,6 @@ if TYPE_CHECKING:
     from django_sse.models import Run
 
 Action: TypeAlias = Literal["read", "stop"]
-
-# Stored in the session's data. The session's key would not do: it is a secret, and changes at
-# log-in, which keeps the data. A client that logs in during an answer still owns the answer.
-_SESSION_KEY = "_django_sse_owner"
 
 
 def owner_of(request: HttpRequest) -> str:
@@ -98,12 +93,10 @@ def _sessions_owner(request: HttpRequest) -> str:
             "django.contrib.auth.middleware.AuthenticationMiddleware) to MIDDLEWARE, or set "
             f"{_setting('OWNER')} to a function that knows the request's owner."
         )
-    if _SESSION_KEY not in session:
-        # Derived from the session's key, so that two concurrent requests compute the same owner,
-        # whichever of them saves the session last.
+    if SESSION_OWNER not in session:
         key = session.session_key or secrets.token_urlsafe(16)
-        session[_SESSION_KEY] = salted_hmac("django_sse.owner", key, algorithm="sha256").hexdigest()
-    return f"session:{session[_SESSION_KEY]}"
+        session[SESSION_OWNER] = session_token(key)
+    return f"session:{session[SESSION_OWNER]}"
 
 
 def _stored(kind: str, name: str) -> str:
@@ -123,7 +116,7 @@ def _claims(request: HttpRequest) -> set[str]:
     user = getattr(request, "user", None)
     has_key = user is not None and user.pk is not None
     session: Any = getattr(request, "session", None)
-    token = session.get(_SESSION_KEY) if session is not None else None
+    token = session.get(SESSION_OWNER) if session is not None else None
     owners = (has_key and _users_owner(request), token and f"session:{token}")
     return {each for each in owners if each}
 

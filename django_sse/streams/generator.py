@@ -262,6 +262,13 @@ class GeneratorStream(Stream):
             self._producer.resume()
         return chunk
 
+    def _when_stopped(self, call: Callable[[], object]) -> None:
+        # Until then the generator may have a thread and a connection, though its client has left.
+        if self._producer is None:
+            call()
+        else:
+            self._producer.when_stopped(call)
+
     def _end(self) -> None:
         if self._producer is not None:
             self._producer.stop()

@@ -25,7 +25,7 @@ from django_sse.streams.sources import END, GENERATOR, aclose, cancelled_inside,
 from django_sse.streams.thread_producer import ThreadProducer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from django_sse.streams.sink import Sink
     from django_sse.streams.sources import Source
@@ -73,6 +73,21 @@ class TaskProducer:
     def has_stopped(self) -> bool:
         """Whether the generator's ``finally`` has run, and its thread runs no call of it."""
         return self._task.done() and (self._executor is None or self._executor.over.done())
+
+    def when_stopped(self, call: Callable[[], object]) -> None:
+        """Call ``call`` as soon as it ``has_stopped``, in any thread."""
+        if self.has_stopped:
+            call()
+        else:
+            self._task.add_done_callback(lambda _: self._when_over(call))
+
+    def _when_over(self, call: Callable[[], object]) -> None:
+        if self._executor is None:
+            call()
+        else:
+            # ``_run`` has not done this if its task was cancelled before its first step.
+            self._executor.shutdown()
+            self._executor.over.add_done_callback(lambda _: call())
 
     async def stopped(self) -> None:
         """Wait until ``has_stopped``. A sync call of a cancelled generator may still run."""

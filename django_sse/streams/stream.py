@@ -37,7 +37,7 @@ from django_sse.streams.state import (
 from django_sse.wire.encoder import HEARTBEAT
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
     from typing import Any, Self
 
     from django_sse.streams.driver import Driver
@@ -236,10 +236,16 @@ class Stream(ABC):
             return
         if self._pulse is not None:
             self._pulse.discard(self)
-        if self.slot is not None:
-            self.slot.give_back()
-        self._end()
+        try:
+            self._end()
+        finally:
+            if self.slot is not None:
+                self._when_stopped(self.slot.give_back)
         self._tell(was)
+
+    def _when_stopped(self, call: Callable[[], object]) -> None:
+        """Call ``call`` when nothing of the ended stream runs any more."""
+        call()
 
     def _move(self, move: Move) -> State:
         """Make ``move``; return the state before it."""

@@ -24,7 +24,7 @@ from django_sse.streams.sources import END, GENERATOR, cancelled_inside, close, 
 from django_sse.trust.limits import share
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from django_sse.streams.sink import Sink
 
@@ -101,6 +101,10 @@ class ThreadProducer:
     def has_stopped(self) -> bool:
         """Whether the generator's ``finally`` has run, so that its thread ends."""
         return self._finished.done()
+
+    def when_stopped(self, call: Callable[[], object]) -> None:
+        """Call ``call`` as soon as it ``has_stopped``, in any thread."""
+        self._finished.add_done_callback(lambda _: call())
 
     async def stopped(self) -> None:
         """Wait until ``has_stopped``."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth import SESSION_KEY
+from django.utils.crypto import salted_hmac
 from django.utils.functional import LazyObject
 
 if TYPE_CHECKING:
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
 
 _NAMED = "_django_sse_named_owner"
+# Stored in the session's data. The session's key would not do: it is a secret, and changes at
+# log-in, which keeps the data. A client that logs in during an answer still owns the answer.
+SESSION_OWNER = "_django_sse_owner"
 
 
 def note_named_owner(request: HttpRequest, owner: str) -> None:
@@ -40,7 +44,24 @@ def principal_of(request: HttpRequest | None) -> str | None:
     # In memory: SessionBase sets ``accessed`` when it loads the session.
     if (user_id := session.get(SESSION_KEY)) is not None:
         return f"user:{user_id}"
-    return None if session.session_key is None else f"session:{session.session_key}"
+    return session_owner(session)
+
+
+def session_owner(session: Any) -> str | None:
+    """Return the owner for an anonymous session, which was read; None if it has no key yet."""
+    token = session.get(SESSION_OWNER)
+    if token is None and session.session_key is not None:
+        token = session_token(session.session_key)
+    return None if token is None else f"session:{token}"
+
+
+def session_token(key: str) -> str:
+    """Return what stands for the session with this key, which is a secret.
+
+    Derived from the key, so that two concurrent requests compute the same owner, whichever of them
+    saves the session last.
+    """
+    return salted_hmac("django_sse.owner", key, algorithm="sha256").hexdigest()
 
 
 def is_personal(request: HttpRequest) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.contrib import admin
+from django.contrib.admin.exceptions import DisallowedModelAdminLookup
 from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test import Client, RequestFactory
@@ -18,7 +19,7 @@ from django.urls import path, reverse
 from django_sse import Event, finish, publish, publish_many, redact
 from django_sse.admin import EXCERPT, BoundedPaginator, ChannelAdmin, StoredEventAdmin
 from django_sse.internal_channels import shown
-from django_sse.models import Channel, StoredEvent
+from django_sse.models import Channel, Run, StoredEvent
 from tests.unit.runs.support import new_run
 
 urlpatterns = [path("admin/", admin.site.urls)]
@@ -306,3 +307,22 @@ def test_who_may_not_view_sees_nothing(client: Client, name: str) -> None:
 
     staff.user_permissions.add(Permission.objects.get(codename=f"view_{name}"))
     assert client.get(page(f"{name}_changelist")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("model", "lookup"),
+    [
+        (StoredEvent, "data__iregex"),
+        (StoredEvent, "data__contains"),
+        (StoredEvent, "type__regex"),
+        (StoredEvent, "created__gt"),
+        (Channel, "name__regex"),
+        (Run, "owner__iregex"),
+        (Run, "pk__regex"),
+    ],
+)
+def test_an_address_asks_for_nothing_but_what_the_page_links_to(model: Any, lookup: str) -> None:
+    request = RequestFactory().get("/", {lookup: "x"})
+    request.user = User(is_superuser=True, is_staff=True, is_active=True)
+    with pytest.raises(DisallowedModelAdminLookup):
+        admin.site.get_model_admin(model).get_changelist_instance(request)

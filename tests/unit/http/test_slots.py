@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
@@ -21,6 +24,7 @@ from tests.unit.hub.support import eventually
 
 pytestmark = pytest.mark.usefixtures("live")
 
+TIMEOUT = 60.0
 ACCEPT = {"Accept": "text/event-stream"}
 
 
@@ -133,6 +137,64 @@ async def test_its_client_leaves_before_the_headers() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+@pytest.mark.parametrize("in_thread", [True, False])
+async def test_its_generator_goes_on_when_its_client_has_left(in_thread: bool) -> None:
+    @event_stream
+    async def works(request: HttpRequest) -> AsyncIterator[str]:
+        yield "one"
+        busy.set()
+        if in_thread:
+            await sync_to_async(go_on.wait)(TIMEOUT)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.to_thread(go_on.wait, TIMEOUT)
+
+    busy, go_on = asyncio.Event(), threading.Event()
+    response = await works(asgi_request())
+    chunks = aiter(response)
+    await anext(chunks)
+    await busy.wait()
+    response.close()
+    await asyncio.sleep(0)
+    assert len(slots._all) == 1
+    go_on.set()
+
+
+async def test_its_view_fails_after_it_made_one() -> None:
+    @event_stream
+    async def changes_its_mind(request: HttpRequest) -> Any:
+        kept = await channel(request)
+        assert len(slots._all) == 1
+        raise Http404(str(type(kept)))
+
+    gc.disable()
+    try:
+        with suppress(Http404):
+            await changes_its_mind(asgi_request())
+        await eventually(lambda: not slots._all)
+    finally:
+        gc.enable()
+
+
+async def test_a_middleware_that_wraps_it_fails() -> None:
+    async def wrap(parts: Any) -> AsyncIterator[bytes]:
+        async for part in parts:
+            yield part
+            raise RuntimeError
+
+    response = await channel(asgi_request())
+    response.streaming_content = wrap(response.streaming_content)
+    parts = aiter(response)
+    await anext(parts)
+    assert len(slots._all) == 1
+    with pytest.raises(RuntimeError):
+        await anext(parts)
+    await eventually(lambda: not slots._all)
+    # Its own finalizer had no part in it.
+    assert response.stream.closed
 
 
 async def test_it_fails_before_the_headers() -> None:

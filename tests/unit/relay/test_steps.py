@@ -236,7 +236,7 @@ async def test_others_get_turns_while_a_large_body_is_read(chunk: bytes, size: i
             await asyncio.sleep(0)
             turns += 1
 
-    body = chunk * (300_000 // len(chunk))
+    body = chunk * (1_000_000 // len(chunk))
     task = asyncio.create_task(others())
     await outcome(Source(*[body[i : i + size] for i in range(0, len(body), size)]))
     task.cancel()

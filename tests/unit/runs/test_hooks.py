@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +9,8 @@ import pytest
 from django.contrib.auth.models import User
 
 from django_sse.runs.hooks import ask
+
+TIMEOUT = 60.0
 
 
 def plain(name: str) -> bool:
@@ -73,3 +76,13 @@ async def test_what_it_raises_is_raised() -> None:
     for hook in (refuse, refuse_later, decorated(refuse_later)):
         with pytest.raises(PermissionError):
             await ask(hook)
+
+
+def first_key(name: str) -> str:
+    return next(iter(()))
+
+
+async def test_a_hook_that_finds_nothing_with_next_is_an_error_and_no_silence() -> None:
+    async with asyncio.timeout(TIMEOUT):
+        with pytest.raises(RuntimeError, match=r"first_key raised StopIteration"):
+            await ask(first_key, "anna")

@@ -8,6 +8,7 @@ from django.contrib.sessions.backends.signed_cookies import SessionStore
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 
+from django_sse.runs.owners import owner_of
 from django_sse.trust.principals import note_named_owner, principal_of
 
 
@@ -42,7 +43,10 @@ def test_after_the_view_read_the_session_it_is_the_user_who_is_logged_in() -> No
 def test_or_the_session_where_nobody_is() -> None:
     request = with_session(cart="full")
     request.session.get("cart")
-    assert principal_of(request) == f"session:{request.session.session_key}"
+    # The same before it owns a run as after, and not the key itself, which is a secret.
+    found = principal_of(request)
+    assert found == owner_of(request) == principal_of(request)
+    assert request.session.session_key not in str(found)
 
 
 def test_a_session_that_was_never_saved_is_nobodys() -> None:
