@@ -46,7 +46,7 @@ def test_or_the_session_where_nobody_is() -> None:
     # The same before it owns a run as after, and not the key itself, which is a secret.
     found = principal_of(request)
     assert found == owner_of(request) == principal_of(request)
-    assert request.session.session_key not in str(found)
+    assert str(request.session.session_key) not in str(found)
 
 
 def test_a_session_that_was_never_saved_is_nobodys() -> None:
