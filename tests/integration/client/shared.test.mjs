@@ -73,6 +73,24 @@ test("a tab that the server refuses gets nothing, though it stands where the lea
   assert.deepEqual(seen, []);
 });
 
+test("an event that comes before the server has answered a tab is not that tab's", PATIENT, async (t) => {
+  pretendBrowser(t);
+  let asked;
+  const refused = new Promise((resolve) => (asked = resolve));
+  const { url, requests } = await serve(t, held("id: 1\ndata: first\n\n"), (response) => asked(() => response.writeHead(403).end()));
+  const leader = await tab(t, url, { share: 7 });
+  await messages(leader, 1);
+  const other = new SharedEventStream(url, { share: 7, lastEventId: "1" });
+  t.after(() => other.close());
+  const seen = record(other, "open", "message");
+  const refuse = await refused;
+  requests[0].send("id: 2\ndata: second\n\n");
+  await messages(leader, 2);
+  refuse();
+  await closed(other);
+  assert.deepEqual([seen, other.error.status], [[], 403]);
+});
+
 test("accounts do not share, though their streams stand at the same position", PATIENT, async (t) => {
   pretendBrowser(t);
   const { url, requests } = await serve(t, held("id: 1\ndata: Ann\n\n"), held("id: 1\ndata: Bob\n\n"));

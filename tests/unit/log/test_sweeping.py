@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 
 from django_sse.exceptions import ChannelFinished
 from django_sse.internal_channels import internal_channel
-from django_sse.log import EventLog
+from django_sse.log import EventLog, sweeping
 from django_sse.log.attempts import Attempt, Rewound
 from django_sse.log.model import ModelLog
 from django_sse.log.retention import Limits, Swept
@@ -437,3 +437,26 @@ def test_finished_is_final_until_the_row_goes(rows: ModelLog) -> None:
     assert finish_in(rows, terminal("c")) == []
     rows.sweep(WEEK)
     assert finish_in(rows, terminal("c")) != []
+
+
+def test_a_floor_that_another_sweep_has_raised_is_not_lowered(
+    log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not isinstance(log, ModelLog):
+        pytest.skip("only in a database several processes sweep at once")
+    add(log, "room", *[30] * 6)
+    floors, remove = sweeping.Sweep._floors, sweeping._remove_events
+
+    def while_another_sweeps(self: Any, due: Any) -> Any:
+        found = floors(self, due)
+        monkeypatch.setattr(sweeping.Sweep, "_floors", floors)
+        # It has raised the floor, and has not removed the events yet.
+        monkeypatch.setattr(sweeping, "_remove_events", lambda *_: 0)
+        log.sweep(Limits(count=2))
+        monkeypatch.setattr(sweeping, "_remove_events", remove)
+        return found
+
+    monkeypatch.setattr(sweeping.Sweep, "_floors", while_another_sweeps)
+    log.sweep(Limits(count=4))
+    assert log.heads(["room"])["room"].floor == 4
+    assert seqs(log, "room") == [5, 6]
