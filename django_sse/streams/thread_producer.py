@@ -151,13 +151,14 @@ class ThreadProducer:
 
     def _iterate(self) -> None:
         iterator: Any = None
-        live = LiveCursors()
+        live = LiveCursors() if has_pool() else None
         try:
-            with live.watching() if has_pool() else nullcontext():
+            with live.watching() if live is not None else nullcontext():
                 iterator = iter(self._source)
                 for item in iterator:
                     self._put(iterator, item)
-                    live.give_back()
+                    if live is not None:
+                        live.give_back()
                     self._wait_for_room()
                     if self._sink.closed:
                         return
