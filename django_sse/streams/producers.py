@@ -11,6 +11,7 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import AsyncIterable
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -91,11 +92,9 @@ class TaskProducer:
 
     async def stopped(self) -> None:
         """Wait until ``has_stopped``. A sync call of a cancelled generator may still run."""
-        await self.ended(None)
-        if self._executor is not None:
-            # ``_run`` has not done this if its task was cancelled before its first step.
-            self._executor.shutdown()
-            await asyncio.wait({asyncio.wrap_future(self._executor.over)})
+        stopped: Future[None] = Future()
+        self.when_stopped(lambda: stopped.set_result(None))
+        await asyncio.wait({asyncio.wrap_future(stopped)})
 
     async def ended(self, timeout: float | None) -> None:
         """Wait, ``timeout`` seconds at most, until the generator's ``finally`` has run."""
