@@ -5,11 +5,16 @@ from __future__ import annotations
 from math import ceil
 from typing import TYPE_CHECKING
 
-from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpResponse, HttpResponseBadRequest, JsonResponse
 
 from django_sse import conf
-from django_sse.http.headers import CONTENT_TYPE, last_event_id, reconnects, stream_headers
+from django_sse.http.headers import (
+    CONTENT_TYPE,
+    last_event_id,
+    reconnects,
+    stream_headers,
+    takes_connection,
+)
 from django_sse.streams.ends import TERMINAL_ID, end_frames, failed, retry_frame
 from django_sse.wire.cursor import MAX_LENGTH
 
@@ -32,7 +37,7 @@ def come_back_later(request: HttpRequest) -> HttpResponse:
         request,
         503,
         "The event stream is not available right now. Try again later.",
-        max(1, conf.current().STREAMS.RETRY // 1000),
+        _reconnection_time(),
     )
 
 
@@ -43,7 +48,7 @@ def too_many_streams(request: HttpRequest) -> HttpResponse:
         request,
         429,
         "You already have too many open event streams. Close one, or try again later.",
-        max(1, conf.current().STREAMS.RETRY // 1000),
+        _reconnection_time(),
     )
 
 
@@ -59,6 +64,11 @@ def too_many_runs(request: HttpRequest) -> HttpResponse:
     )
 
 
+def _reconnection_time() -> int:
+    """Return ``RETRY`` in seconds, as Retry-After has it (RFC 9110, 10.2.3)."""
+    return max(1, conf.current().STREAMS.RETRY // 1000)
+
+
 def _later(request: HttpRequest, status: int, text: str, seconds: int) -> HttpResponse:
     """Answer that the client has to come back.
 
@@ -66,9 +76,8 @@ def _later(request: HttpRequest, status: int, text: str, seconds: int) -> HttpRe
     jittered ``retry`` and the end of the body. Every other client gets ``status`` with Retry-After.
     """
     headers = {"Cache-Control": "no-store"}
-    if isinstance(request, ASGIRequest) and request.scope.get("http_version") == "1.1":
-        # A refused client that kept its connection would keep a descriptor of this process. Not
-        # under WSGI, which forbids hop-by-hop headers (PEP 3333), nor on HTTP/2.
+    if takes_connection(request):
+        # A refused client that kept its connection would keep a descriptor of this process.
         headers["Connection"] = "close"
     if reconnects(request):
         headers = stream_headers(None) | headers

@@ -56,15 +56,19 @@ def stream_headers(request: HttpRequest | None) -> dict[str, str]:
         # broken: Django 5.2 makes each chunk a gzip member of its own.
         "Content-Encoding": "identity",
     }
-    # Hop-by-hop: an error for wsgiref, forbidden on HTTP/2 (RFC 9113, 8.2.2); an HTTP/1.0 client
-    # would wait on the same connection for the end of a body that only the connection ends.
-    if (
-        isinstance(request, ASGIRequest)
-        and request.scope.get("http_version") == "1.1"
-        and not _asks_to_close(request)
-    ):
+    if request is not None and takes_connection(request) and not _asks_to_close(request):
         headers["Connection"] = "keep-alive"
     return headers
+
+
+def takes_connection(request: HttpRequest) -> bool:
+    """Return whether the answer to ``request`` may have the header ``Connection``.
+
+    It is hop-by-hop: an error for wsgiref (PEP 3333), and forbidden on HTTP/2 (RFC 9113, 8.2.2). An
+    HTTP/1.0 client would wait on the same connection for the end of a body that only the connection
+    ends.
+    """
+    return isinstance(request, ASGIRequest) and request.scope.get("http_version") == "1.1"
 
 
 def keep_private(request: HttpRequest, headers: ResponseHeaders) -> None:
