@@ -58,18 +58,20 @@ class Command(EventStreamCommand):
         )
 
     def work(self, options: dict[str, Any]) -> None:
-        if not options["dry_run"] and (old := get_log().remove_old_keys()):
+        log, dry_run = get_log(), options["dry_run"]
+        # With a log in memory this process cannot see other processes' runs.
+        has_runs = not options["channels"] and not log.in_memory
+        if not dry_run and (old := log.remove_old_keys()):
             self.stdout.write(f"{old} old keys removed.")
-        limits = self._limits(options)
+        if has_runs and options["age"] is None and options["count"] is None:
+            self._work_on_runs(dry_run)
+        limits = _limits(options["age"], options["count"])
         if limits == Limits():
             self.stdout.write("Nothing to do: RETENTION sets neither AGE nor COUNT.")
             return
-        log, dry_run = get_log(), options["dry_run"]
         names = [head.channel for head in existing(log, options["channels"])]
-        # An answer without its beginning would be useless. With a log in memory this process cannot
-        # see other processes' runs.
-        spares_runs = not names and not log.in_memory
-        spared = store.channels_under_way if spares_runs else tuple
+        # An answer without its beginning would be useless.
+        spared = store.channels_under_way if has_runs else tuple
         swept = log.sweep(limits, names, spared=spared, dry_run=dry_run)
         for channel in swept.locked:
             self.stderr.write(self.style.WARNING(str(ChannelLocked(channel))))
@@ -77,17 +79,6 @@ class Command(EventStreamCommand):
         self.stdout.write(f"{swept.events} events {done}.")
         if swept.channels:
             self.stdout.write(f"{swept.channels} channels without events {done}.")
-
-    def _limits(self, options: dict[str, Any]) -> Limits:
-        retention = conf.current().RETENTION
-        age, count = options["age"], options["count"]
-        if age is None and count is None:
-            # With a log in memory this process cannot see other processes' runs.
-            if not options["channels"] and not get_log().in_memory:
-                self._work_on_runs(options["dry_run"])
-            age, count = _as_age(retention.AGE), retention.COUNT
-        rows = None if retention.AGE is None else max(retention.AGE, KEY_AGE)
-        return Limits(age, count, _as_age(rows))
 
     def _work_on_runs(self, dry_run: bool) -> None:
         if not dry_run and leases.any_run():
@@ -107,6 +98,15 @@ class Command(EventStreamCommand):
                     "the command again."
                 )
             )
+
+
+def _limits(age: timedelta | None, count: int | None) -> Limits:
+    """Return the limits of the command line, else those of the settings."""
+    retention = conf.current().RETENTION
+    if age is None and count is None:
+        age, count = _as_age(retention.AGE), retention.COUNT
+    rows = None if retention.AGE is None else max(retention.AGE, KEY_AGE)
+    return Limits(age, count, _as_age(rows))
 
 
 def _as_age(seconds: float | None) -> timedelta | None:
