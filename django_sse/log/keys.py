@@ -15,7 +15,7 @@ from django.db.models import Q
 
 from django_sse.log import transactions
 from django_sse.log.base import KEY_AGE, Entry
-from django_sse.log.orm import BATCH, DatabaseNow, channel_hash, insert
+from django_sse.log.orm import BATCH, DatabaseNow, batches, channel_hash, insert
 from django_sse.log.statements import statements
 from django_sse.models import EventKey
 
@@ -45,8 +45,7 @@ def look_up(cursor: CursorWrapper, channels: Iterable[Locked], wanted: Sequence[
     if not wanted:
         return
     by_row = {each.key: each for each in channels}
-    for start in range(0, len(wanted), BATCH):
-        some = wanted[start : start + BATCH]
+    for some in batches(wanted):
         cursor.execute(statements(cursor.db).keys_of_events(len(some)), some)
         for key_hash, row, seq, tag in cursor.fetchall():
             # A key with another row is of an earlier channel with this name, which was removed.

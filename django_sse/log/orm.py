@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from django.db.models.functions import Now
@@ -12,16 +13,26 @@ from django.db.models.functions import Now
 from django_sse.exceptions import EventTooLarge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.backends.utils import CursorWrapper
 
+T = TypeVar("T")
+
+# The number of rows that one query asks about.
 BATCH = 500
 
 # MySQL and MariaDB refuse a statement larger than max_allowed_packet: 16 MiB by default, 4 MiB in
 # older versions. A character has up to 4 bytes.
 STATEMENT_CHARACTERS = 512 << 10
+
+
+def batches(items: Iterable[T]) -> Iterator[list[T]]:
+    """Yield ``items`` in lists of at most ``BATCH``."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, BATCH)):
+        yield batch
 
 
 class DatabaseNow(Now):

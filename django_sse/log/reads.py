@@ -8,7 +8,7 @@ from django.db import connections
 
 from django_sse.log import transactions
 from django_sse.log.base import Head, Page, new_record
-from django_sse.log.orm import BATCH, channel_hash
+from django_sse.log.orm import batches, channel_hash
 from django_sse.log.rules import fitting
 from django_sse.log.statements import statements
 from django_sse.wire.cursor import MAX_SEQ, NO_TAG, tag_of
@@ -33,8 +33,7 @@ def heads(alias: str, names: Iterable[str]) -> dict[str, Head]:
     """Implement ``EventLog.heads``."""
     hashes = [channel_hash(name) for name in names]
     found: dict[str, Head] = {}
-    for start in range(0, len(hashes), BATCH):
-        some = hashes[start : start + BATCH]
+    for some in batches(hashes):
         for row in _rows(alias, statements(connections[alias]).heads(len(some)), some):
             found[row[0]] = Head(*row)
     return found

@@ -23,7 +23,7 @@ from django_sse.internal_channels import is_internal
 from django_sse.log import transactions
 from django_sse.log.base import Head
 from django_sse.log.locked import lock_unlocked
-from django_sse.log.orm import BATCH, DatabaseNow, channel_hash
+from django_sse.log.orm import DatabaseNow, batches, channel_hash
 from django_sse.log.retention import Swept
 from django_sse.log.statements import statements
 from django_sse.models import Channel, OutboxEvent, StoredEvent
@@ -105,7 +105,7 @@ class Sweep:
             yield page if after is None else page.filter(pk__lte=after)
 
     def _named(self, names: Sequence[str]) -> Iterator[Channels]:
-        for some in _batches(names, BATCH):
+        for some in batches(names):
             yield self._rows.filter(name_hash__in=[channel_hash(name) for name in some])
 
     # -- events
@@ -191,7 +191,7 @@ class Sweep:
         if self._dry_run:
             self._swept.channels += len(heads)
             return
-        for some in _batches(heads, BATCH):
+        for some in batches(heads):
             self._swept.channels += self._run(partial(_remove, self._alias, some))
 
     def _unneeded(self, page: Channels, row_age: timedelta) -> list[Head]:
@@ -209,11 +209,6 @@ class Sweep:
 def _events() -> QuerySet[StoredEvent]:
     """Return the events of the channel of an outer query."""
     return StoredEvent.objects.filter(channel=OuterRef("pk"))
-
-
-def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
 
 
 def _groups(due: Iterable[_Due]) -> Iterator[list[_Due]]:

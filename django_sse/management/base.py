@@ -5,8 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from argparse import ArgumentTypeError
 from contextlib import contextmanager
-from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
@@ -19,12 +18,7 @@ from django_sse.log.entries import validate_channel
 from django_sse.log.memory import MemoryLog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-T = TypeVar("T")
-
-# The channels that one query asks about.
-_BATCH = 500
+    from collections.abc import Iterator, Sequence
 
 
 class EventStreamCommand(BaseCommand):
@@ -86,10 +80,3 @@ def existing(log: EventLog, channels: Sequence[str]) -> list[Head]:
     if missing := [repr(channel) for channel in channels if channel not in heads]:
         raise CommandError(f"There is no channel {', '.join(missing)}.")
     return [heads[channel] for channel in channels]
-
-
-def batches(items: Iterable[T]) -> Iterator[list[T]]:
-    """Yield ``items`` in lists of bounded length."""
-    iterator = iter(items)
-    while batch := list(islice(iterator, _BATCH)):
-        yield batch

@@ -21,7 +21,7 @@ from django.db.models.functions import Coalesce
 from django_sse import conf
 from django_sse.exceptions import TooManyRuns
 from django_sse.log import get_log, transactions
-from django_sse.log.orm import BATCH, DatabaseNow, channel_hash
+from django_sse.log.orm import BATCH, DatabaseNow, batches, channel_hash
 from django_sse.models import Channel, Run, State
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def find_by_epoch(epoch: str) -> Run | None:
 
 def watch(ids: Iterable[UUID]) -> None:
     """Note that runs have clients in this process, for those that end when they have none."""
-    for some in _batches(ids):
+    for some in batches([*ids]):
         rows = _rows().filter(pk__in=some, ended__isnull=True, while_connected=True)
         _run(partial(rows.update, watched=F("watched") + 1))
 
@@ -115,15 +115,10 @@ def watch(ids: Iterable[UUID]) -> None:
 def watched(ids: Iterable[UUID]) -> dict[UUID, int]:
     """Return for each run a number that changes as long as a process has a client of it."""
     found: dict[UUID, int] = {}
-    for some in _batches(ids):
+    for some in batches([*ids]):
         rows = _rows().filter(pk__in=some).values_list("pk", "watched")
         found |= _run(partial(dict, rows))
     return found
-
-
-def _batches(ids: Iterable[UUID]) -> list[list[UUID]]:
-    every = list(ids)
-    return [every[start : start + BATCH] for start in range(0, len(every), BATCH)]
 
 
 def under_way(lease: UUID) -> list[UUID]:
@@ -134,13 +129,13 @@ def under_way(lease: UUID) -> list[UUID]:
 
 def some_under_way(lease: UUID) -> Iterator[list[Run]]:
     """Yield all runs of ``lease`` that have slots, some at a time."""
-    for some in _batches(under_way(lease)):
+    for some in batches(under_way(lease)):
         yield _run(partial(list, _rows().filter(pk__in=some, slot__isnull=False)))
 
 
 def ended(ids: Iterable[UUID]) -> None:
     """Mark these runs, whose channels have ended, as ended. They keep their slots."""
-    for some in _batches(ids):
+    for some in batches([*ids]):
         rows = _rows().filter(pk__in=some, ended__isnull=True)
         _run(partial(rows.update, ended=DatabaseNow()))
 
@@ -148,7 +143,7 @@ def ended(ids: Iterable[UUID]) -> None:
 def stopped(ids: Iterable[UUID]) -> None:
     """Mark these runs, whose channels have ended, as ended, and free their slots: their generators
     have stopped, or died with their process."""
-    for some in _batches(ids):
+    for some in batches([*ids]):
         rows = _rows().filter(pk__in=some, slot__isnull=False)
         _run(partial(rows.update, ended=Coalesce("ended", DatabaseNow()), slot=None))
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from django_sse.escaping import escaped
 from django_sse.internal_channels import shown
 from django_sse.log import get_log
-from django_sse.management.base import EventStreamCommand, batches, existing
+from django_sse.log.orm import batches
+from django_sse.management.base import EventStreamCommand, existing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

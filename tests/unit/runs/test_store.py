@@ -14,7 +14,7 @@ from django.db.models import F
 
 from django_sse.dialects.plain import PLAIN
 from django_sse.exceptions import LogUnavailable, TooManyRuns
-from django_sse.log import get_log
+from django_sse.log import get_log, orm
 from django_sse.log.base import State
 from django_sse.models import Channel, Run, StoredEvent
 from django_sse.runs import store
@@ -229,7 +229,7 @@ def test_those_of_a_lease_that_have_not_left_are_under_way(
     left = {run.pk for run in runs[1:]}
     assert set(store.under_way(lease)) == left
     # More than go into one statement.
-    monkeypatch.setattr(store, "BATCH", 3)
+    monkeypatch.setattr(orm, "BATCH", 3)
     some = list(store.some_under_way(lease))
     assert [len(each) for each in some] == [3, 1]
     assert {run.pk for each in some for run in each} == left
