@@ -287,7 +287,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     size = int(options.megabytes * 1_000_000)
 
-    # What was imported is not this upstream's to collect.
+    # The collector must not walk the imported modules while an upstream is measured.
     gc.freeze()
     print(f"Python {sys.version.split()[0]}. The longest step in ms.\n")
     print("| upstream | ends with | read | written in the worst dialect |")

@@ -63,13 +63,12 @@ class ReadOnlyAdmin(ModelAdmin):
     paginator = BoundedPaginator
     show_facets = admin.ShowFacets.NEVER
     show_full_result_count = False
+    lookups: frozenset[str] = frozenset()
+    """The lookups that an address may have. Django's admin takes any of any field, also a regex."""
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         rows: QuerySet[Any] = super().get_queryset(request)
         return rows.using(conf.current().DATABASE)
-
-    lookups: frozenset[str] = frozenset()
-    """What an address may ask for. Django's admin takes any lookup of any field, also a regex."""
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         return lookup in self.lookups

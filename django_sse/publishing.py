@@ -293,7 +293,7 @@ def delete_channel(channel: str) -> int:
     validate_channel(channel)
     log = get_log()
     _refuse_transaction(log, "delete_channel", "channel")
-    # What was committed before this call goes, too.
+    # Events that were committed before this call are removed, too.
     announce(log.sequence([channel], wait=constants.LOCK_WAIT))
     removed = log.empty(channel)
     look_again([channel])

@@ -1,4 +1,4 @@
-"""What a stream keeps of its request's body for as long as it lasts."""
+"""The body of a stream's request: dropped, or kept for as long as the stream lasts."""
 
 from __future__ import annotations
 

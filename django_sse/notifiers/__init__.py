@@ -123,7 +123,8 @@ def _check_complete(kind: type[Notifier], options: Mapping[str, Any]) -> None:
 
 # One for each configuration that was in force: settings change in tests only.
 _made: list[tuple[str, Mapping[str, Any], Notifier]] = []
-# What the last answer was made of, and the answer: each publish asks, and nothing has changed.
+# The last notifier, after the objects that it was chosen by. They hardly ever change, and each
+# publish asks.
 _last: tuple[conf.Settings, str, object, Notifier] | None = None
 
 

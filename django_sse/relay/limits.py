@@ -1,4 +1,4 @@
-"""What one upstream may take: bytes, seconds, silence, and time on the event loop."""
+"""The limits of one upstream: bytes, seconds, silence, and time on the event loop."""
 
 from __future__ import annotations
 

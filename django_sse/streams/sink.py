@@ -12,7 +12,8 @@ class Sink(Protocol):
 
     @property
     def owner(self) -> str | None:
-        """Whose share of the threads a sync generator takes; None if the view did not ask."""
+        """The owner whose share of the threads a sync generator takes; None if the view did not ask
+        who that is."""
 
     @property
     def full(self) -> bool: ...

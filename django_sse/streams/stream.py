@@ -66,7 +66,7 @@ class Stream(ABC):
         self.sending_since: float | None = None
         """The loop's time when a chunk was read that is still being sent."""
         self.slot: Slot | None = None
-        """What counts the stream against ``LIMITS``; None for one that no client reads."""
+        """The slot by which the stream counts against ``LIMITS``; None if no client reads it."""
         self._settings = conf.current().STREAMS
         self._drained_as = INTERRUPTED
         self._pulse: Pulse | None = None

@@ -173,7 +173,7 @@ async def _drop_ghosts(streams: list[Stream]) -> None:
     await asyncio.sleep(_TAKES + _TICKS)
     for stream in streams:
         stream.drop_unless_taking(_TAKES)
-    # What they had, a thread for example, is free a moment later.
+    # The dropped streams give back a thread, for example, a moment later.
     await asyncio.sleep(_TICKS)
 
 
