@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import secrets
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from asgiref.sync import async_to_sync, sync_to_async
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from django_sse.models import Run
 
 Action: TypeAlias = Literal["read", "stop"]
+
+_setting = partial(conf.item, conf.item(conf.NAME, "RUNS"))
 
 
 def owner_of(request: HttpRequest) -> str:
@@ -177,7 +179,3 @@ def _takes(function: Callable[..., Any], arguments: tuple[str, ...]) -> bool:
         # Some functions that are written in C have no signature.
         return True
     return True
-
-
-def _setting(name: str) -> str:
-    return f'{conf.NAME}["RUNS"]["{name}"]'
