@@ -24,7 +24,6 @@ from django_sse.dialects.values import (
     FinishReason,
     Reasoning,
     Start,
-    ToolResult,
     Usage,
     Value,
 )
@@ -205,8 +204,7 @@ class AGUIDecoder(VendorDecoder):
 
     def _read_result(self, id: str, content: object) -> list[Value]:
         self._waiting.discard(id)
-        self._calls.result(id)
-        return [ToolResult(id, content)]
+        return self._calls.result(id, content)
 
     def _read_end(self, data: Object) -> list[Value]:
         outcome = get_object(data, "outcome").get("type")

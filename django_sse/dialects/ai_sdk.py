@@ -28,7 +28,6 @@ from django_sse.dialects.values import (
     Reasoning,
     Start,
     ToolCall,
-    ToolResult,
     Value,
 )
 from django_sse.exceptions import UpstreamError
@@ -213,14 +212,10 @@ class AISDKDecoder(VendorDecoder):
             case "tool-input-available" | "tool-input-error":
                 return self._read_input(id, data)
             case "tool-output-available" if data.get("preliminary") is not True:
-                return self._read_result(id, data.get("output"))
+                return self._calls.result(id, data.get("output"))
             case "tool-output-error":
-                return self._read_result(id, get_text(data, "errorText"))
+                return self._calls.result(id, get_text(data, "errorText"))
         return []
-
-    def _read_result(self, id: str, content: object) -> list[Value]:
-        self._calls.result(id)
-        return [ToolResult(id, content)]
 
     def _read_input(self, id: str, data: Object) -> list[Value]:
         given = data.get("input")

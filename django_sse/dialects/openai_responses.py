@@ -26,7 +26,6 @@ from django_sse.dialects.values import (
     FinishReason,
     Reasoning,
     Start,
-    ToolResult,
     Value,
 )
 from django_sse.wire.encoder import dumps
@@ -295,8 +294,7 @@ class OpenAIResponsesDecoder(VendorDecoder):
                 return self._calls.piece(index, arguments)
             case "function_call_output" if done:
                 self._waiting.discard(id)
-                self._calls.result(id)
-                return [ToolResult(id, item.get("output"))]
+                return self._calls.result(id, item.get("output"))
         return []
 
     def _read_end(self, response: Object) -> list[Value]:

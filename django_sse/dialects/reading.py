@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Final, NoReturn, TypeGuard
 
 from django_sse.dialects.base import AnswerDecoder
 from django_sse.dialects.json_text import JSONTooLarge, loads
-from django_sse.dialects.values import Finish, FinishReason, ToolCallDelta, Usage, Value
+from django_sse.dialects.values import Finish, FinishReason, ToolCallDelta, ToolResult, Usage, Value
 from django_sse.exceptions import (
     UpstreamDisconnected,
     UpstreamError,
@@ -200,11 +200,12 @@ class CallReader:
         self._add(id, arguments)
         return [ToolCallDelta(id, arguments)] if arguments else []
 
-    def result(self, id: str) -> None:
-        """Note that the call with this id, if there is one, has its result."""
+    def result(self, id: str, content: object) -> list[Value]:
+        """Return the result of the call with this id, which may be one of an earlier answer."""
         if id in self._sizes:
             self._size -= self._sizes[id]
             self._sizes[id] = 0
+        return [ToolResult(id, content)]
 
     def _add(self, id: str, arguments: str) -> None:
         self._sizes[id] += len(arguments)
