@@ -9,7 +9,7 @@
 
 const { EventStreamConnection, EventStreamError } = /** @type {any} */ (globalThis).django_sse;
 
-/** What an iteration may be behind, in characters and with what an event costs besides, before the connection is left. */
+/** How far an iteration may be behind before the connection is left: in characters, and EVENT_COST for each event. */
 const BEHIND = 1 << 20;
 const EVENT_COST = 256;
 /** A bit over two of the server's heartbeats (its setting HEARTBEAT is 15 s): one may be lost on the way. */
@@ -27,8 +27,8 @@ const KEY = "django_sse:";
  */
 
 /**
- * A running iteration: what it was not yet given (`size`: what that costs; `rest`: how much of a batch that it has
- * taken), and the position it is at.
+ * A running iteration: the events that it was not given yet, their `size`, the `rest` of the batch that it has taken,
+ * and its position.
  * @typedef {{ queue: MessageEvent<string>[], size: number, rest: number, position: string }} Loop
  */
 
@@ -84,7 +84,7 @@ if (page) {
 }
 
 /**
- * What `use` makes of the tab's storage. Null where the browser forbids it or it is full: the page works on, and a
+ * Returns `use(sessionStorage)`, or null where the browser forbids the storage or it is full: the page works on, and a
  * reload begins anew. @param {(storage: Storage) => any} use
  */
 function stored(use) {
